@@ -1,0 +1,93 @@
+"""What each family of messages may ask of the connection that it is a part of.
+
+These are all the effects there are: to send, to answer, to have a function run, to wait, to report and to count.
+A family never touches a socket or a thread, and never looks into another family.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from ..deadline import Deadline
+from ..errors import SocketConnectionError
+from .messages import Message
+
+
+@dataclass(frozen=True)
+class ErrorContext:
+    """Where something went wrong, for ``on_error`` handlers.
+
+    Attributes:
+        source: the verb at work: ``receive observe perform acknowledge request observe_response listen authenticate
+            on_state on_error``, or another word of the API.
+        name: the event, method or id, where there is one.
+        message: the message at hand, where there is one.
+    """
+
+    source: str
+    name: str = ""
+    message: Message | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.name}".rstrip()
+
+
+class Endpoint(ABC):
+    """One end of a conversation, as its families see it."""
+
+    @abstractmethod
+    def _send(self, message: Message, deadline: Deadline | None = None) -> None:
+        """Send once there is a link; raises when there will be none, or none within the deadline."""
+
+    @abstractmethod
+    def _answer(self, message: Message, link: int) -> None:
+        """Send on the link with this number, and on no other: an answer on a later link would be nobody's."""
+
+    @abstractmethod
+    def _submit(self, lane: Hashable, size: int, function: Callable[..., None], *arguments: Any) -> None:
+        """Have a function run on a worker; those of one lane in order, ``None`` for no order.
+
+        ``size`` is what it holds of the backlog, in bytes, until it has run.
+        """
+
+    @abstractmethod
+    def _waiting(self) -> AbstractContextManager[None]:
+        """Around everything that blocks: what was batched leaves first, and a worker lends its place."""
+
+    @abstractmethod
+    def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:
+        """The nearer one of this timeout (default: that of calls) and the `deadline` block around it."""
+
+    @abstractmethod
+    def _report(self, error: Exception, context: ErrorContext) -> None:
+        """Tell ``on_error``; never raises."""
+
+    @abstractmethod
+    def _count(self, name: str, by: int = 1) -> None:
+        """Add to a counter of ``stats``."""
+
+    @abstractmethod
+    def _hold(self, messages: int, size: int) -> None:
+        """Take (or, negative, give back) room in the backlog of what was read and not yet handled."""
+
+    def _check_open(self) -> None:
+        """Raise what ended the connection, if it has ended."""
+        error = self._closing_error()
+        if error is not None:
+            raise error
+
+    @abstractmethod
+    def _closing_error(self) -> SocketConnectionError | None:
+        """A fresh error when the connection is over, else ``None``."""
+
+    def _guarded(self, source: str, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a user's handler; what it raises is reported, and ``None`` returned."""
+        try:
+            return function(*arguments)
+        except Exception as error:
+            self._report(error, ErrorContext(source, name))
+            return None

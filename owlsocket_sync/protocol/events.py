@@ -1,0 +1,162 @@
+"""Events, both ways: ``notify``, ``observe`` and ``events``, over the message ``event``.
+
+Handlers of one event run in order, on the lane of that event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from ..errors import SocketTimeout
+from .endpoint import Endpoint, ErrorContext
+from .mailbox import Mailbox
+from .messages import EventMessage
+from .subscription import Registry, Subscription
+
+EVERY = "*"
+
+Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
+
+
+class EventStream:
+    """The events of one name, taken by the thread that iterates; see `Events.events`."""
+
+    def __init__(
+        self, owner: Endpoint, mailbox: Mailbox[EventMessage], name: str, limit: int | None, timeout: float | None
+    ) -> None:
+        self._owner = owner
+        self._mailbox = mailbox
+        self._name = name
+        self._left = limit
+        self._timeout = timeout
+        self._subscription: Subscription | None = None
+
+    def __iter__(self) -> EventStream:
+        return self
+
+    def __next__(self) -> EventMessage:
+        if self._left is not None:
+            if self._left <= 0:
+                self.close()
+                raise StopIteration
+            self._left -= 1
+        deadline = self._owner._budget(self._timeout, float("inf"))
+        try:
+            with self._owner._waiting():
+                return self._mailbox.take(deadline)
+        except TimeoutError:
+            self.close()
+            raise SocketTimeout(f"no event {self._name!r} came within {deadline.seconds:g} s") from None
+        except EOFError:
+            self.close()
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Observe no more; what was not taken yet is dropped."""
+        if self._subscription is not None:
+            self._subscription()
+        self._mailbox.close(discard=True)
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Events(Endpoint):
+    """Send events to the peer, and observe those of the peer."""
+
+    def __init__(self) -> None:
+        self._observers: Registry[Callable[[EventMessage], Any]] = Registry()
+        self._event_mail: Registry[Callable[[EventMessage, int], None]] = Registry()
+        self._event_boxes: Registry[Callable[..., None]] = Registry()
+
+    def notify(self, event: str, payload: Any = None) -> None:
+        """Send an event; nobody answers it.
+
+        Raises:
+            SocketConnectionError: the connection is closed, or the link broke while it was sent.
+            SocketTimeout: there was no link within ``default_call_timeout``, or within the `deadline` around it.
+            SocketMessageMalformed: the payload cannot be sent as JSON.
+        """
+        if not isinstance(event, str):
+            raise TypeError(f"event must be text, not {type(event).__name__}")
+        self._send(EventMessage(payload=payload, event=event))
+
+    @overload
+    def observe(self, event: str, handler: Callable[[EventMessage], Any]) -> Subscription: ...
+    @overload
+    def observe(self, event: str) -> Callable[[Observer], Observer]: ...
+
+    def observe(
+        self, event: str, handler: Callable[[EventMessage], Any] | None = None
+    ) -> Subscription | Callable[[Observer], Observer]:
+        """Have ``handler(message)`` run for each event of this name, ``"*"`` for all; a decorator without handler.
+
+        Handlers run on workers: those of one event in order, different events side by side.
+        """
+        if handler is not None:
+            return self._observers.add(event, handler)
+
+        def register(handler: Observer) -> Observer:
+            self._observers.add(event, handler)
+            return handler
+
+        return register
+
+    def events(self, event: str, limit: int | None = None, timeout: float | None = None) -> EventStream:
+        """Iterate over the events of this name, from now on, in the caller's own thread.
+
+        Args:
+            event: its name, ``"*"`` for all.
+            limit: end after so many.
+            timeout: seconds to wait for each; ``None`` for as long as the connection lasts.
+
+        Returns:
+            An iterator that is also a context manager; it ends with the connection. While it waits in
+            ``__next__`` it raises `SocketTimeout` when no event came in time.
+        """
+        mailbox: Mailbox[EventMessage] = Mailbox(self._hold)
+        stream = EventStream(self, mailbox, event, limit, timeout)
+        letters = self._event_mail.add(event, mailbox.put)
+        stream._subscription = Subscription.group([letters, self._event_boxes.add("box", mailbox.close)])
+        if self._closing_error() is not None:
+            mailbox.close()
+        return stream
+
+    def _receive_event(self, message: EventMessage) -> None:
+        size = len(message.raw or "")
+        for key in (message.event, EVERY):
+            for letter_box in self._event_mail.get(key):
+                letter_box.handler(message, size)
+        if self._observers.get(message.event) or self._observers.get(EVERY):
+            self._submit(("event", message.event), size, self._observe, message)
+
+    def _observe(self, message: EventMessage) -> None:
+        for key in (message.event, EVERY):
+            for observer in self._observers.get(key):
+                if observer.active:
+                    self._run_observer(observer, message)
+
+    def _run_observer(self, observer: Subscription, message: EventMessage) -> None:
+        try:
+            observer.handler(message)
+        except Exception as error:
+            self._report(error, ErrorContext("observe", message.event, message))
+
+    def _end_events(self) -> None:
+        """The connection is over: end each iterator once it has given out what came."""
+        for box in self._event_boxes.get("box"):
+            box.handler()
+
+    def _renew_events(self) -> None:
+        for registry in (self._observers, self._event_mail, self._event_boxes):
+            registry.renew_locks()

@@ -1,0 +1,154 @@
+"""What is seen of a connection from outside: ``listen``, ``state``, ``on_state``, ``on_error`` and ``stats``.
+
+Threads: ``_tally_lock`` guards the counters and is a leaf. Listeners share one lane, so each sees messages in the
+order in which they came; so do state handlers, and error handlers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..stages import ConnectionState, Ending, StateChange
+from .endpoint import Endpoint, ErrorContext
+from .messages import EventMessage, Message, MessageType
+from .subscription import Registry, Subscription
+
+logger = logging.getLogger("owlsocket_sync")
+
+Listener = TypeVar("Listener", bound=Callable[..., Any])
+
+ALL = ""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a connection has seen so far, as of one moment.
+
+    Attributes:
+        messages_in: messages that arrived, of any kind, garbage included.
+        messages_out: messages that were sent.
+        bytes_in: their bytes, frames and headers not counted.
+        bytes_out: likewise.
+        pending: calls that wait for an answer.
+        queued: messages in the queue.
+        malformed: messages that could not be used.
+        unmatched: answers that nobody waited for.
+        dropped: what was given up on: answers after their deadline, messages beyond a limit, handlers not started
+            before the end.
+        reconnects: links after the first.
+        latency: seconds of the last round trip, ``None`` before one was measured.
+    """
+
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    pending: int
+    queued: int
+    malformed: int
+    unmatched: int
+    dropped: int
+    reconnects: int
+    latency: float | None
+
+
+class Lifecycle(Endpoint):
+    """Tell whoever listens what comes in, what goes wrong, and where the connection stands."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._listeners: Registry[Callable[[Message | str], Any]] = Registry()
+        self._state_handlers: Registry[Callable[[StateChange], Any]] = Registry()
+        self._error_handlers: Registry[Callable[[Exception, ErrorContext], Any]] = Registry()
+        self._tally_lock = threading.Lock()
+        self._tally = dict.fromkeys(
+            ("messages_in", "messages_out", "bytes_in", "bytes_out", "malformed", "unmatched", "dropped"), 0
+        )
+
+    @property
+    def name(self) -> str:
+        """What logs call this connection."""
+        return self._name
+
+    @property
+    @abstractmethod
+    def state(self) -> ConnectionState:
+        """Where the connection stands."""
+
+    def listen(self, listener: Listener) -> Subscription:
+        """Have ``listener(message)`` run for every message, in order.
+
+        It gets a `Message`, or ``str`` for text that begins like JSON and is none; and for each link that ends a
+        system message ``close`` with the payload ``{"code": …}``.
+        """
+        return self._listeners.add(ALL, listener)
+
+    def on_state(self, handler: Callable[[StateChange], Any]) -> Subscription:
+        """Have ``handler(change)`` run at each change of the state, in order."""
+        return self._state_handlers.add(ALL, handler)
+
+    def on_error(self, handler: Callable[[Exception, ErrorContext], Any]) -> Subscription:
+        """Have ``handler(error, context)`` run for whatever goes wrong in a handler or in an incoming message.
+
+        Without such a handler, errors are logged.
+        """
+        return self._error_handlers.add(ALL, handler)
+
+    def _tell_listeners(self, message: Message | str) -> None:
+        if self._listeners.get(ALL):
+            text = message if isinstance(message, str) else message.raw or ""
+            self._submit("listen", len(text), self._run_handlers, self._listeners, "listen", message)
+
+    def _run_handlers(self, registry: Registry[Any], source: str, news: Any) -> None:
+        for one in registry.get(ALL):
+            if one.active:
+                self._guarded(source, "", one.handler, news)
+
+    def _tell_closed_link(self, ending: Ending) -> None:
+        """The one ``close`` that listeners get for each link."""
+        self._tell_listeners(EventMessage(MessageType.SYSTEM, {"code": ending.code}, event="close"))
+
+    def _tell_state(self, change: StateChange) -> None:
+        """Tell of a change; called in order, by whoever keeps the state."""
+        level = logging.WARNING if change.error is not None else logging.INFO
+        logger.log(level, "%s: %s%s", self._name, change.state.value, f" ({change.reason})" if change.reason else "")
+        if self._state_handlers.get(ALL):
+            self._submit("state", 0, self._run_handlers, self._state_handlers, "on_state", change)
+
+    def _report(self, error: Exception, context: ErrorContext) -> None:
+        if self._error_handlers.get(ALL):
+            self._submit("error", 0, self._run_error_handlers, error, context)
+        else:
+            logger.error("%s: %s: %s", self._name, context, error, exc_info=error if error.__traceback__ else None)
+
+    def _run_error_handlers(self, error: Exception, context: ErrorContext) -> None:
+        for one in self._error_handlers.get(ALL):
+            if not one.active:
+                continue
+            try:
+                one.handler(error, context)
+            except Exception:
+                logger.exception("%s: an on_error handler failed at %s", self._name, context)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        with self._tally_lock:
+            self._tally[name] += by
+
+    def _count_traffic(self, direction: str, messages: int, size: int) -> None:
+        with self._tally_lock:
+            self._tally[f"messages_{direction}"] += messages
+            self._tally[f"bytes_{direction}"] += size
+
+    def _counted(self) -> dict[str, int]:
+        with self._tally_lock:
+            return dict(self._tally)
+
+    def _renew_lifecycle(self) -> None:
+        self._tally_lock = threading.Lock()
+        for registry in (self._listeners, self._state_handlers, self._error_handlers):
+            registry.renew_locks()

@@ -1,0 +1,166 @@
+"""The message queue: ``enqueue``, ``enqueued``, ``consume`` and ``messages``, over the message ``message``.
+
+Threads: the condition ``_arrivals`` guards the inbox and is a leaf: filters, which are user code, are asked while it
+is free. Whoever waits on it is freed by a message, by the end of the connection, or by its deadline.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ..deadline import Deadline
+from ..errors import SocketMessageError
+from .endpoint import Endpoint, ErrorContext
+from .messages import Message, MessageType
+
+Filter = Callable[[Any], Any]
+
+
+class Consumed(NamedTuple):
+    """A message taken from the queue; payload and id are ``None`` where a filter matched none."""
+
+    payload: Any
+    id: Any
+    remaining: int
+
+
+class Queue(Endpoint):
+    """Put messages on the peer's queue, and take those that it put on ours."""
+
+    def __init__(self, inbox_limit: int) -> None:
+        self._arrivals = threading.Condition(threading.Lock())
+        self._inbox: OrderedDict[int, Message] = OrderedDict()
+        self._inbox_limit = inbox_limit
+        self._last_arrival = 0
+        self._returns = 0
+        self._inbox_full = False
+        self._inbox_ended = False
+
+    def enqueue(self, payload: Any, id: str | None = None) -> None:
+        """Put a message on the peer's queue; raises what `notify` raises."""
+        self._send(Message(MessageType.MESSAGE, payload, id))
+
+    def enqueued(self) -> int:
+        """How many messages wait here."""
+        return len(self._inbox)
+
+    def consume(self, filter: Filter | None = None, timeout: float = 0.0) -> Consumed | None:
+        """Take the first message, or the first for whose payload ``filter`` is true.
+
+        Args:
+            filter: what it raises comes through, and takes nothing.
+            timeout: seconds to wait for one; 0 does not wait.
+
+        Returns:
+            ``None`` when nothing is queued, ``(None, None, remaining)`` when the filter matched nothing.
+        """
+        taken = self._take(filter, self._budget(timeout))
+        if taken is not None:
+            _, message = taken
+            return Consumed(message.payload, message.id, len(self._inbox))
+        remaining = len(self._inbox)
+        return Consumed(None, None, remaining) if remaining else None
+
+    def messages(
+        self, filter: Filter | None = None, timeout: float | None = None, limit: int | None = None
+    ) -> Iterator[Consumed]:
+        """Iterate over the queue, waiting for more; a message is done when the loop comes round again.
+
+        One whose loop body raised, or was left by ``break``, goes back to the front of the queue.
+
+        Args:
+            filter: pass over the messages for which it is false.
+            timeout: end when none came for so many seconds; ``None`` for as long as the connection lasts.
+            limit: end after so many.
+        """
+        while limit is None or limit > 0:
+            taken = self._take(filter, self._budget(timeout, math.inf))
+            if taken is None:
+                return
+            done = False
+            try:
+                yield Consumed(taken[1].payload, taken[1].id, len(self._inbox))
+                done = True
+            finally:
+                if not done:
+                    self._put_back(*taken)
+            limit = None if limit is None else limit - 1
+
+    def _take(self, filter: Filter | None, deadline: Deadline) -> tuple[int, Message] | None:
+        """Wait for and remove the first message that fits; ``None`` when none did in time."""
+        seen, returns = 0, self._returns
+        while True:
+            for place, message in self._candidates(filter, seen):
+                if filter is None or filter(message.payload):
+                    with self._arrivals:
+                        if self._inbox.pop(place, None) is not None:
+                            return place, message
+                seen = place
+            if not self._wait_for_arrival(0 if filter is None else seen, returns, deadline):
+                return None
+            if filter is None or returns != self._returns:
+                seen, returns = 0, self._returns
+
+    def _candidates(self, filter: Filter | None, seen: int) -> list[tuple[int, Message]]:
+        """What may be taken: the first message, or for a filter all that it has not seen."""
+        with self._arrivals:
+            if filter is not None:
+                return [entry for entry in self._inbox.items() if entry[0] > seen]
+            return list(itertools.islice(self._inbox.items(), 1))
+
+    def _wait_for_arrival(self, seen: int, returns: int, deadline: Deadline) -> bool:
+        """Whether a message that was not seen is here before the time is over."""
+
+        def news() -> bool:
+            if not self._inbox:
+                return False
+            return returns != self._returns or next(reversed(self._inbox)) > seen
+
+        with self._arrivals:
+            if news() or self._inbox_ended or deadline.expired():
+                return news()
+        with self._waiting(), self._arrivals:
+            self._arrivals.wait_for(lambda: news() or self._inbox_ended, deadline.wait_seconds())
+            return news()
+
+    def _put_back(self, place: int, message: Message) -> None:
+        with self._arrivals:
+            self._inbox[place] = message
+            self._inbox.move_to_end(place, last=False)
+            self._returns += 1
+            self._arrivals.notify_all()
+
+    def _receive_message(self, message: Message) -> None:
+        with self._arrivals:
+            if len(self._inbox) < self._inbox_limit:
+                self._last_arrival += 1
+                self._inbox[self._last_arrival] = message
+                self._inbox_full = False
+                self._arrivals.notify_all()
+                return
+            told, self._inbox_full = self._inbox_full, True
+        self._count("dropped")
+        if not told:
+            self._report(
+                SocketMessageError(
+                    f"the queue holds {self._inbox_limit} messages that nobody consumed (Limits.inbox_messages); "
+                    "messages are dropped until there is room"
+                ),
+                ErrorContext("consume", str(message.id or ""), message),
+            )
+
+    def _end_queue(self) -> None:
+        """The connection is over: free whoever waits; what is queued can still be consumed."""
+        with self._arrivals:
+            self._inbox_ended = True
+            self._arrivals.notify_all()
+
+    def _renew_queue(self) -> None:
+        """In a forked child: what is queued is the parent's."""
+        self._arrivals = threading.Condition(threading.Lock())
+        self._inbox.clear()

@@ -1,0 +1,219 @@
+"""Streamed requests, both ways: ``request``, ``stream``, ``acknowledge``, ``reply`` and ``observe_response``.
+
+One ``request`` may be answered by any number of ``response`` messages; the protocol has no word for the last one, so
+whoever asked decides when there were enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ..errors import SocketError, SocketTimeout
+from .endpoint import Endpoint, ErrorContext
+from .mailbox import Mailbox
+from .messages import Message, MessageType, new_id
+from .subscription import Registry, Subscription
+
+ANY = ""
+
+ResponseHandler = TypeVar("ResponseHandler", bound=Callable[[Any], Any])
+
+
+class Stream:
+    """The responses to one request, taken by the thread that iterates; see `Requests.stream`.
+
+    ``for payload in stream`` waits for each response; leaving the loop by ``break`` and the ``with`` block, or
+    `close`, stops it. An iteration that waits longer than the timeout raises `SocketTimeout`, one whose link is lost
+    `SocketConnectionError`.
+    """
+
+    def __init__(self, owner: Endpoint, id: str, mailbox: Mailbox[Any], timeout: float | None) -> None:
+        self._owner = owner
+        self._mailbox = mailbox
+        self._timeout = timeout
+        self._subscription: Subscription | None = None
+        self._over = False
+        self.id = id
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Any:
+        if self._over:
+            raise StopIteration
+        deadline = self._owner._budget(self._timeout)
+        try:
+            with self._owner._waiting():
+                return self._mailbox.take(deadline)
+        except TimeoutError:
+            self.close()
+            raise SocketTimeout(f"no response came within {deadline.seconds:g} s (request {self.id})") from None
+        except EOFError as ended:
+            self.close()
+            if ended.__cause__ is None:
+                raise StopIteration from None
+            raise ended.__cause__ from None
+
+    def close(self) -> None:
+        """Take no more responses; idempotent, from any thread."""
+        self._over = True
+        if self._subscription is not None:
+            self._subscription()
+        self._mailbox.close(discard=True)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Stream of request {self.id}{', over' if self._over else ''}>"
+
+
+class Waiter:
+    """What is invoked with each response to one request, and told when the link is lost."""
+
+    __slots__ = ("deliver", "lost")
+
+    def __init__(self, deliver: Callable[[Message], None], lost: Callable[[Exception], None]) -> None:
+        self.deliver = deliver
+        self.lost = lost
+
+    def __call__(self, message: Message) -> None:
+        self.deliver(message)
+
+
+class Requests(Endpoint):
+    """Ask the peer for streams of responses, and answer its requests."""
+
+    def __init__(self) -> None:
+        self._waiters: Registry[Waiter] = Registry()
+        self._response_observers: Registry[Callable[[Any], Any]] = Registry()
+        self._acknowledgers: Registry[Callable[[Any, Any], Any]] = Registry()
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def request(self, payload: Any, observer: Callable[[Any], Any] | None = None) -> Subscription:
+        """Send a request, and have ``observer(payload)`` run for each response until it returns false.
+
+        Args:
+            payload: what is asked for.
+            observer: true to go on receiving, false to stop; without one, ``observe_response`` sees the responses.
+
+        Returns:
+            A subscription; calling it stops earlier. When the link is lost it ends, and ``on_error`` is told.
+        """
+        id = new_id()
+        if observer is None:
+            self._send(Message(MessageType.REQUEST, payload, id))
+            return Subscription(None, lambda _: None)
+        observe = observer
+
+        def deliver(message: Message) -> None:
+            self._submit(("response", id), len(message.raw or ""), self._observe_one, subscription, message)
+
+        def lost(error: Exception) -> None:
+            self._report(error, ErrorContext("request", id))
+
+        subscription = Subscription(observe, lambda _: waiting())
+        waiting = self._waiters.add(id, Waiter(deliver, lost))
+        self._send_request(payload, id, subscription)
+        return subscription
+
+    def stream(self, payload: Any, timeout: float | None = None) -> Stream:
+        """Send a request and iterate over its responses, in the caller's own thread.
+
+        Args:
+            payload: what is asked for.
+            timeout: seconds to wait for each response; ``None`` for ``default_call_timeout``.
+        """
+        id = new_id()
+        mailbox: Mailbox[Any] = Mailbox(self._hold)
+        stream = Stream(self, id, mailbox, timeout)
+
+        def deliver(message: Message) -> None:
+            mailbox.put(message.payload, len(message.raw or ""))
+
+        stream._subscription = self._waiters.add(id, Waiter(deliver, mailbox.close))
+        self._send_request(payload, id, stream._subscription)
+        return stream
+
+    def _send_request(self, payload: Any, id: str, subscription: Subscription) -> None:
+        try:
+            self._send(Message(MessageType.REQUEST, payload, id))
+        except BaseException:
+            subscription()
+            raise
+
+    def observe_response(self, observer: Callable[[Any], Any]) -> Subscription:
+        """Have ``observer(payload)`` run for each response that nobody captured; true captures it for itself."""
+        return self._response_observers.add(ANY, observer)
+
+    def _observe_one(self, subscription: Subscription, message: Message) -> None:
+        if not subscription.active:
+            return
+        try:
+            go_on = subscription.handler(message.payload)
+        except Exception as error:
+            self._report(error, ErrorContext("request", str(message.id), message))
+            return
+        if not go_on:
+            subscription()
+
+    def _receive_response(self, message: Message) -> None:
+        waiters = self._waiters.get(message.id)
+        if waiters:
+            waiters[-1].handler(message)
+        elif self._response_observers.get(ANY):
+            self._submit(("response", message.id), len(message.raw or ""), self._observe_any, message)
+        else:
+            self._count("unmatched")
+
+    def _observe_any(self, message: Message) -> None:
+        for observer in self._response_observers.get(ANY):
+            if observer.active and self._guarded(
+                "observe_response", str(message.id), observer.handler, message.payload
+            ):
+                return
+
+    def _fail_requests(self, error: Callable[[], Exception]) -> None:
+        """The link is lost: the peer has forgotten what was asked on it."""
+        for waiters in self._waiters.pop_all().values():
+            for waiter in waiters:
+                waiter.handler.lost(error())  # type: ignore[attr-defined]
+
+    # -- answering ---------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, handler: Callable[[Any, Any], Any]) -> Subscription:
+        """Have ``handler(id, payload)`` asked for each request, in the order registered, until one returns true."""
+        return self._acknowledgers.add(ANY, handler)
+
+    def reply(self, id: Any, payload: Any) -> None:
+        """Answer the request with this id, any number of times; raises what `notify` raises."""
+        self._send(Message(MessageType.RESPONSE, payload, id))
+
+    def _receive_request(self, message: Message) -> None:
+        self._submit(("request", message.id), len(message.raw or ""), self._acknowledge, message)
+
+    def _acknowledge(self, message: Message) -> None:
+        for one in self._acknowledgers.get(ANY):
+            if one.active and self._guarded("acknowledge", str(message.id), one.handler, message.id, message.payload):
+                return
+        self._report(
+            SocketError(f"request {message.id!r} was acknowledged by nobody"),
+            ErrorContext("acknowledge", str(message.id), message),
+        )
+
+    def _renew_requests(self) -> None:
+        """In a forked child: the requests that are open are the parent's."""
+        for registry in (self._waiters, self._response_observers, self._acknowledgers):
+            registry.renew_locks()
+        self._waiters.pop_all()

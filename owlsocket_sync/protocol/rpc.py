@@ -1,0 +1,359 @@
+"""Calls, both ways: ``call``, ``submit`` and ``perform``, over the messages ``call``, ``result`` and ``error``.
+
+Threads: ``_calls_lock`` guards the table of pending calls and is a leaf: futures are completed, messages sent and
+handlers run only after it was released.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+import traceback
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, TypeVar, cast, overload
+
+from ..deadline import Deadline
+from ..errors import ResilientError, SocketError, SocketMessageMalformed, SocketTimeout, SocketUnsupported
+from .endpoint import Endpoint, ErrorContext
+from .messages import CallMessage, Message, MessageType, malformed, new_id
+from .subscription import Registry, Subscription
+from .typed import convert
+
+Performer = TypeVar("Performer", bound=Callable[..., Any])
+
+
+_ANSWERS: dict[str, str] = {MessageType.RESULT: "a result", MessageType.ERROR: "an error"}
+
+
+class CallFuture(Future[Any]):
+    """The future of one call. Its callbacks run on a worker, so that they may call as well."""
+
+    def __init__(self, run: Callable[[Callable[[], None]], None], forget: Callable[[], None]) -> None:
+        super().__init__()
+        self._run = run
+        self._forget = forget
+
+    def cancel(self) -> bool:
+        """Forget the call; an answer that still comes is passed over."""
+        if not super().cancel():
+            return False
+        self._forget()
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Have ``fn(future)`` run on a worker once the call is answered, at once when it is already."""
+        if self.done():
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda future: self._run(lambda: _ignore(fn(future))))
+
+    def complete(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Set the outcome, unless there is one already."""
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            pass  # cancelled, or answered by another thread: the first outcome holds
+
+
+def _ignore(_: object) -> None:
+    """Callbacks of futures have no use for a result."""
+
+
+class PendingCall:
+    """A call that waits for its answer."""
+
+    __slots__ = ("data", "deadline", "future", "id", "link", "method", "result_type", "retry")
+
+    def __init__(self, message: CallMessage, data: bytes, deadline: Deadline, result_type: Any, retry: bool) -> None:
+        self.id = message.id
+        self.method = message.method
+        self.data = data
+        self.deadline = deadline
+        self.result_type = result_type
+        self.retry = retry
+        self.link: int | None = None
+        self.future: CallFuture
+
+    def timeout_error(self) -> SocketTimeout:
+        """What the caller gets when no answer came in time."""
+        return SocketTimeout(f"call {self.method!r} was not answered within {self.deadline.seconds:g} s")
+
+
+class Rpc(Endpoint):
+    """Call the peer's methods, and perform its calls of ours."""
+
+    default_call_timeout: float
+    expose_tracebacks: bool = False
+
+    def __init__(self, pending_limit: int) -> None:
+        self._calls_lock = threading.Lock()
+        self._calls: dict[Any, PendingCall] = {}
+        self._call_alarms: list[tuple[float, str]] = []
+        self._pending_limit = pending_limit
+        self._performers: Registry[Callable[..., Any]] = Registry()
+
+    # -- calling -----------------------------------------------------------------------------------------------------
+
+    def call(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
+    ) -> Any:
+        """Call a method of the peer and wait for its answer; from any thread, from inside handlers too.
+
+        Args:
+            method: the name the peer performs it under.
+            payload: the arguments, anything that JSON can carry.
+            timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. It travels with the call.
+            result_type: a dataclass or another callable that makes the result of what came.
+            retry: send the call again, with the same id, when the link is lost: for calls that may run twice.
+
+        Raises:
+            SocketTimeout: no answer within the timeout.
+            SocketConnectionError: the link was lost before the answer came, or the connection is closed.
+            SocketMessageMalformed: the arguments cannot be sent as JSON, or the result is not of ``result_type``.
+            ResilientError: what the peer's handler raised.
+        """
+        deadline = self._budget(timeout)
+        pending = self._register(method, payload, deadline, None, retry)
+        try:
+            self._launch([pending])
+            with self._waiting():
+                result = pending.future.result(deadline.wait_seconds())
+        except FutureTimeoutError:
+            if pending.future.done():
+                result = pending.future.result()
+            else:
+                raise pending.timeout_error() from None
+        finally:
+            self._forget_call(pending.id)
+        return convert(result, result_type, f"the result of {method!r}")
+
+    def submit(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
+    ) -> Future[Any]:
+        """Call a method of the peer without waiting; works with ``concurrent.futures.wait`` and ``as_completed``.
+
+        The timeout holds without anybody waiting; ``cancel()`` forgets the call. Arguments and errors are those of
+        `call`; only unusable arguments raise here, everything else is raised by ``future.result()``.
+        """
+        deadline = self._budget(timeout)
+        pending = self._register(method, payload, deadline, result_type, retry)
+        if deadline.at < math.inf:
+            self._watch(pending)
+        self._launch([pending])
+        return pending.future
+
+    def _register(
+        self, method: str, payload: tuple[Any, ...], deadline: Deadline, result_type: Any, retry: bool
+    ) -> PendingCall:
+        if not isinstance(method, str):
+            raise TypeError(f"method must be text, not {type(method).__name__}")
+        self._check_open()
+        message = CallMessage(payload=list(payload), id=new_id(), method=method, timeout=deadline.remaining())
+        sent, data = self._encode(message)
+        pending = PendingCall(cast(CallMessage, sent), data, deadline, result_type, retry)
+        pending.future = CallFuture(self._run_callback, lambda: _ignore(self._forget_call(pending.id)))
+        with self._calls_lock:
+            if len(self._calls) >= self._pending_limit:
+                raise SocketError(
+                    f"{self._pending_limit} calls wait for an answer already (Limits.pending_calls); "
+                    f"{method!r} was not sent"
+                )
+            self._calls[pending.id] = pending
+        return pending
+
+    @abstractmethod
+    def _encode(self, message: Message) -> tuple[Message, bytes]:
+        """The message as it leaves, and its bytes."""
+
+    @abstractmethod
+    def _launch(self, calls: Sequence[PendingCall]) -> None:
+        """Send calls when there is a link, without waiting for one; never raises, each call is told what befell it."""
+
+    @abstractmethod
+    def _run_callback(self, function: Callable[[], None]) -> None:
+        """Run a callback of a future on a worker, or here when there are none any more."""
+
+    def _claim(self, pending: PendingCall, link: int) -> bool:
+        """Mark a call as sent on this link; false when it is answered, forgotten or sent already."""
+        with self._calls_lock:
+            if pending.link is not None or pending.id not in self._calls:
+                return False
+            pending.link = link
+            return True
+
+    def _unclaim(self, pending: PendingCall) -> None:
+        """Mark a call as not sent after all."""
+        with self._calls_lock:
+            pending.link = None
+
+    def _forget_call(self, id: Any) -> PendingCall | None:
+        with self._calls_lock:
+            return self._calls.pop(id, None)
+
+    def _unsent_calls(self) -> list[PendingCall]:
+        """The calls that wait for a link, oldest first."""
+        with self._calls_lock:
+            return [pending for pending in self._calls.values() if pending.link is None]
+
+    def _fail_calls(self, error: Callable[[], Exception], link: int | None = None) -> None:
+        """Fail what is pending: all of it, or what was sent on links up to this one and may not be sent again."""
+        with self._calls_lock:
+            if link is None:
+                failed, self._calls = list(self._calls.values()), {}
+            else:
+                sent = [one for one in self._calls.values() if one.link is not None and one.link <= link]
+                failed = [one for one in sent if not one.retry]
+                for one in failed:
+                    del self._calls[one.id]
+                for one in sent:
+                    one.link = None
+        for one in failed:
+            one.future.complete(error=error())
+
+    # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
+
+    def _watch(self, pending: PendingCall) -> None:
+        with self._calls_lock:
+            heapq.heappush(self._call_alarms, (pending.deadline.at, str(pending.id)))
+            if len(self._call_alarms) > 2 * len(self._calls) + 64:
+                self._call_alarms = [alarm for alarm in self._call_alarms if alarm[1] in self._calls]
+                heapq.heapify(self._call_alarms)
+        self._alarm(pending.deadline.at)
+
+    @abstractmethod
+    def _alarm(self, at: float) -> None:
+        """Have `expire` called at this moment."""
+
+    def expire(self, now: float) -> float:
+        """Fail the submitted calls whose time is over; return when to look again (``math.inf``: never)."""
+        late = []
+        with self._calls_lock:
+            while self._call_alarms and self._call_alarms[0][0] <= now:
+                pending = self._calls.pop(heapq.heappop(self._call_alarms)[1], None)
+                if pending is not None:
+                    late.append(pending)
+            following = self._call_alarms[0][0] if self._call_alarms else math.inf
+        for pending in late:
+            pending.future.complete(error=pending.timeout_error())
+        return following
+
+    def _renew_calls(self) -> None:
+        """In a forked child: the calls that are pending are the parent's."""
+        self._calls_lock = threading.Lock()
+        self._calls, self._call_alarms = {}, []
+        self._performers.renew_locks()
+
+    # -- answers that come in ----------------------------------------------------------------------------------------
+
+    def _receive_answer(self, message: Message) -> None:
+        pending = self._forget_call(message.id)
+        if pending is None:
+            self._count("unmatched")
+            text = message.raw or ""
+            self._report(
+                malformed(f"{_ANSWERS.get(message.type, 'an answer')} for a call that nobody waits for", text),
+                ErrorContext("receive", str(message.id), message),
+            )
+        elif message.type is MessageType.ERROR:
+            pending.future.complete(error=ResilientError.unmarshal(message.payload))
+        elif pending.result_type is None:
+            pending.future.complete(message.payload)
+        else:
+            self._submit(None, 0, self._complete_converted, pending, message.payload)
+
+    def _complete_converted(self, pending: PendingCall, payload: Any) -> None:
+        try:
+            result = convert(payload, pending.result_type, f"the result of {pending.method!r}")
+        except Exception as error:
+            pending.future.complete(error=error)
+        else:
+            pending.future.complete(result)
+
+    # -- performing --------------------------------------------------------------------------------------------------
+
+    @overload
+    def perform(self, method: str, handler: Callable[..., Any]) -> Subscription: ...
+    @overload
+    def perform(self, method: str) -> Callable[[Performer], Performer]: ...
+
+    def perform(
+        self, method: str, handler: Callable[..., Any] | None = None
+    ) -> Subscription | Callable[[Performer], Performer]:
+        """Answer calls of ``method`` with ``handler(*payload)``; a decorator when ``handler`` is left out.
+
+        The handler runs on a worker; calls run side by side. What it returns is the result, what it raises the error.
+        The one registered last wins; when that is given up, the one before it answers again.
+        """
+        if handler is not None:
+            return self._performers.add(method, handler)
+
+        def register(handler: Performer) -> Performer:
+            self._performers.add(method, handler)
+            return handler
+
+        return register
+
+    def _receive_call(self, message: CallMessage, link: int) -> None:
+        performers = self._performers.get(message.method)
+        if not performers:
+            error = SocketUnsupported(f"method {message.method!r} is not performed here")
+            self._answer_error(message, error, link)
+            self._report(error, ErrorContext("perform", message.method, message))
+            return
+        deadline = Deadline(self.default_call_timeout if message.timeout is None else message.timeout)
+        size = len(message.raw or "")
+        self._submit(None, size, self._perform, performers[-1], message, deadline, link)
+
+    def _perform(self, performer: Subscription, message: CallMessage, deadline: Deadline, link: int) -> None:
+        if not performer.active:
+            return self._receive_call(message, link)
+        try:
+            result = performer.handler(*message.payload)
+        except BaseException as error:
+            self._report(error, ErrorContext("perform", message.method, message))  # type: ignore[arg-type]
+            answer = self._error_answer(message, error)
+        else:
+            answer = Message(MessageType.RESULT, result, message.id)
+        if deadline.expired():
+            self._count("dropped")
+        elif message.id is not None:
+            self._answer_call(message, answer, link)
+        return None
+
+    def _answer_call(self, message: CallMessage, answer: Message, link: int) -> None:
+        try:
+            self._answer(answer, link)
+        except SocketMessageMalformed as error:
+            self._report(error, ErrorContext("perform", message.method, message))
+            self._answer(self._error_answer(message, error), link)
+
+    def _error_answer(self, message: Message, error: BaseException) -> Message:
+        ensured = ResilientError.ensure(error)
+        text = ResilientError(ensured.type, ensured.message).marshal()
+        if self.expose_tracebacks:
+            text = ResilientError(ensured.type, ensured.message, "".join(traceback.format_exception(error))).marshal()
+        return Message(MessageType.ERROR, text, message.id)
+
+    def _answer_error(self, message: Message, error: Exception, link: int) -> None:
+        """Answer a call that cannot be performed, where it has an id to answer to; on a worker."""
+        if message.id is not None:
+            self._submit(None, 0, self._answer, self._error_answer(message, error), link)
+
+    def _refuse_malformed(self, error: SocketMessageMalformed, link: int) -> None:
+        """Tell whoever waits for it that a call or an answer could not be read."""
+        kind, id = error.fields.get("type"), error.fields.get("id")
+        if isinstance(id, bool) or not isinstance(id, (str, int, float)):
+            return
+        if kind == MessageType.CALL.value:
+            self._answer_error(Message(MessageType.CALL, id=id), error, link)
+        elif kind in (MessageType.RESULT.value, MessageType.ERROR.value):
+            pending = self._forget_call(id)
+            if pending is not None:
+                pending.future.complete(error=error)

@@ -1,0 +1,1 @@
+"""What keeps a connection alive: reading, writing, reconnecting, and the threads that do it."""

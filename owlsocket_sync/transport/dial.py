@@ -1,0 +1,249 @@
+"""From an address to a connected stream: DNS, TCP, proxy and TLS, under one deadline.
+
+Threads: whoever dials, one at a time for one connection. It waits in slices, and asks between them whether it is still
+wanted, so that closing a connection need not wait for a server that does not answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from ..deadline import Deadline
+from ..errors import SocketConnectionError, SocketTimeout
+from ..urls import Target
+from .stream import SLICE, DuplexStream, wait_ready
+
+PROXY_ANSWER_BYTES = 65_536
+
+_OPTIONS = (
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", 30),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", 10),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
+    ("IPPROTO_TCP", "TCP_NODELAY", 1),
+)
+
+
+@dataclass(frozen=True)
+class ProxyAddress:
+    """An HTTP proxy, and who we are to it."""
+
+    host: str
+    port: int
+    authorization: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ProxyAddress({self.host!r}, {self.port})"
+
+
+def parse_proxy(proxy: str) -> ProxyAddress:
+    """Take an ``http://[user:password@]host:port`` URL apart.
+
+    Raises:
+        ValueError: it is another kind of URL; the message holds no password.
+    """
+    try:
+        parts = urlsplit(proxy)
+        port = parts.port
+    except ValueError:
+        raise ValueError("proxy must be a URL such as 'http://user:password@host:port'") from None
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"proxy must be an http:// URL with a host, 'env' or None, not a {parts.scheme or '?'}:// one")
+    authorization = None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+    return ProxyAddress(parts.hostname, port or 80, authorization)
+
+
+def proxy_for(target: Target, proxy: str | None) -> ProxyAddress | None:
+    """The proxy on the way to a target: the one that is named, or for ``"env"`` the one of the environment."""
+    if proxy is None:
+        return None
+    if proxy != "env":
+        return parse_proxy(proxy)
+    from urllib.request import getproxies, proxy_bypass
+
+    if proxy_bypass(f"{target.host}:{target.port}"):
+        return None
+    named = getproxies().get("https" if target.secure else "http")
+    return parse_proxy(named) if named else None
+
+
+def dial(
+    target: Target,
+    deadline: Deadline,
+    ssl_context: ssl.SSLContext | None = None,
+    proxy: ProxyAddress | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> DuplexStream:
+    """Connect to a target.
+
+    Raises:
+        SocketConnectionError: it cannot be reached, or its certificate does not hold (then not ``retryable``).
+        SocketTimeout: it was not reached within the deadline.
+    """
+    attempt = _Attempt(target, deadline, wanted)
+    sock = attempt.connect(proxy.host if proxy else target.host, proxy.port if proxy else target.port)
+    try:
+        if proxy is not None:
+            attempt.tunnel(sock, proxy)
+        if target.secure:
+            sock = attempt.encrypt(sock, ssl_context or default_context())
+        return DuplexStream(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def default_context() -> ssl.SSLContext:
+    """Certificates and host names are checked; TLS 1.2 or newer."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class _Attempt:
+    """One walk from a name to a stream."""
+
+    def __init__(self, target: Target, deadline: Deadline, wanted: Callable[[], bool]) -> None:
+        self._target = target
+        self._deadline = deadline
+        self._wanted = wanted
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """Connect to the first address that answers; each gets an even share of the time that is left."""
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise SocketConnectionError(f"{host} is no known host: {error}") from error
+        failure: Exception | None = None
+        for place, (family, kind, protocol, _, address) in enumerate(addresses):
+            share = time.monotonic() + self._deadline.remaining() / (len(addresses) - place)
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._set_options(sock)
+                self._connect_one(sock, address, share)
+            except (OSError, SocketTimeout) as error:
+                sock.close()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        if isinstance(failure, TimeoutError) and self._deadline.expired():
+            raise SocketTimeout(f"{host}:{port} did not accept within {self._deadline.seconds:g} s") from failure
+        raise SocketConnectionError(f"{host}:{port} cannot be reached: {failure}") from failure
+
+    def _connect_one(self, sock: socket.socket, address: object, until: float) -> None:
+        sock.setblocking(False)
+        code = sock.connect_ex(address)  # type: ignore[arg-type]
+        if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY):
+            self._wait([], [sock], until)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    @staticmethod
+    def _set_options(sock: socket.socket) -> None:
+        for level, option, value in _OPTIONS:
+            if hasattr(socket, option):
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(getattr(socket, level), getattr(socket, option), value)
+
+    def _wait(self, readers: list[socket.socket], writers: list[socket.socket], until: float) -> None:
+        """Wait for readiness in slices, for as long as the connection is wanted."""
+        while True:
+            if not self._wanted():
+                raise SocketConnectionError("closed while connecting")
+            try:
+                wait_ready(readers, writers, min(until, time.monotonic() + SLICE))
+                return
+            except TimeoutError:
+                if time.monotonic() >= until:
+                    raise
+
+    def tunnel(self, sock: socket.socket, proxy: ProxyAddress) -> None:
+        """Have an HTTP proxy connect us through (RFC 9110, section 9.3.6)."""
+        host = f"[{self._target.host}]" if ":" in self._target.host else self._target.host
+        place = f"{host}:{self._target.port}"
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        self._send(sock, "\r\n".join([*lines, "", ""]).encode("ascii"))
+        answer = self._read_header(sock)
+        status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+        words = status.split(" ", 2)
+        if not status.startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
+            raise SocketConnectionError(f"the proxy {proxy.host}:{proxy.port} does not speak HTTP: {status[:100]!r}")
+        if not 200 <= int(words[1]) < 300:
+            hint = " (put user and password into proxy=)" if words[1] == "407" else ""
+            error = SocketConnectionError(f"the proxy {proxy.host}:{proxy.port} refuses {place}: {status[:100]}{hint}")
+            error.status = int(words[1])
+            error.retryable = words[1] != "407"
+            raise error
+
+    def _send(self, sock: socket.socket, data: bytes) -> None:
+        while data:
+            try:
+                data = data[sock.send(data) :]
+            except BlockingIOError:
+                self._wait([], [sock], self._deadline.at)
+
+    def _read_header(self, sock: socket.socket) -> bytes:
+        """Read up to the empty line, and not a byte more: what follows is the server's."""
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            if len(answer) >= PROXY_ANSWER_BYTES:
+                raise SocketConnectionError(f"the proxy's answer is longer than {PROXY_ANSWER_BYTES} bytes")
+            self._wait([sock], [], self._deadline.at)
+            seen = sock.recv(4096, socket.MSG_PEEK)
+            end = (answer + seen).find(b"\r\n\r\n", max(0, len(answer) - 3))
+            wanted = len(seen) if end < 0 else end + 4 - len(answer)
+            taken = sock.recv(wanted)
+            if not taken:
+                raise SocketConnectionError("the proxy closed the connection instead of answering")
+            answer += taken
+        return answer
+
+    def encrypt(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """Do the TLS handshake."""
+        secure = context.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
+        try:
+            self._shake_hands(secure)
+        except ssl.SSLCertVerificationError as error:
+            secure.close()
+            refused = SocketConnectionError(
+                f"the certificate of {self._target.host} does not hold: {error.verify_message} "
+                "(hand over an ssl_context= that trusts its issuer)"
+            )
+            refused.retryable = False
+            raise refused from error
+        except (OSError, ssl.SSLError) as error:
+            secure.close()
+            if isinstance(error, TimeoutError):
+                raise
+            raise SocketConnectionError(f"TLS with {self._target.host} failed: {error}") from error
+        except BaseException:
+            secure.close()
+            raise
+        return secure
+
+    def _shake_hands(self, secure: ssl.SSLSocket) -> None:
+        while True:
+            try:
+                return secure.do_handshake()
+            except ssl.SSLWantReadError:
+                self._wait([secure], [], self._deadline.at)
+            except ssl.SSLWantWriteError:
+                self._wait([], [secure], self._deadline.at)

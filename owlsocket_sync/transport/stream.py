@@ -1,0 +1,250 @@
+"""A connected socket that one thread reads and others write: buffered, with a deadline for either direction.
+
+Threads: `recv` belongs to the reader; `send` and `send_now` to whoever holds the link's write lock. The socket never
+blocks; a thread waits for readiness in `poll`, outside of any lock. A TLS object must never be in read and write at
+once (OpenSSL demands it and CPython does not see to it), so each single call into it holds ``_tls_lock``; a plain
+socket needs none. `wake` and `interrupt` free the reader from any thread; only the reader closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+SLICE = 0.05
+READ_SIZE = 65_536
+WRITE_SIZE = 262_144
+
+_WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
+
+
+class Woken(TimeoutError):
+    """The reader was asked to look up from its reading."""
+
+
+class BudgetExceeded(ConnectionError):
+    """The peer sent more than it may in a handshake."""
+
+
+class DuplexStream:
+    """The stream that `websocket.WebSocket` takes for a socket.
+
+    Args:
+        sock: connected; its timeout becomes 0. A `ssl.SSLSocket` has done its handshake.
+
+    Attributes:
+        read_until: the moment (``time.monotonic``) at which `recv` gives up.
+        write_until: likewise for `send`.
+        budget: how many bytes may still be read, ``None`` for any number.
+        wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
+        heard_at: when the last byte came.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._secure = isinstance(sock, ssl.SSLSocket)
+        self._tls_lock: AbstractContextManager[object] = threading.Lock() if self._secure else contextlib.nullcontext()
+        self._fileno = sock.fileno()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._buffer = b""
+        self._position = 0
+        self._closed = False  # websocket-client looks at this name before it closes
+        self._close_lock = threading.Lock()
+        self.read_until = math.inf
+        self.write_until = math.inf
+        self.budget: int | None = None
+        self.wanted: Callable[[], bool] | None = None
+        self.heard_at = time.monotonic()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def recv(self, size: int) -> bytes:
+        """Up to ``size`` bytes, ``b""`` at the end; by the reader only.
+
+        Raises:
+            Woken: `wake` was called.
+            TimeoutError: nothing came until `read_until`.
+            BudgetExceeded: more came than the budget allows.
+            OSError: the connection broke.
+        """
+        if self._position >= len(self._buffer):
+            self._fill()
+        chunk = self._buffer[self._position : self._position + size]
+        self._position += len(chunk)
+        if self.budget is not None:
+            self.budget -= len(chunk)
+            if self.budget < 0:
+                raise BudgetExceeded("the peer's answer to the handshake is too large")
+        return chunk
+
+    def buffered(self) -> bool:
+        """Whether bytes are here that were not taken yet."""
+        return self._position < len(self._buffer)
+
+    def _fill(self) -> None:
+        """Wait for bytes and take all that one system call gives."""
+        pending = self._secure and self._pending()
+        while True:
+            if not pending:
+                self._await_readable()
+            pending = False
+            try:
+                with self._tls_lock:
+                    data = self._sock.recv(READ_SIZE)
+            except _WANT_READ:
+                continue
+            except ssl.SSLWantWriteError:
+                wait_ready([], [self._sock], self.read_until)
+                pending = True
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                data = b""
+                break
+            else:
+                break
+        self._buffer, self._position = data, 0
+        if data:
+            self.heard_at = time.monotonic()
+
+    def _pending(self) -> bool:
+        with self._tls_lock:
+            return self._sock.pending() > 0  # type: ignore[attr-defined, no-any-return]
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> int:
+        """Send all of it, waiting until `write_until` for the peer to take it.
+
+        Raises:
+            TimeoutError: it was not taken in time; how much was is unknown to the caller.
+            OSError: the connection broke.
+        """
+        view = memoryview(data)
+        while len(view):
+            view = view[self.send_some(view, self.write_until) :]
+        return len(data)
+
+    def send_some(self, view: memoryview | bytes, until: float) -> int:
+        """Send a part of it, at least a byte, waiting until then for room; raises what `send` raises."""
+        while True:
+            try:
+                with self._tls_lock:
+                    return self._sock.send(view[:WRITE_SIZE])
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                wait_ready([], [self._sock], until)
+            except ssl.SSLWantReadError:
+                wait_ready([self._sock], [], until)
+
+    # -- waiting and waking ------------------------------------------------------------------------------------------
+
+    def _await_readable(self) -> None:
+        if self._wake_read in self._wait_read([self._sock, self._wake_read]):
+            with contextlib.suppress(BlockingIOError):
+                self._wake_read.recv(4096)
+            raise Woken("asked to look up")
+
+    def _wait_read(self, readers: list[socket.socket]) -> list[socket.socket]:
+        while self.wanted is not None and self.wanted():
+            now = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                return wait_ready(readers, [], min(self.read_until, now + SLICE))
+            if now >= self.read_until:
+                break
+        return wait_ready(readers, [], self.read_until if self.wanted is None else 0.0)
+
+    def wake(self) -> None:
+        """Have `recv` raise `Woken`, now or when it next waits; from any thread."""
+        with self._close_lock:
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_write.send(b"\0")
+
+    def interrupt(self) -> None:
+        """End both directions at once; whoever waits here is freed, the descriptor stays; from any thread."""
+        with self._close_lock:
+            if not self._closed:
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket.shutdown: that throws the TLS object away under the reader.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def linger(self, seconds: float) -> None:
+        """End our direction and let the peer read what we said before it sees the end; by the reader.
+
+        Closing with unread bytes would reset the connection, and take our last words with it.
+        """
+        self.read_until = time.monotonic() + seconds
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+            while self.recv(READ_SIZE):
+                self._position = len(self._buffer)
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the descriptors; the parent's connection goes on untouched."""
+        self._closed = True
+        for one in (self._sock, self._wake_read, self._wake_write):
+            one.close()
+
+    def close(self) -> None:
+        """Close the descriptor; by the reader only, once nobody writes."""
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._sock.close()
+            self._wake_read.close()
+            self._wake_write.close()
+
+    # -- what websocket-client asks of a socket ----------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fileno
+
+    def gettimeout(self) -> float:
+        """Zero: this stream waits by itself, until its own deadlines."""
+        return 0.0
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Nothing: deadlines are set as attributes."""
+
+    def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
+        """The same as `interrupt`."""
+        self.interrupt()
+
+
+def wait_ready(readers: list[socket.socket], writers: list[socket.socket], until: float) -> list[socket.socket]:
+    """Wait until one of these sockets can be read or written, or has failed, and return those that can.
+
+    Raises:
+        TimeoutError: none can until then (``time.monotonic``).
+    """
+    seconds = until - time.monotonic()
+    limit = None if seconds == math.inf else max(0.0, seconds)
+    if hasattr(select, "poll"):
+        ready = _poll(readers, writers, limit)
+    else:
+        readable, writable, failed = select.select(readers, writers, writers, limit)
+        ready = [*readable, *writable, *failed]
+    if not ready:
+        raise TimeoutError("nothing came" if readers else "the peer did not take what was sent")
+    return ready
+
+
+def _poll(readers: list[socket.socket], writers: list[socket.socket], seconds: float | None) -> list[socket.socket]:
+    poll = select.poll()
+    by_fileno = {}
+    for mask, sockets in ((select.POLLIN, readers), (select.POLLOUT, writers)):
+        for one in sockets:
+            by_fileno[one.fileno()] = one
+            poll.register(one, mask)
+    found = poll.poll(None if seconds is None else math.ceil(seconds * 1000))
+    return [by_fileno[fileno] for fileno, _ in found]

@@ -1,0 +1,160 @@
+"""Addresses: taken apart, given a token, and made fit to be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+TOKEN_SCHEME = "ED25519-BASIC-TOKEN"
+SECRET_KEYS = frozenset({"token", "access_token", "auth", "authorization", "key", "api_key", "apikey", "password", "secret"})
+
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_HEADER_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_ENVELOPE = re.compile(r"(ED25519-BASIC-(?:TOKEN|SIGNATURE)\s+|Bearer\s+|Basic\s+)\S+", re.IGNORECASE)
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect to, in the parts that a handshake needs."""
+
+    scheme: str
+    host: str
+    port: int
+    resource: str
+
+    @property
+    def secure(self) -> bool:
+        """Whether the link is encrypted."""
+        return self.scheme == "wss"
+
+    @property
+    def host_header(self) -> str:
+        """The ``Host`` header (RFC 9110, section 7.2): the port only where it is not the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """All of it in one, secrets included."""
+        return f"{self.scheme}://{self.host_header}{self.resource}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host is this machine."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __repr__(self) -> str:
+        return f"Target({redact(self.url)!r})"
+
+
+def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = None) -> Target:
+    """Take a ``ws://`` or ``wss://`` URL apart, with ``query`` and ``token`` added to its query string.
+
+    Raises:
+        ValueError: the URL cannot be used; the message says why and never holds a secret.
+    """
+    if not isinstance(url, str):
+        raise ValueError(f"url must be text such as 'wss://host/path', not {type(url).__name__}")
+    if _CONTROL.search(url):
+        raise ValueError(f"url must not hold spaces or control characters: {redact(_CONTROL.sub('?', url))!r}")
+    shown = redact(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"url {shown!r} cannot be read: {error}") from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError(f"url must start with ws:// or wss://, not with {parts.scheme or 'no scheme'!r}: {shown!r}")
+    if not parts.hostname:
+        raise ValueError(f"url must name a host: {shown!r}")
+    if parts.username is not None:
+        raise ValueError(f"url must not hold a user name or password, use token= or headers= instead: {shown!r}")
+    if port == 0:
+        raise ValueError(f"url must not have port 0: {shown!r}")
+    pairs = [*(query or {}).items(), *([("token", token)] if token is not None else [])]
+    added = urlencode(pairs, quote_via=quote)
+    resource = _ascii(parts.path or "/")
+    if parts.query or added:
+        resource += "?" + "&".join(part for part in (_ascii(parts.query), added) if part)
+    return Target(parts.scheme, _ascii_host(parts.hostname, shown), port or _DEFAULT_PORTS[parts.scheme], resource)
+
+
+def _ascii(text: str) -> str:
+    return quote(text, safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def _ascii_host(host: str, shown: str) -> str:
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ValueError(f"url {shown!r} has a host name that cannot be written in ASCII: {error}") from None
+
+
+def redact(url: str) -> str:
+    """The URL as logs and people may see it: passwords and tokens replaced by ``***``."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    place = parts.netloc.rpartition("@")
+    netloc = f"***@{place[2]}" if place[1] else parts.netloc
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if any(key.lower() in SECRET_KEYS for key, _ in pairs):
+        hidden = [(key, "***" if key.lower() in SECRET_KEYS else value) for key, value in pairs]
+        return urlunsplit((parts.scheme, netloc, parts.path, urlencode(hidden, safe="*"), ""))
+    return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+
+
+def redact_text(text: str, *secrets: str | None) -> str:
+    """``text`` with these secrets, and what looks like a credential in a header, replaced by ``***``."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***").replace(quote(secret), "***").replace(unquote(secret), "***")
+    return _ENVELOPE.sub(r"\1***", text)
+
+
+def bare_token(token: str) -> str:
+    """The envelope alone, as the query carries it."""
+    scheme, _, envelope = token.strip().partition(" ")
+    return envelope.strip() if scheme.upper() == TOKEN_SCHEME else token.strip()
+
+
+def whole_token(token: str) -> str:
+    """The envelope behind its scheme, as the ``Authorization`` header carries it."""
+    return f"{TOKEN_SCHEME} {bare_token(token)}"
+
+
+def check_headers(headers: Mapping[str, str], option: str = "headers") -> dict[str, str]:
+    """Return the headers as a dict when each can travel (RFC 9110, section 5.5).
+
+    Raises:
+        ValueError: a name or a value holds what would break out of its line; the value is not shown.
+    """
+    checked = {}
+    for name, value in dict(headers).items():
+        if not isinstance(name, str) or not _HEADER_NAME.match(name):
+            raise ValueError(f"{option}: {name!r} is no header name")
+        if not isinstance(value, str) or _HEADER_CONTROL.search(value) or not _latin(value):
+            raise ValueError(f"{option}: the value of {name!r} must be Latin-1 text without control characters")
+        checked[name] = value
+    return checked
+
+
+def _latin(value: str) -> bool:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
