@@ -16,7 +16,8 @@ from .errors import InsecureTransportWarning, SocketConnectionError, SocketTimeo
 from .options import Backoff, Heartbeat, Limits
 from .protocol.messages import CALL_TIMEOUT
 from .runtime.link import Link
-from .runtime.supervisor import Hooks, Supervisor
+from .runtime.standing import Hooks
+from .runtime.supervisor import Supervisor
 from .runtime.workers import WorkerPool
 from .transport.dial import default_context, dial, parse_proxy, proxy_for
 from .transport.wire import Wire

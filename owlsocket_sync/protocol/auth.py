@@ -20,8 +20,9 @@ from typing import Any
 from ..deadline import Deadline
 from ..errors import AuthError, ResilientError, SocketTimeout, SocketUnsupported
 from ..stages import AuthenticationStage
+from .codec import malformed
 from .endpoint import Endpoint, ErrorContext
-from .messages import AuthMessage, MessageType, malformed
+from .messages import AuthMessage, MessageType
 
 Stage = AuthenticationStage | str
 Authenticate = Callable[[Stage, Any], tuple[Stage | None, Any]]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..deadline import Deadline
-from .rpc import PendingCall
+from .pending import PendingCall
 
 
 class Thoughts(threading.local):

@@ -71,6 +71,10 @@ class Endpoint(ABC):
         """Add to a counter of ``stats``."""
 
     @abstractmethod
+    def _count_traffic(self, direction: str, messages: int, size: int) -> None:
+        """Add to the counters of what came ``"in"`` and went ``"out"``."""
+
+    @abstractmethod
     def _hold(self, messages: int, size: int) -> None:
         """Take (or, negative, give back) room in the backlog of what was read and not yet handled."""
 

@@ -12,14 +12,16 @@ import threading
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar, cast, overload
 
 from ..deadline import Deadline
-from ..errors import ResilientError, SocketError, SocketMessageMalformed, SocketTimeout, SocketUnsupported
+from ..errors import ResilientError, SocketError, SocketMessageMalformed, SocketUnsupported
 from .endpoint import Endpoint, ErrorContext
-from .messages import CallMessage, Message, MessageType, malformed, new_id
+from .codec import malformed
+from .messages import CallMessage, Message, MessageType, new_id
+from .pending import CallFuture, PendingCall
 from .subscription import Registry, Subscription
 from .typed import convert
 
@@ -27,63 +29,6 @@ Performer = TypeVar("Performer", bound=Callable[..., Any])
 
 
 _ANSWERS: dict[str, str] = {MessageType.RESULT: "a result", MessageType.ERROR: "an error"}
-
-
-class CallFuture(Future[Any]):
-    """The future of one call. Its callbacks run on a worker, so that they may call as well."""
-
-    def __init__(self, run: Callable[[Callable[[], None]], None], forget: Callable[[], None]) -> None:
-        super().__init__()
-        self._run = run
-        self._forget = forget
-
-    def cancel(self) -> bool:
-        """Forget the call; an answer that still comes is passed over."""
-        if not super().cancel():
-            return False
-        self._forget()
-        return True
-
-    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
-        """Have ``fn(future)`` run on a worker once the call is answered, at once when it is already."""
-        if self.done():
-            super().add_done_callback(fn)
-        else:
-            super().add_done_callback(lambda future: self._run(lambda: _ignore(fn(future))))
-
-    def complete(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Set the outcome, unless there is one already."""
-        try:
-            if error is None:
-                self.set_result(result)
-            else:
-                self.set_exception(error)
-        except InvalidStateError:
-            pass  # cancelled, or answered by another thread: the first outcome holds
-
-
-def _ignore(_: object) -> None:
-    """Callbacks of futures have no use for a result."""
-
-
-class PendingCall:
-    """A call that waits for its answer."""
-
-    __slots__ = ("data", "deadline", "future", "id", "link", "method", "result_type", "retry")
-
-    def __init__(self, message: CallMessage, data: bytes, deadline: Deadline, result_type: Any, retry: bool) -> None:
-        self.id = message.id
-        self.method = message.method
-        self.data = data
-        self.deadline = deadline
-        self.result_type = result_type
-        self.retry = retry
-        self.link: int | None = None
-        self.future: CallFuture
-
-    def timeout_error(self) -> SocketTimeout:
-        """What the caller gets when no answer came in time."""
-        return SocketTimeout(f"call {self.method!r} was not answered within {self.deadline.seconds:g} s")
 
 
 class Rpc(Endpoint):
@@ -158,7 +103,7 @@ class Rpc(Endpoint):
         message = CallMessage(payload=list(payload), id=new_id(), method=method, timeout=deadline.remaining())
         sent, data = self._encode(message)
         pending = PendingCall(cast(CallMessage, sent), data, deadline, result_type, retry)
-        pending.future = CallFuture(self._run_callback, lambda: _ignore(self._forget_call(pending.id)))
+        pending.future = CallFuture(self._run_callback, lambda: self._drop_call(pending.id))
         with self._calls_lock:
             if len(self._calls) >= self._pending_limit:
                 raise SocketError(
@@ -196,6 +141,9 @@ class Rpc(Endpoint):
     def _forget_call(self, id: Any) -> PendingCall | None:
         with self._calls_lock:
             return self._calls.pop(id, None)
+
+    def _drop_call(self, id: Any) -> None:
+        self._forget_call(id)
 
     def _unsent_calls(self) -> list[PendingCall]:
         """The calls that wait for a link, oldest first."""

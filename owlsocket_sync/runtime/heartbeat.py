@@ -1,11 +1,15 @@
-"""When to ask a silent peer for a sign of life, and when to give it up: arithmetic on a clock.
+"""Signs of life: when to ask a silent peer for one, when to give it up, and who waits for it.
 
-Threads: none of its own; the reader asks and tells.
+Threads: `Pulse` is arithmetic on a clock, and belongs to the reader. In `Pongs`, ``_pongs_lock`` guards the waiters and
+is a leaf.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import threading
+import time
 from enum import Enum
 
 from ..options import Heartbeat
@@ -62,3 +66,62 @@ class Pulse:
         if self._asked_at is not None:
             return self._asked_at + self._heartbeat.timeout
         return self._heard_at + self._heartbeat.interval
+
+
+class PongWaiter:
+    """Somebody who asked for a sign of life."""
+
+    __slots__ = ("arrived", "asked_at", "seconds")
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.asked_at = time.monotonic()
+        self.seconds: float | None = None
+
+
+class Pongs:
+    """The pings of one link that were not answered yet, oldest first.
+
+    Attributes:
+        latency: seconds of the last round trip.
+    """
+
+    def __init__(self) -> None:
+        self._pongs_lock = threading.Lock()
+        self._waiters: dict[bytes, PongWaiter] = {}
+        self.latency: float | None = None
+
+    def expect(self) -> tuple[bytes, PongWaiter]:
+        """The payload for a new ping, and who waits for its pong."""
+        payload, waiter = os.urandom(8), PongWaiter()
+        with self._pongs_lock:
+            self._waiters[payload] = waiter
+        return payload, waiter
+
+    def forget(self, payload: bytes) -> None:
+        """Nobody waits for this one any more."""
+        with self._pongs_lock:
+            self._waiters.pop(payload, None)
+
+    def arrived(self, payload: bytes) -> None:
+        """A pong answers its ping, and all that were sent before it (RFC 6455, section 5.5.3)."""
+        now = time.monotonic()
+        with self._pongs_lock:
+            if payload not in self._waiters:
+                return
+            answered = []
+            for key in list(self._waiters):
+                answered.append(self._waiters.pop(key))
+                if key == payload:
+                    break
+        self.latency = now - answered[-1].asked_at
+        for waiter in answered:
+            waiter.seconds = now - waiter.asked_at
+            waiter.arrived.set()
+
+    def end(self) -> None:
+        """No more will come: free everybody who waits."""
+        with self._pongs_lock:
+            waiters, self._waiters = list(self._waiters.values()), {}
+        for waiter in waiters:
+            waiter.arrived.set()

@@ -5,7 +5,7 @@ A frame that a writer could not finish is kept in ``_torn`` and sent first by th
 ends the link. The reader never waits for that lock: pongs and pings go to one-place slots that whoever holds the lock
 sends before it lets go; the reader only tries to be that one, and then writes without waiting.
 
-``_facts_lock`` guards the slots, the waiters for pongs and the ending, and is a leaf. Order: write lock, then (inside the
+``_facts_lock`` guards the slots and the ending; it may be held while a pong is expected, which is a leaf. Order: write lock, then (inside the
 stream) TLS lock; facts are read and set with neither wanted.
 
 Where a thread can block, and what frees it: the reader in ``wire.read`` (`DuplexStream.wake`, `DuplexStream.interrupt`,
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from ..errors import SocketConnectionError, SocketTimeout
 from ..options import Heartbeat
 from ..stages import Ending
 from ..transport.wire import Close, Incoming, Ping, Pong, Wire, WireError
-from .heartbeat import Beat, Pulse
+from .heartbeat import Beat, Pongs, Pulse
 
 logger = logging.getLogger("owlsocket_sync")
 
@@ -36,17 +35,6 @@ FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
 NO_STATUS = 1005
 ABNORMAL = 1006
-
-
-class PongWaiter:
-    """Somebody who asked for a sign of life."""
-
-    __slots__ = ("arrived", "asked_at", "seconds")
-
-    def __init__(self) -> None:
-        self.arrived = threading.Event()
-        self.asked_at = time.monotonic()
-        self.seconds: float | None = None
 
 
 class Link:
@@ -61,7 +49,7 @@ class Link:
 
     Attributes:
         ending: how it ended, ``None`` while it lives.
-        latency: seconds of the last round trip.
+        lease_until: the moment at which the link ends unless it is in use by then; set while somebody authenticates.
     """
 
     def __init__(
@@ -86,11 +74,11 @@ class Link:
         self._ping_slot: bytes | None = None
         self._close_slot: tuple[int, str] | None = None
         self._close_sent = False
-        self._pong_waiters: dict[bytes, PongWaiter] = {}
+        self._pongs = Pongs()
         self._wake_at = math.inf
         self._ended = threading.Event()
         self.ending: Ending | None = None
-        self.latency: float | None = None
+        self.lease_until = math.inf
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -141,22 +129,22 @@ class Link:
                 self._pong_slot = incoming.payload
             self._flush_slots()
         elif isinstance(incoming, Pong):
-            self._take_pong(incoming.payload)
+            self._pongs.arrived(incoming.payload)
         else:
             self._take_close(incoming)
 
     def _look_at_clock(self, now: float) -> float:
         """Do what is due; return when something is due again."""
-        following = self._tick(now)
+        following = min(self._tick(now), self.lease_until)
+        if now >= self.lease_until:
+            self.give_up(Ending(1000, "authentication took too long", SocketTimeout("authentication took too long")))
         beat = self._pulse.beat(now)
         if beat is Beat.DEAD:
             error = SocketConnectionError("the peer gave no sign of life in time (Heartbeat)")
             self.die(Ending(ABNORMAL, "no sign of life", error))
         elif beat is Beat.PING:
-            payload = os.urandom(4)
             with self._facts_lock:
-                self._ping_slot = payload
-                self._pong_waiters[payload] = PongWaiter()
+                self._ping_slot, _ = self._pongs.expect()
         if self._slots_filled():
             self._flush_slots()
             if self._slots_filled():
@@ -248,40 +236,26 @@ class Link:
             frames += self._wire.close_frame_of(*close)
         return frames
 
+    @property
+    def latency(self) -> float | None:
+        """Seconds of the last round trip."""
+        return self._pongs.latency
+
     # -- signs of life -----------------------------------------------------------------------------------------------
 
     def ping(self, deadline: Deadline) -> float:
         """Seconds of one round trip; from any thread but the reader's."""
-        waiter, payload = PongWaiter(), os.urandom(8)
-        with self._facts_lock:
-            self._pong_waiters[payload] = waiter
+        payload, waiter = self._pongs.expect()
         try:
             self._write(self._wire.ping_frame(payload), deadline)
             waiter.arrived.wait(deadline.wait_seconds())
         finally:
-            with self._facts_lock:
-                self._pong_waiters.pop(payload, None)
+            self._pongs.forget(payload)
         if waiter.seconds is not None:
             return waiter.seconds
         if self.ending is not None:
             raise self._ended_error()
         raise SocketTimeout(f"no pong came within {deadline.seconds:g} s")
-
-    def _take_pong(self, payload: bytes) -> None:
-        """A pong answers its ping and all that were sent before it (RFC 6455, section 5.5.3)."""
-        now = time.monotonic()
-        with self._facts_lock:
-            if payload not in self._pong_waiters:
-                return
-            answered = []
-            for key in list(self._pong_waiters):
-                answered.append(self._pong_waiters.pop(key))
-                if key == payload:
-                    break
-        self.latency = now - answered[-1].asked_at
-        for waiter in answered:
-            waiter.seconds = now - waiter.asked_at
-            waiter.arrived.set()
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -310,6 +284,14 @@ class Link:
         self._flush_slots()
         self.die(Ending(close.code, close.reason))
 
+    def give_up(self, ending: Ending) -> None:
+        """Say goodbye without waiting for the peer's, and end for this reason; from any thread."""
+        with self._facts_lock:
+            if not self._close_sent:
+                self._close_slot = (ending.code, "")
+        self._flush_slots()
+        self.die(ending)
+
     def _refuse(self, code: int, reason: str, error: Exception) -> None:
         with self._facts_lock:
             self._close_slot = (code, reason[:60])
@@ -332,10 +314,7 @@ class Link:
         with self._write_lock:  # freed soon: the stream was interrupted, every write on it fails
             self._stream.close()
         self._ended.set()
-        with self._facts_lock:
-            waiters, self._pong_waiters = list(self._pong_waiters.values()), {}
-        for waiter in waiters:
-            waiter.arrived.set()
+        self._pongs.end()
 
     def _ended_error(self) -> SocketConnectionError:
         ending = self.ending or Ending(NO_STATUS, "closing")

@@ -1,0 +1,191 @@
+"""The way out of a connection: from a message to the link that takes it.
+
+A message is encoded on the thread that sends it, before anything else happens; then it goes into the batch of that
+thread, or to the carrier. Calls that find no link wait in their table; everything else waits for one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from .deadline import Deadline, check_timeout
+from .errors import SocketConnectionError, SocketError, SocketMessageError
+from .options import Limits
+from .protocol.batch import Thoughts
+from .protocol.carrier import Carrier
+from .protocol.codec import encode
+from .protocol.messages import Message
+from .protocol.pending import PendingCall
+from .protocol.rpc import Rpc
+
+Prepare = Callable[[Message, bool], Message]
+
+
+class Outgoing(Rpc):
+    """Sends what the families of messages have to say.
+
+    Attributes:
+        prepare: a hook ``(message, is_request) -> message``, asked for every message before it is sent (``False``)
+            and after it was received (``True``, on a worker, in order).
+    """
+
+    prepare: Prepare | None = None
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        lend_place: Callable[[], AbstractContextManager[None]],
+        limits: Limits,
+        sender: str | None,
+        stamp: bool,
+    ) -> None:
+        self._carrier = carrier
+        self._lend_place = lend_place
+        self._limits = limits
+        self._sender = sender
+        self._stamp = stamp
+        self._thoughts = Thoughts()
+
+    # -- several at once ---------------------------------------------------------------------------------------------
+
+    def deadline(self, seconds: float) -> AbstractContextManager[Deadline]:
+        """One deadline over everything that this thread does on this connection inside the ``with`` block."""
+        return self._thoughts.within(Deadline(check_timeout(seconds, "seconds")))
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """What this thread sends inside the ``with`` block leaves in as few writes as possible, at its end.
+
+        Whatever waits for an answer inside sends what was gathered first. Leaving the block raises what `notify` raises.
+        """
+        thoughts = self._thoughts
+        if thoughts.batch is not None:
+            yield
+            return
+        thoughts.batch = []
+        try:
+            yield
+        finally:
+            gathered, thoughts.batch = thoughts.batch, None
+            if gathered:
+                self._transmit(gathered, self._budget(None))
+
+    # -- sending ---------------------------------------------------------------------------------------------------------
+
+    def send(self, message: Message | str) -> None:
+        """Send a message as it is, or text of any kind; raises what `notify` raises."""
+        if isinstance(message, str):
+            self._dispatch(message.encode(), self._budget(None))
+        else:
+            self._send(message)
+
+    def _send(self, message: Message, deadline: Deadline | None = None) -> None:
+        self._dispatch(self._encode(message)[1], deadline or self._budget(None))
+
+    def _dispatch(self, data: bytes, deadline: Deadline) -> None:
+        batch = self._thoughts.batch
+        if batch is not None:
+            batch.append(data)
+        else:
+            self._transmit([data], deadline)
+
+    def _encode(self, message: Message) -> tuple[Message, bytes]:
+        if self._stamp and message.dt is None:
+            message.dt = time.time()
+        if message.sender is None:
+            message.sender = self._sender
+        if self.prepare is not None:
+            message = self.prepare(message, False)
+        data = encode(message)
+        if len(data) > self._limits.message_size:
+            raise SocketMessageError(
+                f"a message of {len(data)} bytes is larger than {self._limits.message_size} (Limits.message_size)"
+            )
+        return message, data
+
+    def _transmit(self, items: Sequence[bytes | PendingCall], deadline: Deadline) -> None:
+        """Send these together once there is a link."""
+        while True:
+            link = self._carrier.open_link()
+            if link is None:
+                with self._lend_place():
+                    link = self._carrier.await_link(deadline)
+            if self._transmit_on(link, items, deadline):
+                return
+
+    def _launch(self, calls: Sequence[PendingCall]) -> None:
+        """Send calls if there is a link; else they wait in their table for `_link_opened`."""
+        batch = self._thoughts.batch
+        if batch is not None:
+            batch.extend(calls)
+            return
+        sent = False
+        while not sent:
+            link = self._carrier.open_link()
+            if link is None:
+                error = self._closing_error()
+                if error is not None:
+                    self._tell_unsent(calls, error)
+                return
+            try:
+                sent = self._transmit_on(link, calls, Deadline(self.default_call_timeout))
+            except SocketError:
+                return  # each call was told
+
+    def _transmit_on(self, link: int, items: Sequence[bytes | PendingCall], deadline: Deadline) -> bool:
+        claimed = [one for one in items if isinstance(one, PendingCall) and self._claim(one, link)]
+        mine = {id(one) for one in claimed}
+        frames = [
+            one.data if isinstance(one, PendingCall) else one
+            for one in items
+            if not isinstance(one, PendingCall) or id(one) in mine
+        ]
+        if not frames:
+            return True
+        try:
+            sent = self._carrier.transmit(frames, link, deadline)
+        except SocketError as error:
+            self._tell_unsent(claimed, error)
+            raise
+        if not sent:
+            for one in claimed:
+                self._unclaim(one)
+            return False
+        self._count_traffic("out", len(frames), sum(map(len, frames)))
+        return True
+
+    def _tell_unsent(self, calls: Sequence[PendingCall], error: SocketError) -> None:
+        for one in calls:
+            if not (one.retry and isinstance(error, SocketConnectionError)):
+                self._forget_call(one.id)
+                one.future.complete(error=error)
+
+    def _answer(self, message: Message, link: int) -> None:
+        data = self._encode(message)[1]
+        if self._carrier.transmit([data], link, Deadline(self.default_call_timeout), answer=True):
+            self._count_traffic("out", 1, len(data))
+        else:
+            self._count("dropped")
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        gathered = self._thoughts.take_batch()
+        if gathered:
+            self._transmit(gathered, self._budget(None))
+        with self._lend_place():
+            yield
+
+    def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:
+        if timeout is None:
+            return self._thoughts.budget(self.default_call_timeout if default is None else default)
+        return self._thoughts.budget(check_timeout(timeout))
+
+    def _closing_error(self) -> SocketConnectionError | None:
+        return self._carrier.closing_error()
+
+    def _alarm(self, at: float) -> None:
+        self._carrier.wake_at(at)

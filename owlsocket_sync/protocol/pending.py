@@ -1,0 +1,68 @@
+"""A call that waits for its answer, and the future that its caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from typing import Any
+
+from ..deadline import Deadline
+from ..errors import SocketTimeout
+from .messages import CallMessage
+
+
+class CallFuture(Future[Any]):
+    """The future of one call. Its callbacks run on a worker, so that they may call as well."""
+
+    def __init__(self, run: Callable[[Callable[[], None]], None], forget: Callable[[], None]) -> None:
+        super().__init__()
+        self._run = run
+        self._forget = forget
+
+    def cancel(self) -> bool:
+        """Forget the call; an answer that still comes is passed over."""
+        if not super().cancel():
+            return False
+        self._forget()
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Have ``fn(future)`` run on a worker once the call is answered, at once when it is already."""
+        if self.done():
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda future: self._run(lambda: _ignore(fn(future))))
+
+    def complete(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Set the outcome, unless there is one already."""
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            pass  # cancelled, or answered by another thread: the first outcome holds
+
+
+def _ignore(_: object) -> None:
+    """Callbacks of futures have no use for a result."""
+
+
+class PendingCall:
+    """A call that waits for its answer."""
+
+    __slots__ = ("data", "deadline", "future", "id", "link", "method", "result_type", "retry")
+
+    def __init__(self, message: CallMessage, data: bytes, deadline: Deadline, result_type: Any, retry: bool) -> None:
+        self.id = message.id
+        self.method = message.method
+        self.data = data
+        self.deadline = deadline
+        self.result_type = result_type
+        self.retry = retry
+        self.link: int | None = None
+        self.future: CallFuture
+
+    def timeout_error(self) -> SocketTimeout:
+        """What the caller gets when no answer came in time."""
+        return SocketTimeout(f"call {self.method!r} was not answered within {self.deadline.seconds:g} s")

@@ -1,0 +1,267 @@
+"""The link to one client, and the request with which it came.
+
+Threads. websockets gives each link a thread of its own, which runs the user's handler and then reads; a handler that
+waits or sends before it returns has begun its work, so a reader starts beside it at that moment. Messages are therefore
+never read before the handler had its chance to register what it answers. ``_standing`` (a condition) guards the state
+and is a leaf. Writes hold the mutex of websockets, under a timeout on the socket.
+
+Where a thread can block, and what frees it: the reader in ``recv`` (the end of the link) and in its pause for a full
+backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link); `Peer.wait_closed` and `Peer.ping` (their
+deadlines).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection
+
+from ..connection import Connection, cut_reason
+from ..deadline import Deadline
+from ..errors import SocketConnectionError, SocketTimeout
+from ..runtime.timer import Timer
+from ..runtime.workers import WorkerPool
+from ..stages import ConnectionState, Ending, StateChange
+
+logger = logging.getLogger("owlsocket_sync")
+
+SEND_SECONDS = 15.0
+PAUSE = 0.02
+
+
+@dataclass(frozen=True)
+class Request:
+    """The request with which a client came.
+
+    Attributes:
+        path: of the URL, without the query.
+        query: the parameters of the URL; the last one where a name comes twice.
+        headers: of the request, whatever the case of their names.
+        remote: the address and port that it came from.
+    """
+
+    path: str
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    remote: tuple[str, int]
+
+
+Handler = Callable[[Connection, Request], object]
+
+
+class Peer:
+    """The link to one client; see `owlsocket_sync.protocol.carrier.Carrier`. It does not come again once it is gone."""
+
+    connection: Connection
+    links = 1
+
+    def __init__(
+        self,
+        ws: ServerConnection,
+        pool: WorkerPool,
+        timer: Timer,
+        forget: Callable[[Peer], None],
+        secure: bool,
+        name: str,
+    ) -> None:
+        self._ws = ws
+        self._pool = pool
+        self._timer = timer
+        self._forget = forget
+        self._name = name
+        self._standing = threading.Condition(threading.Lock())
+        self._ending: Ending | None = None
+        self._closing: Ending | None = None
+        self._state = ConnectionState.OPEN
+        self._reader: threading.Thread | None = None
+        self._handler_thread: int | None = None
+        host, port = ws.remote_address[:2]
+        self.url = f"{'wss' if secure else 'ws'}://{host}:{port}"
+
+    # -- the handler and the reader ----------------------------------------------------------------------------------
+
+    def run(self, handler: Handler, request: Request) -> None:
+        """Run the handler, then read until the link ends; on the thread that websockets gave this link."""
+        self._handler_thread = threading.get_ident()
+        try:
+            handler(self.connection, request)
+        except SocketConnectionError as error:
+            if self._ending is None:
+                self._fail(error)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._handler_thread = None
+        if self._reader is None:
+            self._read()
+        else:
+            self._reader.join()
+
+    def _fail(self, error: Exception) -> None:
+        logger.error("%s: the handler failed: %s", self._name, error, exc_info=error)
+        self.close(1011, f"{type(error).__name__}: {error}", Deadline(SEND_SECONDS))
+
+    def begin_work(self) -> None:
+        """The handler, before it returned, sends or waits: read beside it from now on."""
+        if self._handler_thread == threading.get_ident() and self._reader is None:
+            self._reader = threading.Thread(target=self._read, name=f"{self._name}-reader", daemon=True)
+            self._reader.start()
+
+    def lend_place(self) -> AbstractContextManager[None]:
+        """Around a wait."""
+        self.begin_work()
+        return self._pool.lend_place()
+
+    def _read(self) -> None:
+        error: Exception | None = None
+        try:
+            while self._has_room():
+                self.connection.receive(self._ws.recv(), 1)
+        except ConnectionClosed as closed:
+            error = None if closed.rcvd is not None else closed
+        except Exception as failure:
+            logger.exception("%s: the reader failed", self._name)
+            error = failure
+            self._ws.close(1011)
+        code = self._ws.close_code or 1006
+        self._end(Ending(code, self._ws.close_reason or "", error))
+
+    def _has_room(self) -> bool:
+        """Wait while the backlog is full; always true, for the end of the link shows when it is read."""
+        while not self.connection._has_room() and self._ws.close_code is None:
+            time.sleep(PAUSE)
+        return True
+
+    def _end(self, ending: Ending) -> None:
+        if self._closing is not None:
+            self.connection._count("dropped", self._pool.discard())
+        self._ending = ending
+        self._move(ConnectionState.CLOSED, ending)
+        self.connection._link_lost(1, ending)
+        self.connection._over(self._closed_error)
+        self._pool.end(Deadline(0.0))
+        self._forget(self)
+
+    def _move(self, state: ConnectionState, ending: Ending) -> None:
+        with self._standing:
+            if self._state in (state, ConnectionState.CLOSED):
+                return
+            previous, self._state = self._state, state
+            self._standing.notify_all()
+        self.connection._tell_state(StateChange(state, previous, ending.code, ending.reason, ending.error))
+
+    # -- what the connection asks of its carrier ---------------------------------------------------------------------
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection stands."""
+        return self._state
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds of the last round trip."""
+        return self._ws.latency or None
+
+    def open_link(self) -> int | None:
+        """The number of the only link there is, while it is open."""
+        return 1 if self._state is ConnectionState.OPEN else None
+
+    def await_link(self, deadline: Deadline) -> int:
+        """The same, or the error."""
+        if self._state is ConnectionState.OPEN:
+            return 1
+        raise self._closed_error()
+
+    def transmit(self, frames: Sequence[bytes], link: int, deadline: Deadline, *, answer: bool = False) -> bool:
+        """Send messages; a peer that takes nothing for too long loses its link."""
+        self.begin_work()
+        try:
+            with self._ws.send_context():
+                self._ws.socket.settimeout(min(SEND_SECONDS, deadline.remaining()) or SEND_SECONDS)
+                for frame in frames:
+                    self._ws.protocol.send_text(frame)
+                if len(frames) > 1:
+                    self._ws.socket.sendall(b"".join(self._ws.protocol.data_to_send()))
+        except ConnectionClosed as closed:
+            if answer:
+                return False
+            raise SocketConnectionError(f"the link has ended: {closed}") from closed
+        return True
+
+    def ping(self, deadline: Deadline) -> float:
+        """Seconds of one round trip."""
+        began = time.monotonic()
+        try:
+            arrived = self._ws.ping()
+        except ConnectionClosed as closed:
+            raise self._closed_error() from closed
+        if not arrived.wait(deadline.wait_seconds()):
+            raise SocketTimeout(f"no pong came within {deadline.seconds:g} s")
+        return time.monotonic() - began
+
+    def reconnect(self) -> None:
+        """Only the end that connected can."""
+        raise SocketConnectionError("the end that was connected to cannot reconnect")
+
+    def close(self, code: int, reason: str, deadline: Deadline) -> None:
+        """End the link."""
+        if self._closing is None:
+            self._closing = Ending(code, reason)
+        self._move(ConnectionState.CLOSING, self._closing)
+        self.begin_work()
+        if self._ws.protocol_mutex.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
+            self._ws.protocol_mutex.release()
+            self._ws.close_timeout = deadline.remaining()
+            self._ws.close(code, cut_reason(reason))
+        else:
+            self._ws.close_socket()
+        self.wait_closed(deadline)
+        self._pool.end(deadline)
+
+    def wait_open(self, deadline: Deadline) -> None:
+        """It is open from the beginning."""
+        self.await_link(deadline)
+
+    def wait_closed(self, deadline: Deadline) -> Ending | None:
+        """Wait until the link is gone."""
+        with self._standing:
+            self._standing.wait_for(lambda: self._state is ConnectionState.CLOSED, deadline.wait_seconds())
+            return self._ending if self._state is ConnectionState.CLOSED else None
+
+    def closing_error(self) -> SocketConnectionError | None:
+        """A fresh error once the link is gone, else ``None``."""
+        return None if self._state is ConnectionState.OPEN else self._closed_error()
+
+    def _closed_error(self) -> SocketConnectionError:
+        ending = self._ending or self._closing or Ending(1006)
+        error = SocketConnectionError(f"{self._name} is closed: {ending.code} {ending.reason}".strip())
+        error.retryable = False
+        error.__cause__ = ending.error
+        return error
+
+    def disown(self) -> None:
+        """In a forked child: leave the link to the parent."""
+        self._standing = threading.Condition(threading.Lock())
+        self._state, self._ending = ConnectionState.CLOSED, Ending(1006, "it belongs to the parent process")
+        self._ws.socket.close()
+        self._pool.renew()
+        self.connection._renew_after_fork()
+
+    def wake_at(self, at: float) -> None:
+        """Have the connection look at the clock at this moment."""
+        self._timer.add(at, self.connection)
+
+
+def read_request(ws: ServerConnection) -> Request:
+    """The request behind a link, in our words."""
+    assert ws.request is not None
+    parts = urlsplit(ws.request.path)
+    host, port = ws.remote_address[:2]
+    return Request(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), ws.request.headers, (host, port))
