@@ -79,15 +79,7 @@ def connect(
         SocketUnauthorized: the server refuses who we are.
         SocketConnectionError: the server cannot be reached, or refuses.
     """
-    for option, kind, value in (
-        ("heartbeat", Heartbeat, heartbeat), ("reconnect", Backoff, reconnect), ("limits", Limits, limits)
-    ):  # fmt: skip
-        if not isinstance(value, kind) and (value is not None or option == "limits"):
-            raise ValueError(f"{option} must be a {kind.__name__}, not {value!r}")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number, 1 or more, not {workers!r}")
-    if auth is not None and not callable(auth):
-        raise ValueError(f"auth must be callable, not {type(auth).__name__}")
+    _check_options(heartbeat, reconnect, limits, workers, auth)
     check_timeout(timeout)
     name = name or f"owlsocket-{next(_numbers)}"
     dialler = _Dialler(url, token, query, headers, ssl_context, proxy, token_in, heartbeat, limits)
@@ -107,21 +99,36 @@ def connect(
         stamp=True,
     )
     dialler.connection = connection
-    supervisor.start(
-        Hooks(
-            opened=connection._link_opened,
-            lost=connection._link_lost,
-            over=connection._over,
-            moved=connection._tell_state,
-            discarded=lambda handlers: connection._count("dropped", handlers),
-            tick=connection.expire,
-            authenticate=None if auth is None else partial(auth, connection),
-            renew=connection._renew_after_fork,
-        )
-    )
+    supervisor.start(_hooks(connection, auth))
     if wait:
         _wait_until_open(connection, supervisor, timeout)
     return connection
+
+
+def _check_options(heartbeat: object, reconnect: object, limits: object, workers: object, auth: object) -> None:
+    if not (heartbeat is None or isinstance(heartbeat, Heartbeat)):
+        raise ValueError(f"heartbeat must be a Heartbeat or None, not {heartbeat!r}")
+    if not (reconnect is None or isinstance(reconnect, Backoff)):
+        raise ValueError(f"reconnect must be a Backoff or None, not {reconnect!r}")
+    if not isinstance(limits, Limits):
+        raise ValueError(f"limits must be Limits, not {limits!r}")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be a whole number, 1 or more, not {workers!r}")
+    if not (auth is None or callable(auth)):
+        raise ValueError(f"auth must be callable, not {type(auth).__name__}")
+
+
+def _hooks(connection: Connection, auth: Auth | None) -> Hooks:
+    return Hooks(
+        opened=connection._link_opened,
+        lost=connection._link_lost,
+        over=connection._over,
+        moved=connection._tell_state,
+        discarded=partial(connection._count, "dropped"),
+        tick=connection.expire,
+        authenticate=None if auth is None else partial(auth, connection),
+        renew=connection._renew_after_fork,
+    )
 
 
 def _wait_until_open(connection: Connection, supervisor: Supervisor, timeout: float) -> None:

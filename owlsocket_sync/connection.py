@@ -213,7 +213,9 @@ class Connection(Incoming):
         """A link ended: whoever waits for an answer on it is told at once."""
 
         def error() -> SocketConnectionError:
-            lost = SocketConnectionError(f"the link was lost before the answer came: {ending.code} {ending.reason}".strip())
+            lost = SocketConnectionError(
+                f"the link was lost before the answer came: {ending.code} {ending.reason}".strip()
+            )
             lost.__cause__ = ending.error
             return lost
 

@@ -113,11 +113,15 @@ def _read_shifted(text: str) -> ResilientError | None:
     while at >= 0:
         message, stack = text[:at], text[at + len(SEPARATOR) :]
         name = _SHIFTED.match(stack)
-        if name and (stack.startswith(message, name.end()) if message else stack[name.end() - 1] == "\n"):
-            if not message or stack[name.end() - 2] == ":":
-                return ResilientError(message=message, original_stack=stack)
+        if name and _repeats(message, stack, name.end()):
+            return ResilientError(message=message, original_stack=stack)
         at = text.find(SEPARATOR, at + 1)
     return None
+
+
+def _repeats(message: str, stack: str, at: int) -> bool:
+    """Whether the stack says the message again; an empty one leaves no colon behind the name."""
+    return stack.startswith(message, at) and stack[at - 1] == " " if message else stack[at - 1] == "\n"
 
 
 _registry: dict[str, type[ResilientError]] = {"ResilientError": ResilientError}
@@ -269,7 +273,9 @@ AuthManagerUnsupported = _declare(
     "AuthManagerUnsupported", AuthManagerError, "auth:manager:unsupported:", "AuthManagerErrorUnsupported"
 )
 AuthenFailed = _declare("AuthenFailed", AuthManagerError, "auth:manager:authen:", "AuthManagerErrorAuthenFailed")
-AuthenExists = _declare("AuthenExists", AuthenFailed, "auth:manager:authen:exists:", "AuthManagerErrorAuthenFailedExists")
+AuthenExists = _declare(
+    "AuthenExists", AuthenFailed, "auth:manager:authen:exists:", "AuthManagerErrorAuthenFailedExists"
+)
 AuthenPayloadError = _declare(
     "AuthenPayloadError", AuthenFailed, "auth:manager:authen:payload:", "AuthManagerErrorAuthenFailedPayload"
 )
@@ -335,5 +341,9 @@ ClientEntrypointError = _declare(
     "ClientEntrypointError", _PrefixedError, "clinet-module:", "ClientModuleError", "undefined"
 )
 _declare(
-    "ClientValidationError", ClientEntrypointError, "clinet-module:validation:", "ClientModuleErrorValidation", "undefined"
+    "ClientValidationError",
+    ClientEntrypointError,
+    "clinet-module:validation:",
+    "ClientModuleErrorValidation",
+    "undefined",
 )

@@ -132,7 +132,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         self._backlog.hold(messages, size)
 
     def _has_room(self) -> bool:
-        """Whether more may be read: a full backlog stops reading, an answer that is waited for lets it go on a while."""
+        """Whether more may be read: a full backlog stops that, an answer that is waited for lets it go on a while."""
         if self._backlog.within(1):
             return True
         return bool(self._calls or self._exchange is not None) and self._backlog.within(2)

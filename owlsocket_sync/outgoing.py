@@ -51,14 +51,14 @@ class Outgoing(Rpc):
     # -- several at once ---------------------------------------------------------------------------------------------
 
     def deadline(self, seconds: float) -> AbstractContextManager[Deadline]:
-        """One deadline over everything that this thread does on this connection inside the ``with`` block."""
+        """One deadline over all that this thread does on this connection inside the ``with`` block."""
         return self._thoughts.within(Deadline(check_timeout(seconds, "seconds")))
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """What this thread sends inside the ``with`` block leaves in as few writes as possible, at its end.
 
-        Whatever waits for an answer inside sends what was gathered first. Leaving the block raises what `notify` raises.
+        Whatever waits for an answer inside sends what was gathered first. Leaving raises what `notify` raises.
         """
         thoughts = self._thoughts
         if thoughts.batch is not None:

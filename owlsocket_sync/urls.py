@@ -9,7 +9,9 @@ from ipaddress import ip_address
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 TOKEN_SCHEME = "ED25519-BASIC-TOKEN"
-SECRET_KEYS = frozenset({"token", "access_token", "auth", "authorization", "key", "api_key", "apikey", "password", "secret"})
+SECRET_KEYS = frozenset(
+    {"token", "access_token", "auth", "authorization", "key", "api_key", "apikey", "password", "secret"}
+)
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")

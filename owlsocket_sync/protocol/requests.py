@@ -88,6 +88,7 @@ class Waiter:
         self.lost = lost
 
     def __call__(self, message: Message) -> None:
+        """Take one response."""
         self.deliver(message)
 
 

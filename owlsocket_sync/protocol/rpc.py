@@ -18,8 +18,8 @@ from typing import Any, TypeVar, cast, overload
 
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketError, SocketMessageMalformed, SocketUnsupported
-from .endpoint import Endpoint, ErrorContext
 from .codec import malformed
+from .endpoint import Endpoint, ErrorContext
 from .messages import CallMessage, Message, MessageType, new_id
 from .pending import CallFuture, PendingCall
 from .subscription import Registry, Subscription
@@ -54,7 +54,7 @@ class Rpc(Endpoint):
         Args:
             method: the name the peer performs it under.
             payload: the arguments, anything that JSON can carry.
-            timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. It travels with the call.
+            timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. The peer is told.
             result_type: a dataclass or another callable that makes the result of what came.
             retry: send the call again, with the same id, when the link is lost: for calls that may run twice.
 

@@ -28,6 +28,7 @@ class Subscription:
         self._cancel: Callable[[Subscription], None] | None = cancel
 
     def __call__(self) -> None:
+        """Give it up."""
         cancel, self._cancel = self._cancel, None
         if cancel is not None:
             cancel(self)

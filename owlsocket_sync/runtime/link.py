@@ -5,12 +5,12 @@ A frame that a writer could not finish is kept in ``_torn`` and sent first by th
 ends the link. The reader never waits for that lock: pongs and pings go to one-place slots that whoever holds the lock
 sends before it lets go; the reader only tries to be that one, and then writes without waiting.
 
-``_facts_lock`` guards the slots and the ending; it may be held while a pong is expected, which is a leaf. Order: write lock, then (inside the
-stream) TLS lock; facts are read and set with neither wanted.
+``_facts_lock`` guards the slots and the ending; it may be held while a pong is expected, which is a leaf. Order: write
+lock, then (inside the stream) TLS lock; facts are read and set with neither wanted.
 
-Where a thread can block, and what frees it: the reader in ``wire.read`` (`DuplexStream.wake`, `DuplexStream.interrupt`,
-the next tick) and in its pause for a full backlog (slices of `PAUSE`); a writer at the write lock or in
-``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `ping` and `close` on events (their deadline, the ending).
+Where a thread can block, and what frees it: the reader in ``wire.read`` (`DuplexStream.wake`, the next tick, and
+`DuplexStream.interrupt`) and in its pause for a full backlog (slices of `PAUSE`); a writer at the write lock or in
+``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `ping` and `close` on events (their deadline, the end).
 """
 
 from __future__ import annotations
@@ -200,7 +200,9 @@ class Link:
             raise
 
     def _slots_filled(self) -> bool:
-        return bool(self._torn) or not (self._pong_slot is None and self._ping_slot is None and self._close_slot is None)
+        return bool(self._torn) or not (
+            self._pong_slot is None and self._ping_slot is None and self._close_slot is None
+        )
 
     def _flush_slots(self) -> None:
         """Send what waits in the slots, unless somebody else holds the lock and will, or the peer takes nothing."""

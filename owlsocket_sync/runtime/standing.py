@@ -2,8 +2,8 @@
 
 Threads: ``_standing`` (a condition) guards the state, the link and its number, and is held for a few instructions.
 ``_move_lock`` puts the moves of the state in order, so that they are told in the order in which they happened; whoever
-holds it may take ``_standing``, never the other way round. The state has one setter, `_move`. Who waits here is freed by
-every move, and by its deadline.
+holds it may take ``_standing``, never the other way round. The state has one setter, `_move`. Who waits here is freed
+by every move, and by its deadline.
 """
 
 from __future__ import annotations

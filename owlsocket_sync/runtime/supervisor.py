@@ -1,9 +1,9 @@
 """One connection over many links: who dials, who reads, and what happens when a link is lost.
 
 Threads. One thread, the reader, dials, reads, and dials again; it is the only one that changes links. Where it can
-block, and what frees it: in a dial (its deadline, slices that ask whether it is still wanted), in a link (see there), in a
-backoff (``_hurry``, set by `Supervisor.close` and `Supervisor.reconnect`). Authentication runs beside it on a thread of
-its own, while it reads. How others wait is told in `standing`.
+block, and what frees it: in a dial (its deadline, slices that ask whether it is still wanted), in a link (there), in
+a backoff (``_hurry``, set by `Supervisor.close` and `Supervisor.reconnect`). Authentication runs beside it on a thread
+of its own, while it reads. How others wait is told in `standing`.
 """
 
 from __future__ import annotations

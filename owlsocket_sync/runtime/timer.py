@@ -54,7 +54,9 @@ class Timer:
                     self._running = False
                     return
                 at, _, reference = self._due[0]
-                if self._alarms.wait_for(lambda: not self._due or self._due[0][0] < at, max(0.0, at - time.monotonic())):
+                seconds = at - time.monotonic()
+                if seconds > 0:
+                    self._alarms.wait(seconds)
                     continue
                 heapq.heappop(self._due)
             whom = reference()

@@ -1,7 +1,8 @@
 """``serve()``: a port, the clients that come to it, and what they are given.
 
-Threads: ``_peers_lock`` (a condition) guards who is here, and is a leaf. The acceptor, and a thread for each client, come
-from websockets; broadcasts and farewells are sent by a small pool. `Server.wait` and `Server.close` wait under deadlines.
+Threads: ``_peers_lock`` (a condition) guards who is here, and is a leaf. The acceptor, and a thread for each client,
+come from websockets; broadcasts and farewells are sent by a small pool. `Server.wait` and `Server.close` wait under
+deadlines.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ never read before the handler had its chance to register what it answers. ``_sta
 and is a leaf. Writes hold the mutex of websockets, under a timeout on the socket.
 
 Where a thread can block, and what frees it: the reader in ``recv`` (the end of the link) and in its pause for a full
-backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link); `Peer.wait_closed` and `Peer.ping` (their
-deadlines).
+backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link); `Peer.wait_closed` and `Peer.ping`
+(their deadlines).
 """
 
 from __future__ import annotations

@@ -12,14 +12,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
 from typing import cast
 
 import websocket
 from websocket import ABNF
 from websocket import _handshake as handshake_module
 
-from ..errors import AuthError, ResilientError, SEPARATOR, SocketConnectionError, SocketUnauthorized
+from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
 from ..urls import Target
 from .stream import BudgetExceeded, DuplexStream
 
@@ -70,7 +69,8 @@ class SizedFrames(websocket.frame_buffer):
     def recv_length(self) -> None:
         """Read the length of a frame (RFC 6455, section 5.2)."""
         super().recv_length()
-        assert self.header is not None and self.length is not None
+        assert self.header is not None
+        assert self.length is not None
         opcode, length = self.header[4], self.length
         if opcode >= ABNF.OPCODE_CLOSE and length > CONTROL_BYTES:
             raise WireError(1002, "a control frame of more than 125 bytes")

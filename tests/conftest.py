@@ -1,0 +1,55 @@
+"""What holds for every test: nothing that it started is left when it ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+import pytest
+from helpers import scaled
+
+FDS = "/proc/self/fd"
+
+
+def descriptors() -> dict[str, str]:
+    """The open descriptors of this process, and what they lead to."""
+    found = {}
+    for number in os.listdir(FDS) if os.path.isdir(FDS) else ():
+        try:
+            found[number] = os.readlink(f"{FDS}/{number}")
+        except OSError:
+            continue  # the one that listed the folder
+    return {number: target for number, target in found.items() if not target.startswith("/")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Threads and descriptors are back to what they were."""
+    threads, before = set(threading.enumerate()), descriptors()
+    yield
+    end = time.monotonic() + scaled(5.0)
+    tick = threading.Event()
+    while True:
+        left = [thread for thread in threading.enumerate() if thread not in threads]
+        opened = {number: target for number, target in descriptors().items() if number not in before}
+        if not left and not opened:
+            return
+        if time.monotonic() > end:
+            break
+        gc.collect()
+        tick.wait(0.02)
+    pytest.fail(f"left behind: {_describe(left)} descriptors {opened}")
+
+
+def _describe(threads: list[threading.Thread]) -> str:
+    frames = sys._current_frames()
+    lines = []
+    for thread in threads:
+        frame = frames.get(thread.ident or 0)
+        lines.append(f"\n{thread.name}:\n{''.join(traceback.format_stack(frame)[-6:]) if frame else 'gone'}")
+    return "".join(lines)

@@ -1,0 +1,76 @@
+"""The names that users rely on are there, and cost nothing until they are used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import owlsocket_sync
+
+RELIED_ON = """
+connect Connection ConnectionState AuthenticationStage MessageType CALL_TIMEOUT Message CallMessage EventMessage
+AuthMessage is_message is_call_message is_event_message is_auth_message Subscription Stream Consumed Backoff Heartbeat
+Limits InsecureTransportWarning register_error_class ResilientError SocketError SocketInitializationError
+SocketConnectionError SocketUnauthorized SocketUnsupported SocketTimeout SocketMessageError SocketMessageMalformed
+AuthError AuthUnknown AuthManagerError AuthManagerUnsupported AuthenFailed AuthenExists AuthenPayloadError
+AuthPluginError TypeMissmatchError AuthorizationError AuthForbidden ProfileError ProfileConsistencyError AuthenCredError
+AuthFailedError AccessError
+""".split()
+
+VERBS = """
+notify observe call submit perform request stream observe_response acknowledge reply listen auth authenticate prepare
+enqueue enqueued consume messages events batch deadline ping latency state on_state on_error wait_open wait_closed drain
+reconnect stats proxy expose send receive close stage default_call_timeout url name
+""".split()
+
+DEAR = [
+    "websockets",
+    "requests",
+    "dataclasses_json",
+    "marshmallow",
+    "asyncio",
+    "click",
+    "rich",
+    "cryptography",
+    "websocket",
+]
+
+
+@pytest.mark.parametrize("name", RELIED_ON)
+def test_a_name_that_is_relied_on_can_be_imported(name: str) -> None:
+    """Each is in ``__all__`` and has a home."""
+    assert name in owlsocket_sync.__all__
+    assert getattr(owlsocket_sync, name) is not None
+
+
+def test_all_names_nothing_that_is_not_there() -> None:
+    """Each name of ``__all__`` can be had, and ``dir`` shows it."""
+    for name in owlsocket_sync.__all__:
+        assert getattr(owlsocket_sync, name) is not None
+    assert set(owlsocket_sync.__all__) <= set(dir(owlsocket_sync))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = owlsocket_sync.nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_connection_has_every_verb(verb: str) -> None:
+    """A script needs nothing but a connection."""
+    assert hasattr(owlsocket_sync.Connection, verb) or verb in owlsocket_sync.Connection.__init__.__code__.co_names
+
+
+def test_importing_the_package_imports_nothing_dear() -> None:
+    """``import owlsocket_sync`` is light."""
+    script = f"import sys, owlsocket_sync; print([name for name in {DEAR!r} if name in sys.modules])"
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert seen.stdout.strip() == "[]"
+
+
+def test_the_client_imports_no_server() -> None:
+    """``connect`` needs neither the server's library nor an event loop."""
+    script = (
+        "import sys; from owlsocket_sync import connect; print('websockets' in sys.modules, 'asyncio' in sys.modules)"
+    )
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert seen.stdout.strip() == "False False"

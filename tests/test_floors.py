@@ -1,0 +1,126 @@
+"""The house keeps its floors: who may import whom, and how large a room may be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "owlsocket_sync"
+
+WORDS = {"errors", "options", "deadline", "urls", "stages"}
+SUM = {"outgoing", "incoming", "connection"}
+MAY_IMPORT: dict[str, set[str]] = {
+    **{word: WORDS for word in WORDS - {"errors"}},
+    "errors": set(),
+    "protocol": WORDS | {"protocol"},
+    "transport": WORDS | {"transport"},
+    **{part: WORDS | SUM | {"protocol"} for part in SUM},
+    "runtime": WORDS | {"transport", "runtime"},
+    "client": WORDS | SUM | {"protocol", "transport", "runtime"},
+    "server": WORDS | SUM | {"protocol", "runtime", "server"},
+    "cli": {"__init__", "server", "cli"},
+    "__main__": {"cli"},
+    "__init__": WORDS | SUM | {"protocol", "client"},
+}
+ROOMS = {
+    "websocket": {"transport"},
+    "websockets": {"server"},
+    "orjson": {"protocol"},
+    "socket": {"transport"},
+    "select": {"transport"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "django": set(),
+    "flask": set(),
+    "redis": set(),
+    "requests": set(),
+}
+THREADS_START_IN = {"runtime", "client", "server", "cli"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The floor's folder or file that a module belongs to."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
+    """What a module imports: the first word, and whether it is ours."""
+    depth_of_file = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], False
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 0:
+                yield (node.module or "").split(".")[0], False
+            elif node.level < depth_of_file:
+                yield room_of(path), True
+            elif node.module:
+                yield node.module.split(".")[0], True
+            else:
+                for alias in node.names:
+                    yield alias.name if (PACKAGE / f"{alias.name}.py").exists() else "__init__", True
+
+
+def offences(source: str, path: Path) -> list[str]:
+    """What is wrong with a module."""
+    tree = ast.parse(source)
+    room = room_of(path)
+    found = []
+    for name, ours in imported(tree, path):
+        name = "__init__" if name == "owlsocket_sync" else name
+        if (ours or name == "__init__") and name != room and name not in MAY_IMPORT[room]:
+            found.append(f"{room} imports {name}, which is not below it")
+        if not ours and name in ROOMS and room not in ROOMS[name]:
+            found.append(f"{name} is imported outside of {ROOMS[name] or 'any room'}")
+    if "Thread(" in source and room not in THREADS_START_IN:
+        found.append(f"{room} starts a thread")
+    if not ast.get_docstring(tree):
+        found.append("it does not say what it is")
+    if source.count("\n") > 350:
+        found.append("it has more than 350 lines")
+    return [*found, *sizes(tree)]
+
+
+def sizes(tree: ast.Module) -> Iterator[str]:
+    """Functions and classes that are too large, and errors that are swallowed whole."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node)
+            lines = (node.end_lineno or 0) - node.lineno + 1 - len((documented or "").splitlines())
+            if lines > 50:
+                yield f"{node.name} has {lines} lines"
+        elif isinstance(node, ast.ClassDef):
+            methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+            if (node.end_lineno or 0) - node.lineno > 300:
+                yield f"{node.name} has more than 300 lines"
+            if len(methods) > 30:
+                yield f"{node.name} has {len(methods)} methods"
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"line {node.lineno}: an except without a class"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_stands_on_lower_floors_only(path: Path) -> None:
+    """It imports what is below it, keeps libraries in their rooms, and is small enough to be read."""
+    assert offences(path.read_text(encoding="utf-8"), path) == []
+
+
+def test_an_offending_module_is_found() -> None:
+    """The checks above can fail."""
+    source = "import orjson, threading\nfrom ..protocol import rpc\nfrom ..connection import Connection\n"
+    source += (
+        "def long():\n" + "    x = 1\n" * 60 + "threading.Thread(target=long)\ntry:\n    pass\nexcept:\n    pass\n"
+    )
+    found = offences(source, PACKAGE / "transport" / "wire.py")
+    assert len(found) == 7, found
+
+
+def test_every_room_is_on_a_floor() -> None:
+    """Nothing is built beside the plan."""
+    assert {room_of(path) for path in MODULES} <= set(MAY_IMPORT)
