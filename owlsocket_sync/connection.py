@@ -71,7 +71,7 @@ class Connection(Incoming):
         self._settle = settle
         self.default_call_timeout = check_timeout(call_timeout, "call_timeout")
 
-    # -- the life of a connection ------------------------------------------------------------------------------------
+    # -- the life of a connection --------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
@@ -184,7 +184,7 @@ class Connection(Incoming):
     def __repr__(self) -> str:
         return f"<Connection {self.name!r} {self.state.value} {self.url}>"
 
-    # -- interfaces --------------------------------------------------------------------------------------------------
+    # -- interfaces ----------------------------------------------------------------------------------------------------
 
     def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:
         """An object whose methods are calls of the peer's methods with the same names, behind ``prefix``.
@@ -203,7 +203,7 @@ class Connection(Incoming):
             raise ValueError(f"{target!r} has no public methods that could answer calls")
         return Subscription.group([self.perform(f"{prefix}{name}", method) for name, method in methods])
 
-    # -- what the carrier tells --------------------------------------------------------------------------------------
+    # -- what the carrier tells ----------------------------------------------------------------------------------------
 
     def _link_opened(self) -> None:
         """The link is open for everybody: calls that waited for it leave first."""

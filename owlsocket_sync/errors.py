@@ -42,11 +42,13 @@ class ResilientError(Exception):
         code: one word for a ``match``: ``TIMEOUT``, ``CONNECTION_LOST``, ``AUTH_FAILED``, ``UNSUPPORTED``,
             ``INITIALIZATION``, ``MESSAGE``, ``MALFORMED``, ``ERROR``.
         retryable: whether the very same attempt may succeed later.
+        remote: whether it was read from what a peer marshalled.
     """
 
     wire_type: ClassVar[str] = "ResilientError"
     code: str = "ERROR"
     retryable: bool = False
+    remote: bool = False
 
     def __init__(self, type: str = "ResilientError", message: str = "", original_stack: str | None = None) -> None:
         super().__init__(message)
@@ -75,16 +77,9 @@ class ResilientError(Exception):
     @staticmethod
     def unmarshal(text: object) -> ResilientError:
         """Read what a peer marshalled; never raises. Anything but text is kept as its JSON."""
-        if not isinstance(text, str):
-            return ResilientError(message=json.dumps(text, ensure_ascii=False, default=str))
-        kind, *rest = text.split(SEPARATOR, 2)
-        if not rest:
-            return ResilientError(message=text)
-        message, stack = rest[0], (rest[1] if len(rest) > 1 else None)
-        known = _registry.get(kind)
-        if known is not None:
-            return _rebuild(known, kind, message, stack)
-        return _read_shifted(text) or ResilientError(kind or "ResilientError", message, stack)
+        error = _read(text)
+        error.remote = True
+        return error
 
     @staticmethod
     def ensure(error: object) -> ResilientError:
@@ -96,6 +91,20 @@ class ResilientError(Exception):
             ensured.__cause__ = error
             return ensured
         return ResilientError.unmarshal(error)
+
+
+def _read(text: object) -> ResilientError:
+    """The four rules of reading, in their order; the first is the registry."""
+    if not isinstance(text, str):
+        return ResilientError(message=json.dumps(text, ensure_ascii=False, default=str))
+    kind, *rest = text.split(SEPARATOR, 2)
+    if not rest:
+        return ResilientError(message=text)
+    message, stack = rest[0], (rest[1] if len(rest) > 1 else None)
+    known = _registry.get(kind)
+    if known is not None:
+        return _rebuild(known, kind, message, stack)
+    return _read_shifted(text) or ResilientError(kind or "ResilientError", message, stack)
 
 
 def _rebuild(

@@ -104,7 +104,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
                 ErrorContext("receive", str(kind), message),
             )
 
-    # -- workers and the backlog -------------------------------------------------------------------------------------
+    # -- workers and the backlog ---------------------------------------------------------------------------------------
 
     def _submit(self, lane: Hashable, size: int, function: Callable[..., Any], *arguments: Any) -> None:
         if size:

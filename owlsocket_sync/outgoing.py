@@ -48,7 +48,7 @@ class Outgoing(Rpc):
         self._stamp = stamp
         self._thoughts = Thoughts()
 
-    # -- several at once ---------------------------------------------------------------------------------------------
+    # -- several at once -----------------------------------------------------------------------------------------------
 
     def deadline(self, seconds: float) -> AbstractContextManager[Deadline]:
         """One deadline over all that this thread does on this connection inside the ``with`` block."""
@@ -56,9 +56,9 @@ class Outgoing(Rpc):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """What this thread sends inside the ``with`` block leaves in as few writes as possible, at its end.
+        """What this thread sends inside the ``with`` block leaves at its end, in as few writes as possible.
 
-        Whatever waits for an answer inside sends what was gathered first. Leaving raises what `notify` raises.
+        What waits for an answer inside sends what was gathered first. Leaving raises what `notify` raises.
         """
         thoughts = self._thoughts
         if thoughts.batch is not None:
@@ -72,7 +72,7 @@ class Outgoing(Rpc):
             if gathered:
                 self._transmit(gathered, self._budget(None))
 
-    # -- sending ---------------------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     def send(self, message: Message | str) -> None:
         """Send a message as it is, or text of any kind; raises what `notify` raises."""
@@ -169,7 +169,7 @@ class Outgoing(Rpc):
         else:
             self._count("dropped")
 
-    # -- waiting -----------------------------------------------------------------------------------------------------
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

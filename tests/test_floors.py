@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "owlsocket_sync"
 WORDS = {"errors", "options", "deadline", "urls", "stages"}
 SUM = {"outgoing", "incoming", "connection"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **{word: WORDS for word in WORDS - {"errors"}},
+    **dict.fromkeys(WORDS - {"errors"}, WORDS),
     "errors": set(),
     "protocol": WORDS | {"protocol"},
     "transport": WORDS | {"transport"},
