@@ -263,44 +263,36 @@ class AuthError(_PrefixedError):
     code = "AUTH_FAILED"
 
 
-def _declare(name: str, parent: type[_PrefixedError], prefix: str, wire_type: str = "", default: str = "error") -> Any:
+def _declare(name: str, parent: type[_PrefixedError], word: str, wire_type: str = "", default: str = "") -> Any:
     """One more class of the reference's, which differs from its parent in its words only."""
     facts = {
-        "__doc__": f"``{wire_type or name}`` of the reference packages (``{prefix}…``).",
+        "__doc__": f"``{wire_type or name}`` of the reference packages (``{parent.prefix}{word}…``).",
         "__module__": __name__,
         "wire_type": wire_type or name,
-        "prefix": prefix,
-        "default_message": default,
+        "prefix": parent.prefix + word,
+        "default_message": default or parent.default_message,
     }
     globals()[name] = declared = register_error_class(type(name, (parent,), facts))
     return declared
 
 
-AuthUnknown = _declare("AuthUnknown", AuthError, "auth:unknown:", "AuthErrorUnknown")
-AuthManagerError = _declare("AuthManagerError", AuthError, "auth:manager:")
+AuthUnknown = _declare("AuthUnknown", AuthError, "unknown:", "AuthErrorUnknown")
+AuthManagerError = _declare("AuthManagerError", AuthError, "manager:")
 AuthManagerUnsupported = _declare(
-    "AuthManagerUnsupported", AuthManagerError, "auth:manager:unsupported:", "AuthManagerErrorUnsupported"
+    "AuthManagerUnsupported", AuthManagerError, "unsupported:", "AuthManagerErrorUnsupported"
 )
-AuthenFailed = _declare("AuthenFailed", AuthManagerError, "auth:manager:authen:", "AuthManagerErrorAuthenFailed")
-AuthenExists = _declare(
-    "AuthenExists", AuthenFailed, "auth:manager:authen:exists:", "AuthManagerErrorAuthenFailedExists"
-)
-AuthenPayloadError = _declare(
-    "AuthenPayloadError", AuthenFailed, "auth:manager:authen:payload:", "AuthManagerErrorAuthenFailedPayload"
-)
-AuthPluginError = _declare("AuthPluginError", AuthManagerError, "auth:manager:plugin:", "AuthManagerErrorPlugin")
+AuthenFailed = _declare("AuthenFailed", AuthManagerError, "authen:", "AuthManagerErrorAuthenFailed")
+AuthenExists = _declare("AuthenExists", AuthenFailed, "exists:", "AuthManagerErrorAuthenFailedExists")
+AuthenPayloadError = _declare("AuthenPayloadError", AuthenFailed, "payload:", "AuthManagerErrorAuthenFailedPayload")
+AuthenCredError = _declare("AuthenCredError", AuthManagerError, "cred:", "AuthManagerErrorCred")
+AuthPluginError = _declare("AuthPluginError", AuthManagerError, "plugin:", "AuthManagerErrorPlugin")
 TypeMissmatchError = _declare(
-    "TypeMissmatchError", AuthPluginError, "auth:manager:plugin:missmatch:", "AuthManagerErrorPluginTypeMissmatch"
+    "TypeMissmatchError", AuthPluginError, "missmatch:", "AuthManagerErrorPluginTypeMissmatch"
 )
-AuthenCredError = _declare("AuthenCredError", AuthManagerError, "auth:manager:cred:", "AuthManagerErrorCred")
-AuthorizationError = _declare("AuthorizationError", AuthError, "auth:authorization:")
-AuthForbidden = _declare(
-    "AuthForbidden", AuthorizationError, "auth:authorization:forbidden:", "ForbiddenAuthorizationError"
-)
-ProfileError = _declare("ProfileError", AuthError, "auth:profile:")
-ProfileConsistencyError = _declare(
-    "ProfileConsistencyError", ProfileError, "auth:profile:consistency:", "ProfileErrorConsistency"
-)
+AuthorizationError = _declare("AuthorizationError", AuthError, "authorization:")
+AuthForbidden = _declare("AuthForbidden", AuthorizationError, "forbidden:", "ForbiddenAuthorizationError")
+ProfileError = _declare("ProfileError", AuthError, "profile:")
+ProfileConsistencyError = _declare("ProfileConsistencyError", ProfileError, "consistency:", "ProfileErrorConsistency")
 
 
 @register_error_class
@@ -321,14 +313,12 @@ class NoFileError(ApiError):
         super().__init__("no file", original_stack)
 
 
-AuthFailedError = _declare("AuthFailedError", ApiError, "api:auth:")
-AccessError = _declare("AccessError", ApiError, "api:access:", "AccessAuthFailedError")
-for _refusal in (AuthFailedError, AccessError):
-    _refusal.code = AuthError.code
-
-ApiClientError = _declare("ApiClientError", ApiError, "api:client:")
-_declare("ServerCrashedError", ApiClientError, "api:client:crashed:", "ApiClientErrorServerCrashed")
-_declare("ServerAuthError", ApiClientError, "api:client:auth:", "ApiClientErrorServerAuth").code = AuthError.code
+AuthFailedError = _declare("AuthFailedError", ApiError, "auth:")
+AccessError = _declare("AccessError", ApiError, "access:", "AccessAuthFailedError")
+ApiClientError = _declare("ApiClientError", ApiError, "client:")
+ServerCrashedError = _declare("ServerCrashedError", ApiClientError, "crashed:", "ApiClientErrorServerCrashed")
+ServerAuthError = _declare("ServerAuthError", ApiClientError, "auth:", "ApiClientErrorServerAuth")
+AuthFailedError.code = AccessError.code = ServerAuthError.code = AuthError.code
 
 ResourceError = _declare("ResourceError", _PrefixedError, "resource:")
 for _name, _word in {
@@ -341,18 +331,14 @@ for _name, _word in {
     "MigrationError": "migration-failed:",
     "MigrationConflict": "migration-conflict:",
 }.items():
-    _declare(_name, ResourceError, f"resource:{_word}", f"ResourceError{_name}", "undefined")
+    _declare(_name, ResourceError, _word, f"ResourceError{_name}", "undefined")
 
 ConfigError = _declare("ConfigError", _PrefixedError, "config:")
-ConfigResourceError = _declare("ConfigResourceError", ConfigError, "config:resource:")
-_declare("PluginMissconfigured", ConfigResourceError, "config:resource:plugin-config:")
+ConfigResourceError = _declare("ConfigResourceError", ConfigError, "resource:")
+PluginMissconfigured = _declare("PluginMissconfigured", ConfigResourceError, "plugin-config:")
 ClientEntrypointError = _declare(
     "ClientEntrypointError", _PrefixedError, "clinet-module:", "ClientModuleError", "undefined"
 )
-_declare(
-    "ClientValidationError",
-    ClientEntrypointError,
-    "clinet-module:validation:",
-    "ClientModuleErrorValidation",
-    "undefined",
+ClientValidationError = _declare(
+    "ClientValidationError", ClientEntrypointError, "validation:", "ClientModuleErrorValidation"
 )

@@ -71,11 +71,9 @@ def _refuse_constant(name: str) -> None:
 
 def _deeper_than(value: Any, limit: int) -> bool:
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return False
-    return True
+    return any(isinstance(inner, (dict, list)) for inner in level)
 
 
 def _inside(value: Any) -> Any:

@@ -1,0 +1,210 @@
+"""Messages: read as the reference writes them, written as the reference reads them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from helpers import load
+
+from owlsocket_sync import (
+    AuthenticationStage,
+    AuthMessage,
+    CallMessage,
+    EventMessage,
+    Message,
+    MessageType,
+    SocketMessageMalformed,
+    is_auth_message,
+    is_call_message,
+    is_event_message,
+    is_message,
+)
+from owlsocket_sync.protocol.codec import decode, encode, timeout_ms
+from owlsocket_sync.protocol.messages import new_id
+
+FRAMES = load("frames.json")
+RECORDED = [(side, name) for side in ("c2s", "s2c") for name in FRAMES[side]]
+CONSTS = load("consts.json")
+
+
+@pytest.mark.parametrize(("side", "name"), RECORDED)
+def test_a_recorded_frame_is_read_and_written_back_key_by_key(side: str, name: str) -> None:
+    """Whatever the reference writes, we would write the same, the missing payload of nothing excepted."""
+    recorded = json.loads(FRAMES[side][name])
+    if recorded["type"] in ("ping", "pong"):
+        return
+    message = decode(FRAMES[side][name])
+    assert isinstance(message, Message)
+    written = json.loads(encode(message))
+    assert written == {"payload": None, **recorded}
+    if "payload" in recorded:
+        assert [key for key in written if key != "id"] == [key for key in recorded if key != "id"] or "sender" in written
+
+
+def test_the_words_are_those_of_the_wire() -> None:
+    """Types and stages have the reference's spelling, its mistakes included."""
+    assert {kind.name.capitalize(): kind.value for kind in MessageType} == CONSTS["MessageType"]
+    assert {stage.name.capitalize(): stage.value for stage in AuthenticationStage} == CONSTS["AuthenticationStage"]
+
+
+@pytest.mark.parametrize("case", CONSTS["helpers"], ids=lambda case: json.dumps(case["msg"])[:40])
+def test_the_predicates_judge_as_the_reference_does(case: dict[str, Any]) -> None:
+    """``is_message`` and its kin, over mappings."""
+    value = case["msg"]
+    assert is_message(value) is case["isMessage"]
+    assert is_message(value, True) is case["isMessage(m,true)"]
+    assert is_message(value, False) is case["isMessage(m,false)"]
+    assert is_event_message(value) is case["isEventMessage"]
+    assert is_event_message(value, True) is case["isEventMessage(m,true)"]
+    assert is_event_message(value, False) is case["isEventMessage(m,false)"]
+    assert is_call_message(value) is case["isCallMessage"]
+    assert is_auth_message(value) is case["isAuthMessage"]
+
+
+def test_the_predicates_know_our_messages() -> None:
+    """Each kind is what it is."""
+    assert is_call_message(CallMessage(method="m", payload=[]))
+    assert is_event_message(EventMessage(event="e"), False)
+    assert is_event_message(EventMessage(MessageType.SYSTEM, event="close"), True)
+    assert is_auth_message(AuthMessage())
+    assert is_message(Message())
+    assert not is_message(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"hello":1}', Message(payload={"hello": 1})),
+        ("{}", Message(payload={})),
+        ('{"payload":"only"}', Message(payload="only")),
+        ('{"type":null,"payload":"typed null"}', Message(payload="typed null")),
+        ('{"payload":null,"id":"x"}', Message(payload=None, id="x")),
+        ("[1,2]", Message(payload=[1, 2])),
+        ('[{"type":"call","method":"echo","payload":[1],"id":"x"}]',
+         Message(payload=[{"type": "call", "method": "echo", "payload": [1], "id": "x"}])),
+        ('{"type":"message","payload":false}', Message(payload=False)),
+        ('{"type":"result","id":7,"payload":0}', Message(MessageType.RESULT, 0, 7)),
+        ('{"type":"foo","payload":1}', Message("foo", 1)),
+        ('{"type":"CALL","payload":[1]}', Message("CALL", [1])),
+        ('{"type":"event","event":"toString","payload":""}', EventMessage(payload="", event="toString")),
+        ('{"type":"system","event":"close","payload":{}}', EventMessage(MessageType.SYSTEM, {}, event="close")),
+        ('{"type":"system","payload":{"a":1}}', Message(MessageType.SYSTEM, {"a": 1})),
+        ('{"type":"auth","stage":"auhtentication"}', AuthMessage(stage=AuthenticationStage.AUTHENTICATION)),
+        ('{"type":"auth","stage":"unheard-of"}', AuthMessage(stage="unheard-of")),
+        ('{"type":"auth","stage":null,"payload":{}}', AuthMessage(payload={}, stage=None)),
+        ('{"type":"call","method":"m","payload":[],"timeout":1500}', CallMessage(payload=[], method="m", timeout=1.5)),
+        ('{"type":"call","method":"m","payload":[],"timeout":0}',
+         CallMessage(payload=[], method="m", timeout=math.inf)),
+        ('{"type":"call","method":"m","payload":[],"timeout":-5}',
+         CallMessage(payload=[], method="m", timeout=math.inf)),
+        ('{"type":"event","event":"e","payload":"\\ud800","sender":"s","recipient":"r","dt":1500}',
+         EventMessage(payload="\ud800", event="e", sender="s", recipient="r", dt=1.5)),
+        ('{"type":"message","payload":12345678901234567890123}', Message(payload=1.2345678901234568e22)),
+    ],
+)  # fmt: skip
+def test_text_is_read_as_the_reference_reads_it(text: str, expected: Message) -> None:
+    """Objects without type, arrays, unknown types, misspelt stages, timeouts in milliseconds."""
+    message = decode(text)
+    assert isinstance(message, Message)
+    assert message.raw == text
+    message.raw = None
+    assert message == expected
+
+
+@pytest.mark.parametrize("text", ["{bad", "[not json", "{" * 5000, "[" * 100_000, '{"a":NaN}', '{"a":1e400}'])
+def test_text_that_only_begins_like_json_is_handed_on_as_text(text: str) -> None:
+    """It is news for listeners."""
+    assert decode(text) == text
+
+
+def test_bytes_count_as_their_text() -> None:
+    """Binary frames too, bad UTF-8 included."""
+    assert decode(b'{"type":"message","payload":1}') == Message(payload=1, raw='{"type":"message","payload":1}')
+    assert decode(b"{\xff\xfe}") == "{\ufffd\ufffd}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "null", '"text"', "plain", ' {"type":"message"}', '\ufeff{"type":"message"}', '{"type":5}',
+     '{"type":"call","payload":[],"id":"x"}', '{"type":"call","method":5,"payload":[]}',
+     '{"type":"call","method":"m"}', '{"type":"call","method":"m","payload":{"a":1}}',
+     '{"type":"call","method":"m","payload":[],"timeout":"5"}', '{"type":"call","method":"m","payload":[],"id":[]}',
+     '{"type":"event","payload":1}', '{"type":"event","event":null}', '{"type":"request","payload":1}',
+     '{"type":"response"}', '{"type":"result","payload":1}', '{"type":"error"}', '{"type":"auth","stage":5}',
+     '{"type":"message","sender":5}', '{"type":"message","recipient":[]}', '{"type":"message","dt":"now"}',
+     '{"type":"message","id":true}', '{"type":"system","event":5}'],
+)  # fmt: skip
+def test_what_cannot_be_used_says_what_it_is(text: str) -> None:
+    """The error shows the beginning of the text."""
+    with pytest.raises(SocketMessageMalformed) as refused:
+        decode(text)
+    assert refused.value.text == text[:200]
+    assert repr(text[:200]) in refused.value.message
+
+
+def test_nesting_is_bounded_where_that_is_asked_for() -> None:
+    """``Limits.json_depth`` counts levels; without it the decoder's own bound holds."""
+    assert isinstance(decode("[" * 10 + "]" * 10, depth=10), Message)
+    with pytest.raises(SocketMessageMalformed, match="deeper than 9 levels"):
+        decode("[" * 10 + "]" * 10, depth=9)
+    assert isinstance(decode("[" * 1024 + "]" * 1024), Message)
+
+
+@dataclass
+class Owl:
+    """A payload that is a plain dataclass."""
+
+    name: str
+    age: int
+
+
+@pytest.mark.parametrize(
+    ("payload", "written"),
+    [
+        ("żółć 🦉", '"żółć 🦉"'),
+        (math.nan, "null"),
+        (2**64 - 1, "18446744073709551615"),
+        ((1, 2), "[1,2]"),
+        ({1: "a"}, '{"1":"a"}'),
+        ("\ud800", '"\\ud800"'),
+        (Owl("Tyto", 3), '{"name":"Tyto","age":3}'),
+        (EventMessage(payload=1, event="e", dt=1.5, raw="x"), '{"event":"e","payload":1,"type":"event","dt":1500}'),
+        (MessageType.CALL, '"call"'),
+    ],
+)
+def test_values_that_json_can_carry_are_carried(payload: Any, written: str) -> None:
+    """NaN becomes null as it does there; integers go up to 64 bits."""
+    assert encode(Message(payload=payload)).decode() == f'{{"type":"message","payload":{written}}}'
+
+
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
+DEEP: list[Any] = []
+for _ in range(300):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize("payload", [{1, 2}, object(), 2**64, b"bytes", CIRCLE, DEEP, {(1, 2): 3}], ids=repr)
+def test_values_that_json_cannot_carry_are_refused(payload: Any) -> None:
+    """Before anything is sent, with the name of what was to be sent."""
+    with pytest.raises(SocketMessageMalformed, match="the call 'm' cannot be sent as JSON"):
+        encode(CallMessage(payload=[payload], method="m"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(1.5, 1500), (0.0001, 1), (0.0, 1), (math.inf, 0), (2_147_483.647, 2_147_483_647), (2_147_483.648, 0)],
+)
+def test_a_timeout_travels_as_the_reference_can_bear_it(seconds: float, milliseconds: int) -> None:
+    """Never negative, and 0 for what is too long."""
+    assert timeout_ms(seconds) == milliseconds
+
+
+def test_ids_do_not_repeat() -> None:
+    """Not in this process, and not in a forked child, whose prefix is another."""
+    ids = {new_id() for _ in range(1000)}
+    assert len(ids) == 1000
