@@ -1,0 +1,177 @@
+"""Events: seen by whoever observes them, in order, and by nobody who gave up."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from helpers import eventually
+from pair import CrossedCarrier, make_pair
+
+from owlsocket_sync import Connection, EventMessage, SocketConnectionError, SocketTimeout
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.runtime.workers import WorkerPool
+
+Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+
+
+@pytest.fixture
+def ends() -> Ends:
+    """Two ends."""
+    return make_pair()
+
+
+def test_an_observer_gets_the_message(ends: Ends) -> None:
+    """With its name, payload, and when it was sent."""
+    left, right, *_ = ends
+    seen: list[EventMessage] = []
+    right.observe("news", seen.append)
+    left.notify("news", {"n": 1})
+    left.notify("other", 2)
+    assert [(message.event, message.payload) for message in seen] == [("news", {"n": 1})]
+    assert seen[0].dt is not None
+    assert seen[0].raw == '{"event":"news","payload":{"n":1},"type":"event"}'
+
+
+@pytest.mark.parametrize("payload", [None, False, 0, "", []])
+def test_a_falsehood_is_a_payload(ends: Ends, payload: Any) -> None:
+    """None is null, and not the message itself."""
+    left, right, *_ = ends
+    seen: list[Any] = []
+    right.observe("e", lambda message: seen.append(message.payload))
+    left.notify("e", payload)
+    assert seen == [payload]
+
+
+def test_every_event_can_be_observed(ends: Ends) -> None:
+    """By ``"*"``, after those who asked for it by name."""
+    left, right, *_ = ends
+    seen: list[str] = []
+    right.observe("*", lambda message: seen.append(f"* {message.event}"))
+    right.observe("a", lambda message: seen.append("a"))
+    left.notify("a")
+    left.notify("b")
+    assert seen == ["a", "* a", "* b"]
+
+
+def test_observe_is_a_decorator_too(ends: Ends) -> None:
+    """The function stays what it is."""
+    left, right, *_ = ends
+    seen: list[int] = []
+
+    @right.observe("e")
+    def keep(message: EventMessage) -> None:
+        seen.append(message.payload)
+
+    left.notify("e", 1)
+    assert seen == [1]
+    assert callable(keep)
+
+
+def test_who_gave_up_is_not_invoked_any_more(ends: Ends) -> None:
+    """Also when an observer before it, of the same event, gives it up."""
+    left, right, *_ = ends
+    seen: list[str] = []
+    first = right.observe("e", lambda message: (seen.append("first"), second())[0])
+    second = right.observe("e", lambda message: seen.append("second"))
+    left.notify("e")
+    first()
+    first()
+    left.notify("e")
+    assert seen == ["first"]
+    assert not first.active
+    assert "given up" in repr(first)
+
+
+def test_an_observer_that_fails_stops_nobody(ends: Ends) -> None:
+    """It is reported, with its message."""
+    left, right, *_ = ends
+    seen: list[int] = []
+    wrong: list[Any] = []
+
+    def fail(message: EventMessage) -> None:
+        raise ValueError("no")
+
+    right.on_error(lambda error, context: wrong.append((str(error), str(context), context.message.payload)))
+    right.observe("e", fail)
+    right.observe("e", lambda message: seen.append(message.payload))
+    left.notify("e", 7)
+    assert seen == [7]
+    assert wrong == [("no", "observe e", 7)]
+
+
+def test_events_of_one_name_are_handled_in_order_and_names_side_by_side() -> None:
+    """A slow observer of one does not keep another waiting."""
+    left, right, *_ = make_pair()
+    pool = WorkerPool(2, "test")
+    right._run = pool.submit
+    gate, seen = threading.Event(), []
+    right.observe("slow", lambda message: (gate.wait(5), seen.append(message.payload)))
+    right.observe("quick", lambda message: seen.append(message.payload))
+    for number in range(20):
+        left.notify("slow", number)
+    left.notify("quick", "quick")
+    eventually(lambda: seen == ["quick"])
+    gate.set()
+    eventually(lambda: len(seen) == 21)
+    assert seen == ["quick", *range(20)]
+    pool.end(Deadline(5))
+
+
+def test_events_are_pulled_in_the_callers_own_thread(ends: Ends) -> None:
+    """From the moment of asking, up to a limit."""
+    left, right, *_ = ends
+    left.notify("e", "before")
+    stream = right.events("e", limit=2)
+    for number in range(3):
+        left.notify("e", number)
+    assert [message.payload for message in stream] == [0, 1]
+    assert list(stream) == []
+
+
+def test_pulling_waits_no_longer_than_it_was_told(ends: Ends) -> None:
+    """Then it raises."""
+    _, right, *_ = ends
+    with right.events("e", timeout=0.02) as stream, pytest.raises(SocketTimeout, match=r"no event 'e' came within 0\.02 s"):
+        next(stream)
+
+
+def test_pulling_ends_with_the_connection(ends: Ends) -> None:
+    """What came is given out first; who waits is freed."""
+    left, right, *_ = ends
+    stream, all_of_them = right.events("e"), right.events("*")
+    left.notify("e", 1)
+    seen: list[Any] = []
+    waiter = threading.Thread(target=lambda: seen.extend(message.payload for message in all_of_them))
+    waiter.start()
+    eventually(lambda: seen == [1])
+    right.close()
+    waiter.join(5)
+    assert [message.payload for message in stream] == [1]
+    assert list(right.events("e")) == []
+
+
+def test_what_is_not_pulled_counts_as_backlog_until_it_is(ends: Ends) -> None:
+    """And no longer when nobody wants it."""
+    left, right, *_ = ends
+    stream = right.events("e")
+    left.notify("e", 1)
+    left.notify("e", 2)
+    assert right._backlog._messages == 2
+    next(stream)
+    assert right._backlog._messages == 1
+    stream.close()
+    assert right._backlog._messages == right._backlog._size == 0
+    left.notify("e", 3)
+    assert right._backlog._messages == 0
+
+
+def test_an_event_needs_a_link(ends: Ends) -> None:
+    """A closed connection raises, and so does a name that is no text."""
+    left, *_ = ends
+    with pytest.raises(TypeError, match="event must be text"):
+        left.notify(5)  # type: ignore[arg-type]
+    left.close()
+    with pytest.raises(SocketConnectionError):
+        left.notify("e")

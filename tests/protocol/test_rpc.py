@@ -1,0 +1,391 @@
+"""Calls: each comes back to who made it, with a result, an error, or a deadline."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, wait
+from typing import Any
+
+import pytest
+from helpers import eventually
+from pair import CrossedCarrier, make_pair
+
+from owlsocket_sync import (
+    Connection,
+    ErrorContext,
+    Limits,
+    ResilientError,
+    SocketConnectionError,
+    SocketError,
+    SocketTimeout,
+    SocketUnsupported,
+)
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.runtime.workers import WorkerPool
+
+
+class Ends:
+    """Two ends that talk, and what their carriers saw."""
+
+    left: Connection
+    right: Connection
+    left_carrier: CrossedCarrier
+    right_carrier: CrossedCarrier
+
+    def __init__(self, **options: Any) -> None:
+        self.left, self.right, self.left_carrier, self.right_carrier = make_pair(**options)
+        self.wrong: list[tuple[Exception, ErrorContext]] = []
+        for end in (self.left, self.right):
+            end.on_error(lambda error, context: self.wrong.append((error, context)))
+
+    def sent(self, carrier: CrossedCarrier | None = None) -> list[dict[str, Any]]:
+        """The messages that an end sent."""
+        return [json.loads(frame) for frame in (carrier or self.left_carrier).sent]
+
+
+@pytest.fixture
+def ends() -> Ends:
+    """Two ends, whose right one echoes, adds and fails."""
+    both = Ends()
+    both.right.perform("echo", lambda *values: values[0] if len(values) == 1 else list(values))
+
+    @both.right.perform("add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @both.right.perform("fail")
+    def fail(message: str) -> None:
+        raise RuntimeError(message)
+
+    return both
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    """Real workers."""
+    workers = WorkerPool(2, "test")
+    yield workers
+    workers.end(Deadline(5))
+
+
+@pytest.mark.parametrize("value", [None, False, 0, "", [], {}, [None], "żółć 🦉", {"a": [1, 2.5]}, 2**53 + 1, -0.0])
+def test_a_result_is_what_the_handler_returned(ends: Ends, value: Any) -> None:
+    """Whatever JSON can carry, falsehoods included."""
+    assert ends.left.call("echo", value) == value
+
+
+def test_arguments_travel_as_a_list(ends: Ends) -> None:
+    """None, one or many."""
+    assert ends.left.call("add", 2, 3) == 5
+    assert ends.left.call("echo") == []
+    assert [message["payload"] for message in ends.sent()] == [[2, 3], []]
+
+
+def test_a_failing_handler_fails_the_call(ends: Ends) -> None:
+    """Type and message come over, the traceback stays; both ends are told."""
+    with pytest.raises(ResilientError) as failed:
+        ends.left.call("fail", "no owls")
+    assert (failed.value.type, failed.value.message, failed.value.original_stack) == ("RuntimeError", "no owls", None)
+    [(error, context)] = ends.wrong
+    assert isinstance(error, RuntimeError)
+    assert str(context) == "perform fail"
+
+
+def test_a_traceback_travels_only_when_it_is_exposed(ends: Ends) -> None:
+    """`expose_tracebacks` is for one's own machine."""
+    ends.right.expose_tracebacks = True
+    with pytest.raises(ResilientError) as failed:
+        ends.left.call("fail", "no owls")
+    assert "in fail" in (failed.value.original_stack or "")
+
+
+@pytest.mark.parametrize("error", [SocketTimeout("x"), SocketUnsupported("y"), SyntaxError("s"), SystemExit(3)])
+def test_whatever_a_handler_raises_is_answered(ends: Ends, error: BaseException) -> None:
+    """Registered errors as what they are, everything else by name; nobody waits in vain."""
+
+    def fail() -> None:
+        raise error
+
+    ends.right.perform("failTyped", fail)
+    with pytest.raises(ResilientError) as failed:
+        ends.left.call("failTyped")
+    assert failed.value.type == getattr(error, "type", type(error).__name__)
+    assert failed.value.remote
+
+
+def test_an_error_that_came_from_elsewhere_loses_its_stack(ends: Ends) -> None:
+    """A relay shows its own peer nothing of another one's inside."""
+
+    def relay() -> None:
+        raise ResilientError.unmarshal("Their|||words|||their secret stack")
+
+    ends.right.perform("relay", relay)
+    with pytest.raises(ResilientError):
+        ends.left.call("relay")
+    assert b"secret" not in b"".join(ends.right_carrier.sent)
+
+
+def test_an_unknown_method_is_answered(ends: Ends) -> None:
+    """Unlike at the reference."""
+    with pytest.raises(SocketUnsupported, match="'nope' is not performed here"):
+        ends.left.call("nope")
+
+
+@pytest.mark.parametrize("name", ["toString", "constructor", "__proto__", "__class__", ""])
+def test_a_name_is_a_key_and_nothing_else(ends: Ends, name: str) -> None:
+    """No name reaches what nobody registered."""
+    with pytest.raises(SocketUnsupported):
+        ends.left.call(name)
+    ends.right.perform(name, lambda: "mine")
+    assert ends.left.call(name) == "mine"
+
+
+def test_the_last_performer_wins_and_gives_way_again(ends: Ends) -> None:
+    """Giving up a subscription brings the one before it back."""
+    with ends.right.perform("echo", lambda *values: "second") as second:
+        assert ends.left.call("echo", 1) == "second"
+        assert second.active
+    assert not second.active
+    assert ends.left.call("echo", 1) == 1
+    second()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"call","method":"add","id":"c1"}',
+        '{"type":"call","method":"add","id":"c1","payload":{"a":1}}',
+        '{"type":"call","method":5,"id":"c1","payload":[]}',
+        '{"type":"call","method":"add","id":"c1","payload":[],"timeout":"1"}',
+    ],
+)
+def test_a_call_that_cannot_be_performed_is_answered_where_it_has_an_id(ends: Ends, frame: str) -> None:
+    """With `SocketMessageMalformed`."""
+    ends.right.receive(frame)
+    [answer] = ends.sent(ends.right_carrier)
+    assert (answer["id"], answer["type"]) == ("c1", "error")
+    assert answer["payload"].startswith("SocketErrorMessageMalformed|||socket:message:malformed:")
+
+
+def test_a_call_without_id_is_performed_and_answered_by_nothing(ends: Ends) -> None:
+    """No frame without an id ever leaves."""
+    performed: list[int] = []
+    ends.right.perform("note", performed.append)
+    ends.right.receive('{"type":"call","method":"note","payload":[1]}')
+    ends.right.receive('{"type":"call","method":"nope","payload":[1]}')
+    assert performed == [1]
+    assert ends.right_carrier.sent == []
+
+
+@pytest.mark.parametrize("id", ["c1", "", 7, 7.5, 0])
+def test_an_id_is_echoed_as_it_came(ends: Ends, id: Any) -> None:
+    """Numbers too."""
+    ends.right.receive(json.dumps({"type": "call", "method": "echo", "payload": [1], "id": id}))
+    assert ends.sent(ends.right_carrier) == [{"id": id, "type": "result", "payload": 1}]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "carried"), [(None, 60_000), (1.5, 1500), (math.inf, 0), (3e6, 0), (0.0004, 1)]
+)
+def test_the_timeout_travels_with_the_call(ends: Ends, timeout: float | None, carried: int) -> None:
+    """In milliseconds, 0 for what is endless."""
+    ends.left.call("echo", 1, timeout=timeout)
+    assert ends.sent()[0]["timeout"] == pytest.approx(carried, abs=1)
+
+
+def test_the_default_timeout_can_be_set(ends: Ends) -> None:
+    """In seconds."""
+    ends.left.default_call_timeout = 2.0
+    ends.left.call("echo", 1)
+    assert ends.sent()[0]["timeout"] == pytest.approx(2000, abs=1)
+
+
+def test_a_call_that_is_not_answered_times_out_and_is_forgotten(ends: Ends) -> None:
+    """A late answer is counted, and given to nobody."""
+    ends.left_carrier.silent = True
+    with pytest.raises(TimeoutError, match=r"call 'echo' was not answered within 0\.05 s"):
+        ends.left.call("echo", 1, timeout=0.05)
+    assert ends.left.stats.pending == 0
+    late = ends.sent()[0]["id"]
+    ends.left.receive(json.dumps({"type": "result", "id": late, "payload": 1}))
+    assert ends.left.stats.unmatched == 1
+
+
+def test_an_answer_after_the_deadline_is_not_sent(ends: Ends) -> None:
+    """The caller has given up; sending it could end a reference peer."""
+    ends.right.perform("slow", lambda: threading.Event().wait(0.03))
+    ends.right.receive('{"type":"call","method":"slow","payload":[],"id":"x","timeout":10}')
+    assert ends.right_carrier.sent == []
+    assert ends.right.stats.dropped == 1
+
+
+def test_a_call_without_timeout_has_the_performers_own(ends: Ends) -> None:
+    """``default_call_timeout`` of the end that performs."""
+    ends.right.default_call_timeout = 0.01
+    ends.right.perform("slow", lambda: threading.Event().wait(0.03))
+    ends.right.receive('{"type":"call","method":"slow","payload":[],"id":"x"}')
+    assert ends.right_carrier.sent == []
+
+
+def test_submitted_calls_come_back_each_to_its_own(ends: Ends) -> None:
+    """A thousand at once, answered in another order."""
+    ends.left_carrier.silent = True
+    futures = [ends.left.submit("echo", number) for number in range(1000)]
+    assert ends.left.stats.pending == 1000
+    for frame in reversed(ends.left_carrier.sent):
+        ends.right.receive(frame)
+    done = wait(futures, timeout=5).done
+    assert len(done) == 1000
+    assert [future.result(0) for future in futures] == list(range(1000))
+    assert ends.left.stats.pending == 0
+
+
+def test_a_cancelled_call_is_forgotten(ends: Ends) -> None:
+    """Its answer is passed over, and it can be cancelled once."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1)
+    assert future.cancel()
+    assert ends.left.stats.pending == 0
+    ends.right.receive(ends.left_carrier.sent[0])
+    assert ends.left.stats.unmatched == 1
+    with pytest.raises(CancelledError):
+        future.result(0)
+
+
+def test_the_timeout_of_a_submitted_call_holds_without_anybody_waiting(ends: Ends) -> None:
+    """The clock is looked at when its alarm says so."""
+    ends.left_carrier.silent = True
+    first, second = ends.left.submit("echo", 1, timeout=5), ends.left.submit("echo", 2, timeout=9)
+    at = ends.left_carrier.alarms
+    assert ends.left.expire(at[0] - 1) == at[0]
+    assert ends.left.expire(at[0]) == at[1]
+    assert isinstance(first.exception(0), SocketTimeout)
+    assert not second.done()
+    assert ends.left.expire(at[1]) == math.inf
+    assert isinstance(second.exception(0), SocketTimeout)
+
+
+def test_alarms_of_answered_calls_do_not_pile_up(ends: Ends) -> None:
+    """Memory follows what is pending, not what was."""
+    for number in range(1000):
+        ends.left.submit("echo", number).result(0)
+    assert len(ends.left._call_alarms) <= 65
+
+
+def test_a_callback_runs_where_it_may_call(pool: WorkerPool) -> None:
+    """On a worker, not on the thread that reads; at once when the answer is there."""
+    both = Ends()
+    both.right.perform("echo", lambda value: value)
+    both.left._run = pool.submit
+    both.left_carrier.silent = True
+    threads: list[str] = []
+    future = both.left.submit("echo", 1)
+    future.add_done_callback(lambda done: threads.append(threading.current_thread().name))
+    both.right.receive(both.left_carrier.sent[0])
+    eventually(lambda: threads)
+    assert threads == ["test-worker"]
+    future.add_done_callback(lambda done: threads.append(threading.current_thread().name))
+    assert threads[1:] == [threading.current_thread().name]
+
+
+def test_so_many_calls_may_be_pending_and_no_more() -> None:
+    """The limit raises; an answer makes room."""
+    both = Ends(limits=Limits(pending_calls=2))
+    both.right.perform("echo", lambda value: value)
+    both.left_carrier.silent = True
+    futures = [both.left.submit("echo", 1), both.left.submit("echo", 2)]
+    with pytest.raises(SocketError, match=r"2 calls wait for an answer already \(Limits.pending_calls\)"):
+        both.left.submit("echo", 3)
+    futures[0].cancel()
+    both.left.submit("echo", 4)
+
+
+def test_a_lost_link_fails_what_was_in_flight_at_once(ends: Ends) -> None:
+    """With what happened as its cause."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1)
+    ends.left_carrier.lose()
+    error = future.exception(0)
+    assert isinstance(error, SocketConnectionError)
+    assert (error.code, error.retryable) == ("CONNECTION_LOST", True)
+    assert "1006 lost" in error.message
+
+
+def test_a_call_that_may_run_twice_is_sent_again_with_the_same_id(ends: Ends) -> None:
+    """And answered once."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1, retry=True)
+    ends.left_carrier.lose()
+    assert not future.done()
+    ends.left_carrier.silent = False
+    ends.left_carrier.restore()
+    assert future.result(0) == 1
+    first, second = ends.sent()
+    assert first["id"] == second["id"]
+
+
+def test_a_call_made_while_there_is_no_link_waits_for_one(ends: Ends) -> None:
+    """It leaves when the link comes, and is sent once."""
+    ends.left_carrier.lose()
+    future = ends.left.submit("echo", 1)
+    assert ends.left_carrier.sent == []
+    ends.left_carrier.restore()
+    assert future.result(0) == 1
+    assert len(ends.left_carrier.sent) == 1
+    ends.left_carrier.lose()
+    with pytest.raises(SocketTimeout, match="there was no link"):
+        ends.left.call("echo", 1, timeout=0.02)
+
+
+def test_an_answer_goes_to_the_link_that_asked(ends: Ends) -> None:
+    """On the next link it would be an answer to nobody, which ends a reference peer."""
+
+    def answer_late() -> str:
+        ends.right_carrier.reconnect()
+        return "late"
+
+    ends.right.perform("late", answer_late)
+    ends.right.receive('{"type":"call","method":"late","payload":[],"id":"x"}')
+    assert ends.right_carrier.sent == []
+    assert ends.right.stats.dropped == 1
+
+
+def test_a_closed_connection_takes_no_calls(ends: Ends) -> None:
+    """What was pending fails, what comes raises."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1)
+    ends.left.close()
+    assert isinstance(future.exception(0), SocketConnectionError)
+    for call in (ends.left.call, ends.left.submit):
+        with pytest.raises(SocketConnectionError):
+            call("echo", 1)
+
+
+def test_a_result_that_cannot_be_sent_fails_the_call(ends: Ends) -> None:
+    """The caller learns it at once."""
+    ends.right.perform("set", lambda: {1, 2})
+    with pytest.raises(ResilientError, match="cannot be sent as JSON"):
+        ends.left.call("set")
+
+
+def test_a_call_may_be_made_inside_a_handler_inside_a_call(ends: Ends) -> None:
+    """To any depth."""
+    ends.left.perform("down", lambda n: ends.left.call("down", n - 1) + 1 if n else 0)
+    ends.right.perform("down", lambda n: ends.right.call("down", n - 1) + 1 if n else 0)
+    assert ends.left.call("down", 20) == 20
+
+
+@pytest.mark.parametrize("method", [None, 5, b"m"])
+def test_a_method_is_text(ends: Ends, method: Any) -> None:
+    """Anything else is a mistake of the program."""
+    with pytest.raises(TypeError, match="method must be text"):
+        ends.left.call(method)
+
+
+def test_a_handler_must_be_callable(ends: Ends) -> None:
+    """Said where it is registered."""
+    with pytest.raises(TypeError, match="must be callable"):
+        ends.left.perform("x", 5)  # type: ignore[call-overload]

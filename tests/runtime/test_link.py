@@ -1,0 +1,222 @@
+"""`Link` over a real socket: signs of life, and closing in both directions."""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from helpers import eventually, scaled
+from linked import Run, aside, within
+from sockets import CLOSE, PING, PONG, TEXT, close_frame, frame
+
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
+from owlsocket_sync.options import Heartbeat
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts links, and ends them."""
+    runs: list[Run] = []
+
+    def start_one(heartbeat: Heartbeat | None = None) -> Run:
+        runs.append(Run(heartbeat))
+        return runs[-1]
+
+    yield start_one
+    for run in runs:
+        run.stop()
+
+
+# -- signs of life -----------------------------------------------------------------------------------------------------
+
+
+def test_a_ping_measures_the_round_trip(start: Start) -> None:
+    """The pong with the payload of the ping ends it; an empty pong before it does not."""
+    run = start()
+    outcome = aside(lambda: run.link.ping(within()))
+    ping = run.peer.read_frame()
+    assert ping.opcode == PING
+    run.peer.send(frame(PONG) + frame(PONG, ping.payload))
+    seconds = outcome.wait(1)[0]
+    assert 0 < seconds < scaled(5)
+    assert run.link.latency == pytest.approx(seconds, abs=0.05)
+
+
+def test_a_ping_without_pong(start: Start) -> None:
+    """It gives up at its deadline, and the link lives on."""
+    run = start()
+    with pytest.raises(SocketTimeout):
+        run.link.ping(Deadline(0.1))
+    run.peer.send(frame(TEXT, b"alive"))
+    assert run.got.wait(1) == ["alive"]
+
+
+def test_a_ping_ends_with_the_link(start: Start) -> None:
+    """Who waits for a pong is told at once when none can come."""
+    run = start()
+    outcome = aside(lambda: run.link.ping(within()))
+    run.peer.read_frame()
+    run.peer.reset()
+    assert isinstance(outcome.wait(1, 1.0)[0], SocketConnectionError)
+
+
+def test_a_ping_of_the_peer_is_answered(start: Start) -> None:
+    """With its payload, in the middle of a fragmented message too."""
+    run = start()
+    run.peer.send(frame(TEXT, b"a", fin=False) + frame(PING, b"life?"))
+    assert run.peer.read_frame() == (PONG, b"life?")
+    run.peer.send(frame(0, b"b"))
+    assert run.got.wait(1) == ["ab"]
+
+
+def test_silence_is_found_out(start: Start) -> None:
+    """A ping after the interval, and the end after the time-out without a byte."""
+    began = time.monotonic()
+    run = start(Heartbeat(0.2, 0.2))
+    assert run.peer.read_frame().opcode == PING
+    ending = run.ended()
+    assert ending.code == 1006
+    assert isinstance(ending.error, SocketConnectionError)
+    assert 0.4 <= time.monotonic() - began < scaled(1)
+
+
+def test_pongs_keep_a_silent_link_alive(start: Start) -> None:
+    """A peer that only answers pings lives on."""
+    run = start(Heartbeat(0.05, scaled(0.3)))
+    for _ in range(6):
+        ping = run.peer.read_frame()
+        run.peer.send(frame(PONG, ping.payload))
+    assert run.link.ending is None
+    eventually(lambda: run.link.latency is not None)
+
+
+def test_a_pause_in_reading_is_not_held_against_the_peer(start: Start) -> None:
+    """While handlers are behind, nothing is read and nobody is given up; then all is there, in order."""
+    run = start(Heartbeat(0.05, 0.1))
+    run.room.clear()
+    outcome = threading.Event()
+    run.peer.send(b"".join(frame(TEXT, str(number).encode()) for number in range(3)))
+    outcome.wait(0.4)
+    assert run.link.ending is None
+    held = list(run.got.items)
+    run.room.set()
+    assert run.got.wait(3) == ["0", "1", "2"]
+    assert len(held) <= 1
+
+
+def test_the_clock_can_be_asked_for(start: Start) -> None:
+    """`wake_at` makes a waiting reader look at its clock."""
+    run = start()
+    eventually(lambda: run.ticks and run.link._wake_at == math.inf)
+    seen = len(run.ticks)
+    outcome = threading.Event()
+    eventually(lambda: run.link.wake_at(0.0) or len(run.ticks) > seen)
+    assert not outcome.is_set()
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def test_we_close(start: Start) -> None:
+    """Our close frame, the peer's, and the end with the peer's code."""
+    run = start()
+    outcome = aside(lambda: run.link.close(4000, "done", within()))
+    assert run.peer.read_frame() == (CLOSE, struct.pack("!H", 4000) + b"done")
+    run.peer.send(close_frame(4000, "done"))
+    assert outcome.wait(1) == [None]
+    assert (run.ended().code, run.ended().error) == (4000, None)
+    assert run.peer.at_end()
+
+
+@pytest.mark.parametrize(
+    ("said", "body", "code"),
+    [
+        (close_frame(1001, "going"), b"\x03\xe9", 1001),
+        (frame(CLOSE), b"", 1005),
+        (close_frame(4321), b"\x10\xe1", 4321),
+    ],
+)
+def test_the_peer_closes_while_the_reader_idles(start: Start, said: bytes, body: bytes, code: int) -> None:
+    """The peer's code comes back to it, and the link ends with it and no error."""
+    run = start()
+    run.peer.send(said)
+    assert run.peer.read_frame() == (CLOSE, body)
+    assert (run.ended().code, run.ended().error) == (code, None)
+
+
+def test_both_close_at_once(start: Start) -> None:
+    """Close frames that cross are one close; nobody sends a second one."""
+    run = start()
+    outcome = aside(lambda: run.link.close(1000, "", within()))
+    run.peer.send(close_frame(1001))
+    assert outcome.wait(1) == [None]
+    assert run.peer.read_frame().opcode == CLOSE
+    assert run.peer.read(2) == b""
+
+
+def test_closing_twice_and_at_once(start: Start) -> None:
+    """Closing is idempotent, from any number of threads; the first code holds."""
+    run = start()
+    outcomes = [aside(lambda: run.link.close(4000, "", within())) for _ in range(4)]
+    assert run.peer.read_frame().code == 4000
+    run.peer.send(close_frame(4000))
+    for outcome in outcomes:
+        assert outcome.wait(1) == [None]
+    began = time.monotonic()
+    run.link.close(4001, "", within())
+    assert time.monotonic() - began < scaled(0.5)
+    assert run.ended().code == 4000
+
+
+def test_a_peer_that_does_not_consent(start: Start) -> None:
+    """Closing ends within its deadline without the peer's close frame."""
+    run = start()
+    began = time.monotonic()
+    run.link.close(1000, "", Deadline(0.4))
+    assert time.monotonic() - began < scaled(0.4) + 0.3
+    assert run.ended().code == 1006
+
+
+def test_the_peer_resets(start: Start) -> None:
+    """A reset ends the link with its error, and later writes say so."""
+    run = start()
+    run.peer.reset()
+    ending = run.ended()
+    assert ending.code == 1006
+    assert isinstance(ending.error, OSError)
+    with pytest.raises(SocketConnectionError):
+        run.link.write([b"x"], within())
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(TEXT, b"\xff"), 1007),
+        (frame(TEXT, b"x", rsv=4), 1002),
+        (b"\x81\x7f" + b"\0\0\0\1" + b"\0" * 4, 1009),
+    ],
+)
+def test_a_breach_of_the_protocol(start: Start, sent: bytes, code: int) -> None:
+    """The peer is told the right code, though it goes on sending, and the link ends with it."""
+    run = start()
+    run.peer.send(frame(TEXT, b"good") + sent + bytes(50_000))
+    assert run.peer.read_frame().code == code
+    assert run.got.wait(1) == ["good"]
+    assert run.ended().code == code
+
+
+def test_what_the_receiver_raises_ends_the_link_only(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure of our own is logged and closes the link with 1011."""
+    run = start()
+    run.link._deliver = lambda text: [][0]
+    run.peer.send(frame(TEXT, b"x"))
+    assert run.peer.read_frame().code == 1011
+    assert run.ended().code == 1011
+    assert "the reader failed" in caplog.text

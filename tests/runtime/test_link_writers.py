@@ -1,0 +1,104 @@
+"""Those who write on one `Link`: several at once, and a peer that holds them up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from helpers import eventually, scaled
+from linked import Run, aside, within
+from sockets import PING, PONG, TEXT, Frame, frame
+
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
+from owlsocket_sync.options import Heartbeat
+from owlsocket_sync.stages import Ending
+
+BIG = b"x" * 8_000_000
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts links, and ends them."""
+    runs: list[Run] = []
+
+    def start_one(heartbeat: Heartbeat | None = None) -> Run:
+        runs.append(Run(heartbeat))
+        return runs[-1]
+
+    yield start_one
+    for run in runs:
+        run.stop()
+
+
+def test_two_writers_do_not_mix(start: Start) -> None:
+    """Frames of several threads come whole, and each thread's in order."""
+    run = start()
+    writers = [
+        aside(lambda mark=mark: [run.link.write([mark * 5000, mark], within()) for _ in range(30)] and mark)  # type: ignore[misc]
+        for mark in (b"a", b"b")
+    ]
+    frames = [run.peer.read_frame() for _ in range(120)]
+    assert {one.payload for one in frames} == {b"a" * 5000, b"a", b"b" * 5000, b"b"}
+    pairs = list(zip(frames[::2], frames[1::2], strict=True))
+    assert all(first.payload == second.payload * 5000 for first, second in pairs)
+    for writer in writers:
+        writer.wait(1)
+
+
+def test_a_peer_that_does_not_read(start: Start) -> None:
+    """A writer gives up at its deadline; the frame it began is finished later, one not begun is never sent."""
+    run = start()
+    began = time.monotonic()
+    with pytest.raises(SocketTimeout):
+        run.link.write([BIG], Deadline(0.2))
+    assert 0.2 <= time.monotonic() - began < scaled(1)
+    with pytest.raises(SocketTimeout):
+        run.link.write([b"meanwhile"], Deadline(0.05))
+    outcome = aside(lambda: run.link.write([b"after"], within()))
+    assert len(run.peer.read_frame().payload) == len(BIG)
+    assert run.peer.read_frame().payload == b"after"
+    assert outcome.wait(1) == [None]
+    assert run.link.ending is None
+
+
+def test_a_torn_frame_is_finished_without_another_writer(start: Start) -> None:
+    """Once the peer reads again it gets the rest, though nobody writes any more."""
+    run = start()
+    with pytest.raises(SocketTimeout):
+        run.link.write([BIG], Deadline(0.1))
+    assert len(run.peer.read_frame().payload) == len(BIG)
+    run.peer.send(frame(TEXT, b"still here"))
+    assert run.got.wait(1) == ["still here"]
+
+
+def test_pongs_do_not_wait_for_a_stuck_writer(start: Start) -> None:
+    """While a writer is stuck the reader reads on, and the pong leaves with the next bytes that can."""
+    run = start()
+    outcome = aside(lambda: run.link.write([BIG], within()))
+    eventually(run.link._write_lock.locked)
+    run.peer.send(frame(PING, b"1") + frame(PING, b"2") + frame(TEXT, b"read"))
+    assert run.got.wait(1) == ["read"]
+    frames: list[Frame] = [run.peer.read_frame(), run.peer.read_frame()]
+    assert [one.opcode for one in frames] == [TEXT, PONG]
+    assert frames[1].payload == b"2"
+    assert outcome.wait(1) == [None]
+
+
+@pytest.mark.parametrize("how", ["die", "close", "reset"])
+def test_a_stuck_writer_is_freed_by_the_end(start: Start, how: str) -> None:
+    """However the link ends, whoever writes is told at once and not at a deadline."""
+    run = start()
+    outcome = aside(lambda: run.link.write([BIG], Deadline(60)))
+    eventually(run.link._write_lock.locked)
+    if how == "die":
+        run.link.die(Ending(1006, "enough"))
+    elif how == "close":
+        run.link.close(1000, "", Deadline(0.4))
+    else:
+        run.peer.reset()
+    assert isinstance(outcome.wait(1, 2.0)[0], SocketConnectionError)
+    assert run.ended().code == 1006
