@@ -111,7 +111,7 @@ def test_a_proxy_that_wants_credentials() -> None:
     """Asking again would be refused again; the message says what to do, and no password."""
     with ConnectProxy(1, "me:right") as proxy:
         address = parse_proxy(f"http://me:wr0ng@127.0.0.1:{proxy.port}")
-        with pytest.raises(SocketConnectionError, match="407.*proxy=") as caught:
+        with pytest.raises(SocketConnectionError, match=r"407.*proxy=") as caught:
             dial(parse("ws://far.example"), _within(), proxy=address)
     assert caught.value.status == 407
     assert not caught.value.retryable
@@ -120,9 +120,11 @@ def test_a_proxy_that_wants_credentials() -> None:
 
 def test_a_proxy_that_cannot_reach_the_host() -> None:
     """Its status is told, and it may do better later."""
-    with ConnectProxy(1, status="502 Bad Gateway") as proxy:
-        with pytest.raises(SocketConnectionError, match="502 Bad Gateway") as caught:
-            dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))
+    with (
+        ConnectProxy(1, status="502 Bad Gateway") as proxy,
+        pytest.raises(SocketConnectionError, match="502 Bad Gateway") as caught,
+    ):
+        dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))
     assert caught.value.status == 502
     assert caught.value.retryable
 
@@ -199,9 +201,12 @@ def test_a_certificate_that_does_not_hold(
     attempt: Callable[[ByteServer, ConnectProxy], DuplexStream],
 ) -> None:
     """No second attempt would trust it more; the message says what to hand over."""
-    with ByteServer(_greet, server_context()) as server, ConnectProxy(server.port) as proxy:
-        with pytest.raises(SocketConnectionError, match="certificate.*ssl_context=") as caught:
-            attempt(server, proxy)
+    with (
+        ByteServer(_greet, server_context()) as server,
+        ConnectProxy(server.port) as proxy,
+        pytest.raises(SocketConnectionError, match=r"certificate.*ssl_context=") as caught,
+    ):
+        attempt(server, proxy)
     assert not caught.value.retryable
 
 

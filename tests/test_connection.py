@@ -1,0 +1,452 @@
+"""A connection as a whole: what all verbs share, and what is seen of it from outside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
+from pair import CrossedCarrier, make_pair
+
+from owlsocket_sync import (
+    Connection,
+    ConnectionState,
+    EventMessage,
+    Limits,
+    Message,
+    MessageType,
+    SocketConnectionError,
+    SocketMessageError,
+    SocketMessageMalformed,
+    SocketTimeout,
+    StateChange,
+)
+from owlsocket_sync.connection import cut_reason
+from owlsocket_sync.stages import Ending
+
+Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+
+
+@pytest.fixture
+def ends() -> Ends:
+    """Two ends, whose right one echoes."""
+    left, right, *carriers = make_pair()
+    right.perform("echo", lambda *values: values[0] if len(values) == 1 else list(values))
+    return left, right, *carriers  # type: ignore[return-value]
+
+
+def sent(carrier: CrossedCarrier) -> list[Any]:
+    """What an end sent."""
+    return [json.loads(frame) for frame in carrier.sent]
+
+
+# -- listeners, states, errors, statistics
+
+
+def test_listeners_see_every_message(ends: Ends) -> None:
+    """Of any kind, text that is no JSON as text; what ping and pong say is no business of theirs."""
+    left, right, *_ = ends
+    seen: list[Any] = []
+    right.on_error(lambda error, context: None)
+    subscription = right.listen(lambda message: seen.append(message if isinstance(message, str) else message.type))
+    left.call("echo", 1)
+    left.notify("e", 1)
+    left.enqueue(1)
+    for text in ('{"type":"foo"}', "{bad", "plain", '{"type":"ping"}', '{"type":"pong"}', '{"type":"system","event":"x"}'):
+        right.receive(text)
+    subscription()
+    left.notify("e", 2)
+    assert seen == ["call", "event", "message", "foo", "{bad", "system"]
+
+
+def test_listeners_hear_of_the_end_of_each_link(ends: Ends) -> None:
+    """Once for each, as a system message with the close code."""
+    left, _, carrier, _ = ends
+    seen: list[Any] = []
+    left.listen(seen.append)
+    carrier.lose(Ending(4001, "bye"))
+    carrier.restore()
+    left.close()
+    left.close()
+    assert [(message.type, message.event, message.payload) for message in seen] == [
+        (MessageType.SYSTEM, "close", {"code": 4001}),
+        (MessageType.SYSTEM, "close", {"code": 1000}),
+    ]
+
+
+def test_a_close_message_of_the_peer_closes_nothing(ends: Ends) -> None:
+    """Only the link itself ends the link."""
+    left, right, *_ = ends
+    seen: list[Any] = []
+    right.listen(seen.append)
+    right.receive('{"type":"system","event":"close","payload":{"code":4999}}')
+    assert seen[0].payload == {"code": 4999}
+    assert right.state is ConnectionState.OPEN
+    assert left.call("echo", 1) == 1
+
+
+def test_a_soft_ping_is_answered_by_a_soft_pong(ends: Ends) -> None:
+    """As the reference does, and a pong by nothing."""
+    _, right, _, carrier = ends
+    right.receive('{"type":"ping","payload":{"n":1},"id":"p1"}')
+    right.receive('{"type":"pong"}')
+    assert carrier.sent == [b'{"type":"pong"}']
+
+
+def test_state_handlers_get_the_change(ends: Ends) -> None:
+    """With its reason and close code; it equals the state it leads to."""
+    left, *_ = ends
+    changes: list[StateChange] = []
+    left.on_state(changes.append)
+    left.close(4000, "done")
+    [change] = changes
+    assert (change.state, change.previous, change.code, change.reason) == (
+        ConnectionState.CLOSED, ConnectionState.OPEN, 4000, "done"
+    )  # fmt: skip
+    assert change == ConnectionState.CLOSED
+    assert change != ConnectionState.OPEN
+    assert ConnectionState.CLOSED in changes
+    assert left.state is ConnectionState.CLOSED
+
+
+def test_errors_are_logged_when_nobody_asks_for_them(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    """And handled by those who do; a handler of errors that fails is logged too."""
+    _, right, *_ = ends
+    right.receive("garbage")
+    assert "text that is no JSON object: 'garbage'" in caplog.text
+    caplog.clear()
+
+    def fail(error: Exception, context: Any) -> None:
+        raise RuntimeError("even this")
+
+    right.on_error(fail)
+    right.receive("more garbage")
+    assert "even this" in caplog.text
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_statistics_are_exact(ends: Ends) -> None:
+    """Messages and their bytes, in both directions."""
+    left, right, carrier, other = ends
+    left.call("echo", "żółć")
+    left.notify("e")
+    right.on_error(lambda error, context: None)
+    right.receive("garbage ż")
+    size = sum(map(len, carrier.sent))
+    stats = left.stats
+    assert (stats.messages_out, stats.bytes_out) == (2, size)
+    assert (stats.messages_in, stats.bytes_in) == (1, len(other.sent[0]))
+    stats = right.stats
+    assert (stats.messages_in, stats.bytes_in, stats.malformed) == (3, size + len("garbage ż".encode()), 1)
+    with pytest.raises(AttributeError):
+        stats.pending = 5  # type: ignore[misc]
+
+
+def test_reconnects_are_counted(ends: Ends) -> None:
+    """Links after the first."""
+    left, *_ = ends
+    left.reconnect()
+    left.reconnect()
+    assert left.stats.reconnects == 2
+
+
+# -- batches, deadlines, hooks, raw ends
+
+
+def test_a_batch_leaves_in_one_write(ends: Ends) -> None:
+    """In order, at the end of the block; nested ones join it."""
+    left, _, carrier, _ = ends
+    with left.batch():
+        left.notify("a")
+        future = left.submit("echo", 1)
+        with left.batch():
+            left.enqueue("b")
+        assert carrier.writes == 0
+        assert not future.done()
+    assert carrier.writes == 1
+    assert [message["type"] for message in sent(carrier)] == ["event", "call", "message"]
+    assert future.result(0) == 1
+
+
+def test_what_waits_inside_a_batch_sends_it_first(ends: Ends) -> None:
+    """A call would wait for ever otherwise."""
+    left, _, carrier, _ = ends
+    with left.batch():
+        left.notify("a")
+        assert left.call("echo", 1) == 1
+        left.notify("b")
+        assert [message["type"] for message in sent(carrier)] == ["event", "call"]
+    assert carrier.writes == 2
+
+
+def test_a_batch_that_fails_sends_what_it_has(ends: Ends) -> None:
+    """What was said was said."""
+    left, _, carrier, _ = ends
+    with pytest.raises(ValueError, match="no"), left.batch():
+        left.notify("a")
+        raise ValueError("no")
+    assert len(carrier.sent) == 1
+
+
+def test_a_batch_without_a_link_raises(ends: Ends) -> None:
+    """Where it leaves the block."""
+    left, *_ = ends
+    with pytest.raises(SocketConnectionError), left.batch():
+        left.notify("a")
+        left.close()
+
+
+def test_one_deadline_holds_over_several_calls(ends: Ends) -> None:
+    """The nearer one of it and each call's own; a wider one inside loosens nothing."""
+    left, _, carrier, _ = ends
+    with left.deadline(1.0), left.deadline(50):
+        left.call("echo", 1, timeout=30)
+        left.call("echo", 1, timeout=0.5)
+        left.call("echo", 1, timeout=math.inf)
+        carrier.silent = True
+        with left.deadline(0.02), pytest.raises(SocketTimeout):
+            left.call("echo", 1)
+    first, second, third, fourth = (message["timeout"] for message in sent(carrier))
+    assert 900 < first <= 1000
+    assert 400 < second <= 500
+    assert 900 < third <= 1000
+    assert fourth <= 20
+
+
+def test_prepare_is_asked_both_ways(ends: Ends) -> None:
+    """Before sending, and after receiving."""
+    left, right, carrier, _ = ends
+
+    def sign(message: Message, is_request: bool) -> Message:
+        if not is_request:
+            message.sender = "my-service"
+        return message
+
+    def check(message: Message, is_request: bool) -> Message:
+        if is_request and isinstance(message, EventMessage):
+            message.payload = f"{message.sender}: {message.payload}"
+        return message
+
+    left.prepare, right.prepare = sign, check
+    seen: list[Any] = []
+    right.observe("e", lambda message: seen.append(message.payload))
+    left.notify("e", "hello")
+    assert seen == ["my-service: hello"]
+    assert sent(carrier)[0]["sender"] == "my-service"
+
+
+def test_a_hook_that_fails_on_the_way_in_loses_one_message(ends: Ends) -> None:
+    """And is reported."""
+    left, right, *_ = ends
+    wrong: list[str] = []
+    right.on_error(lambda error, context: wrong.append(f"{context}: {error!r}"))
+    right.prepare = lambda message, is_request: 1 / 0  # type: ignore[assignment, return-value]
+    left.notify("e")
+    right.prepare = None
+    assert wrong == ["prepare: ZeroDivisionError('division by zero')"]
+    assert left.call("echo", 1) == 1
+
+
+def test_messages_say_who_sends_and_when() -> None:
+    """Where the end was told to, as the reference client does."""
+    left, right, carrier, _ = make_pair(sender="me", stamp=True)
+    right.perform("echo", lambda value: value)
+    left.call("echo", 1)
+    [message] = sent(carrier)
+    assert message["sender"] == "me"
+    assert list(message) == ["method", "payload", "type", "id", "dt", "timeout", "sender"]
+    assert message["dt"] == pytest.approx(1e12, rel=0.9)
+
+
+def test_the_raw_ends_take_anything(ends: Ends) -> None:
+    """Messages as they are, and any text."""
+    left, right, carrier, _ = ends
+    right.on_error(lambda error, context: None)
+    left.send(EventMessage(payload=1, event="e"))
+    left.send("anything ż")
+    assert carrier.sent == [b'{"event":"e","payload":1,"type":"event"}', "anything ż".encode()]
+    assert right.stats.malformed == 1
+
+
+def test_a_message_may_be_so_large_and_no_larger() -> None:
+    """The limit names itself; nothing is pending after."""
+    left, *_ = make_pair(limits=Limits(message_size=100))
+    for send in (left.call, left.notify):
+        with pytest.raises(SocketMessageError, match="Limits.message_size"):
+            send("x", "y" * 100)
+    assert left.stats.pending == 0
+
+
+# -- proxies
+
+
+@dataclass
+class User:
+    """A typed result."""
+
+    id: int
+    name: str
+
+
+class Users(Protocol):
+    """What a peer can do."""
+
+    def get(self, id: int) -> User:
+        """One of them."""
+
+    def add(self, name: str, age: int = 7) -> int:
+        """One more."""
+
+    def all(self, *names: str) -> list[str]:
+        """Some of them."""
+
+
+class Implementation:
+    """And how it does it."""
+
+    public = "no method"
+
+    def get(self, id: int) -> User:
+        """One of them."""
+        return User(id, "Ada")
+
+    def add(self, name: str, age: int) -> int:
+        """One more."""
+        return len(name) + age
+
+    def all(self, *names: str) -> list[str]:
+        """Some of them."""
+        return sorted(names)
+
+    def _private(self) -> None:
+        """Nobody's business."""
+
+    @property
+    def secret(self) -> str:
+        """Never read."""
+        raise AssertionError
+
+
+def test_an_interface_has_two_ends(ends: Ends) -> None:
+    """Methods in place of names: positions, keywords and defaults, typed results."""
+    left, right, *_ = ends
+    exposed = right.expose(Implementation(), prefix="users.")
+    users = left.proxy(Users, prefix="users.")  # type: ignore[type-abstract]
+    assert users.get(5) == User(5, "Ada")
+    assert users.add("Bob") == 10
+    assert users.add(age=1, name="Bob") == 4
+    assert users.all("b", "a") == ["a", "b"]
+    with pytest.raises(TypeError):
+        users.add()  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        users.secret  # type: ignore[attr-defined]  # noqa: B018
+    exposed()
+    with pytest.raises(SocketConnectionError, match=r"users\.get"):
+        users.get(5)
+    assert "proxy of Users" in repr(users)
+
+
+def test_an_interface_that_calls_cannot_carry_is_refused(ends: Ends) -> None:
+    """Arguments travel by position."""
+
+    class Keywords:
+        def get(self, *, id: int) -> None:
+            """Only by keyword."""
+
+    with pytest.raises(ValueError, match="get: calls carry arguments by position"):
+        ends[0].proxy(Keywords)
+    with pytest.raises(ValueError, match="no public methods"):
+        ends[0].expose(object())
+
+
+def test_results_are_made_what_was_asked_for(ends: Ends) -> None:
+    """A dataclass, or what any callable makes of it; what cannot be made raises."""
+    left, *_ = ends
+    assert left.call("echo", {"id": 1, "name": "a"}, result_type=User) == User(1, "a")
+    assert left.submit("echo", "5", result_type=int).result(0) == 5
+    with pytest.raises(SocketMessageMalformed, match="the result of 'echo' is no User: TypeError: expected an object"):
+        left.call("echo", 5, result_type=User)
+    with pytest.raises(SocketMessageMalformed, match="is no int: ValueError"):
+        left.submit("echo", "x", result_type=int).result(0)
+
+
+# -- the end
+
+
+@pytest.mark.parametrize("code", [999, 1004, 1005, 1006, 1015, 2999, 5000, "1000", True])
+def test_a_close_code_must_be_one_that_may_be_sent(ends: Ends, code: Any) -> None:
+    """RFC 6455, section 7.4."""
+    with pytest.raises(ValueError, match="code must be"):
+        ends[0].close(code)
+
+
+@pytest.mark.parametrize(("reason", "size"), [("x" * 200, 123), ("ż" * 100, 122), ("🦉" * 31, 120), ("short", 5)])
+def test_a_close_reason_is_cut_to_what_its_frame_holds(reason: str, size: int) -> None:
+    """At whole characters."""
+    assert len(cut_reason(reason).encode()) == size
+    assert reason.startswith(cut_reason(reason))
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda conn: conn.notify("e"),
+        lambda conn: conn.enqueue(1),
+        lambda conn: conn.reply("r", 1),
+        lambda conn: conn.request(1),
+        lambda conn: conn.request(1, lambda payload: True),
+        lambda conn: conn.stream(1),
+        lambda conn: conn.auth("init"),
+        lambda conn: conn.ping(),
+        lambda conn: conn.send("text"),
+        lambda conn: conn.wait_open(0),
+        lambda conn: conn.reconnect(),
+    ],
+)
+def test_a_closed_connection_says_so(ends: Ends, verb: Any) -> None:
+    """Whatever it is asked for."""
+    left, *_ = ends
+    left.close()
+    with pytest.raises(SocketConnectionError):
+        verb(left)
+
+
+def test_a_with_block_closes(ends: Ends) -> None:
+    """Also when it fails; the ending can be had."""
+    left, *_ = ends
+    with pytest.raises(ValueError, match="no"), left:
+        raise ValueError("no")
+    assert left.wait_closed(0).code == 1000
+    assert "closed" in repr(left)
+
+
+def test_waiting_for_what_does_not_come_times_out(ends: Ends) -> None:
+    """By the deadline it was given."""
+    with pytest.raises(SocketTimeout, match=r"left was not closed within 0\.02 s"):
+        ends[0].wait_closed(0.02)
+
+
+def test_draining_takes_nothing_new(ends: Ends) -> None:
+    """Calls are refused, the rest is counted; then the connection is closed."""
+    left, right, carrier, _ = ends
+    right._draining = True
+    with pytest.raises(SocketConnectionError, match="draining"):
+        left.call("echo", 1)
+    left.notify("e")
+    assert right.stats.dropped == 2
+    left.drain(5)
+    assert left.state is ConnectionState.CLOSED
+    assert carrier.ending is not None
+
+
+def test_draining_waits_for_its_answers(ends: Ends) -> None:
+    """No longer than it was told, and closes all the same."""
+    left, right, carrier, _ = ends
+    carrier.silent = True
+    left.submit("echo", 1)
+    with pytest.raises(SocketTimeout, match="did not finish"):
+        left.drain(0.02)
+    assert left.state is ConnectionState.CLOSED
