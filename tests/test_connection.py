@@ -55,7 +55,14 @@ def test_listeners_see_every_message(ends: Ends) -> None:
     left.call("echo", 1)
     left.notify("e", 1)
     left.enqueue(1)
-    for text in ('{"type":"foo"}', "{bad", "plain", '{"type":"ping"}', '{"type":"pong"}', '{"type":"system","event":"x"}'):
+    for text in (
+        '{"type":"foo"}',
+        "{bad",
+        "plain",
+        '{"type":"ping"}',
+        '{"type":"pong"}',
+        '{"type":"system","event":"x"}',
+    ):
         right.receive(text)
     subscription()
     left.notify("e", 2)

@@ -133,7 +133,10 @@ def test_events_are_pulled_in_the_callers_own_thread(ends: Ends) -> None:
 def test_pulling_waits_no_longer_than_it_was_told(ends: Ends) -> None:
     """Then it raises."""
     _, right, *_ = ends
-    with right.events("e", timeout=0.02) as stream, pytest.raises(SocketTimeout, match=r"no event 'e' came within 0\.02 s"):
+    with (
+        right.events("e", timeout=0.02) as stream,
+        pytest.raises(SocketTimeout, match=r"no event 'e' came within 0\.02 s"),
+    ):
         next(stream)
 
 

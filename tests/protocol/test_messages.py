@@ -42,7 +42,9 @@ def test_a_recorded_frame_is_read_and_written_back_key_by_key(side: str, name: s
     written = json.loads(encode(message))
     assert written == {"payload": None, **recorded}
     if "payload" in recorded:
-        assert [key for key in written if key != "id"] == [key for key in recorded if key != "id"] or "sender" in written
+        assert [key for key in written if key != "id"] == [
+            key for key in recorded if key != "id"
+        ] or "sender" in written
 
 
 def test_the_words_are_those_of_the_wire() -> None:

@@ -187,9 +187,7 @@ def test_an_id_is_echoed_as_it_came(ends: Ends, id: Any) -> None:
     assert ends.sent(ends.right_carrier) == [{"id": id, "type": "result", "payload": 1}]
 
 
-@pytest.mark.parametrize(
-    ("timeout", "carried"), [(None, 60_000), (1.5, 1500), (math.inf, 0), (3e6, 0), (0.0004, 1)]
-)
+@pytest.mark.parametrize(("timeout", "carried"), [(None, 60_000), (1.5, 1500), (math.inf, 0), (3e6, 0), (0.0004, 1)])
 def test_the_timeout_travels_with_the_call(ends: Ends, timeout: float | None, carried: int) -> None:
     """In milliseconds, 0 for what is endless."""
     ends.left.call("echo", 1, timeout=timeout)

@@ -1,0 +1,256 @@
+"""`close()`: from any thread, in any state, within its deadline, and with no thread left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+from helpers import Collector, eventually, scaled
+from sockets import TEXT, ByteServer, RawPeer, frame, full_port
+
+from owlsocket_sync import Backoff, Connection, ConnectionState, SocketConnectionError, connect
+from owlsocket_sync.server import Request, serve
+
+SLOW = Backoff(initial=60.0, cap=60.0, jitter="none")
+
+
+def _nothing(conn: Connection, request: Request) -> None:
+    conn.perform("echo", lambda value: value)
+
+
+def _left(conn: Connection) -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(conn.name)]
+
+
+def _gone(conn: Connection) -> None:
+    """It is closed, nobody can use it, and none of its threads is left."""
+    assert conn.state is ConnectionState.CLOSED
+    eventually(lambda: not _left(conn), 1.0)
+    with pytest.raises(SocketConnectionError):
+        conn.call("echo", 1)
+    with pytest.raises(SocketConnectionError):
+        conn.notify("late")
+
+
+def _silent(peer: RawPeer) -> None:
+    peer.at_end()
+
+
+def _breaking(peer: RawPeer) -> None:
+    peer.upgrade()
+    peer.reset()
+
+
+def _unfriendly(peer: RawPeer) -> None:
+    peer.upgrade()
+    peer.at_end()
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [
+        (_silent, ConnectionState.CONNECTING),
+        (_breaking, ConnectionState.RECONNECTING),
+        (_unfriendly, ConnectionState.OPEN),
+    ],
+    ids=["connecting", "in a backoff", "without consent"],
+)
+def test_in_any_state(script: Callable[[RawPeer], None], state: ConnectionState) -> None:
+    """Whatever it is doing, and however unhelpful the peer."""
+    with ByteServer(script) as server:
+        conn = connect(server.url, wait=False, reconnect=SLOW)
+        eventually(lambda: conn.state is state and server.accepted)
+        began = time.monotonic()
+        conn.close(timeout=0.5)
+        assert time.monotonic() - began < 0.5 + scaled(0.2)
+        _gone(conn)
+
+
+def test_while_a_port_does_not_answer() -> None:
+    """A connection attempt that nobody answers ends with the close."""
+    with full_port() as port:
+        conn = connect(f"ws://127.0.0.1:{port}", wait=False)
+        began = time.monotonic()
+        conn.close(timeout=0.5)
+        assert time.monotonic() - began < 0.5 + scaled(0.2)
+        _gone(conn)
+
+
+@pytest.mark.parametrize("kind", ["perform", "observe", "on_state", "listen", "on_error", "callback", "auth"])
+def test_from_a_handler(kind: str) -> None:
+    """Whoever is called may close, and nobody waits for itself."""
+    closed = Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.perform("echo", lambda value: value)
+        conn.observe("go", lambda message: (conn.submit("m"), conn.notify("e"), conn.send("garbage")))
+
+    def close(*_: object) -> None:
+        began = time.monotonic()
+        conn.close(timeout=scaled(2))
+        closed(time.monotonic() - began)
+
+    with serve(handler) as server:
+        auth = (lambda conn: conn.close(timeout=scaled(2))) if kind == "auth" else None
+        if auth is not None:
+            with pytest.raises(SocketConnectionError):
+                connect(server.url, auth=auth)
+            return
+        conn = connect(server.url)
+        if kind == "callback":
+            conn.submit("echo", 1).add_done_callback(close)
+        elif kind == "perform":
+            conn.perform("m", close)
+        elif kind == "observe":
+            conn.observe("e", close)
+        else:
+            getattr(conn, kind)(close)
+        if kind == "on_state":
+            conn.reconnect()
+        elif kind != "callback":
+            conn.notify("go")
+        assert closed.wait(1)[0] < scaled(1)
+        conn.wait_closed(scaled(5))
+        _gone(conn)
+
+
+def test_twice_and_at_once() -> None:
+    """Eight threads close the same connection, and again."""
+    with serve(_nothing) as server:
+        conn = connect(server.url)
+        done = Collector()
+
+        def close() -> None:
+            began = time.monotonic()
+            conn.close()
+            conn.close()
+            done(time.monotonic() - began)
+
+        for _ in range(8):
+            threading.Thread(target=close).start()
+        assert max(done.wait(8)) < scaled(1)
+        _gone(conn)
+
+
+def test_whoever_waits_is_freed() -> None:
+    """Calls, pings, streams, event iterators, `consume` and `wait_closed`: all end at once."""
+    ended = Collector()
+
+    def attempt(action: Callable[[], object]) -> None:
+        try:
+            ended(action())
+        except Exception as error:
+            ended(error)
+
+    with ByteServer(_unfriendly) as server:
+        conn = connect(server.url, heartbeat=None)
+        waits: list[Callable[[], object]] = [
+            lambda: conn.call("never"),
+            lambda: conn.ping(),
+            lambda: list(conn.stream({})),
+            lambda: list(conn.events("never")),
+            lambda: conn.consume(timeout=60.0),
+            lambda: conn.wait_closed(),
+            lambda: conn.auth("init", {}),
+        ]
+        for wait in waits:
+            threading.Thread(target=attempt, args=(wait,), daemon=True).start()
+        eventually(lambda: conn.stats.messages_out == 3)
+        conn.close(timeout=0.4)
+        assert len(ended.wait(len(waits), 2.0)) == len(waits)
+        _gone(conn)
+
+
+def test_while_a_handler_runs() -> None:
+    """A handler that goes on holds nobody for longer than the deadline, and ends in its own time."""
+    go, started = threading.Event(), threading.Event()
+
+    def script(peer: RawPeer) -> None:
+        peer.upgrade()
+        peer.send(frame(TEXT, b'{"type":"event","event":"e"}') * 3)
+        peer.at_end()
+
+    with ByteServer(script) as server:
+        conn = connect(server.url, wait=False)
+        handled = Collector()
+
+        @conn.observe("e")
+        def observe(message: object) -> None:
+            handled(message)
+            started.set()
+            assert go.wait(scaled(5))
+
+        assert started.wait(scaled(5))
+        began = time.monotonic()
+        conn.close(timeout=0.5)
+        assert time.monotonic() - began < 0.5 + scaled(0.2)
+        assert conn.state is ConnectionState.CLOSED
+        go.set()
+        eventually(lambda: not _left(conn))
+        assert len(handled.items) == 1
+        assert conn.stats.dropped == 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_as_a_context_manager(fails: bool) -> None:
+    """Leaving the block closes, with and without an exception."""
+    expected: AbstractContextManager[object] = pytest.raises(KeyError) if fails else nullcontext()
+    with serve(_nothing) as server:
+        with expected, connect(server.url) as conn:
+            assert conn.call("echo", 1) == 1
+            if fails:
+                raise KeyError
+        _gone(conn)
+        eventually(lambda: not server.connections)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1000, ""), (4321, "tschüß"), (1001, "x" * 200), (3000, "ü" * 100)], ids=str
+)
+def test_what_the_peer_is_told(code: int, reason: str) -> None:
+    """Code and reason arrive, cut to 123 bytes and to whole characters."""
+    endings = Collector()
+    with serve(lambda conn, request: endings(conn.wait_closed(scaled(5)))) as server:
+        connect(server.url).close(code, reason)
+        ending = endings.wait(1)[0]
+    assert ending.code == code
+    assert ending.reason == reason.encode()[:123].decode("utf-8", "ignore")
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, True, "1000"])
+def test_codes_that_cannot_be_sent(code: int) -> None:
+    """They are refused before anything is closed."""
+    with serve(_nothing) as server, connect(server.url) as conn:
+        with pytest.raises(ValueError, match="code"):
+            conn.close(code)
+        assert conn.call("echo", 1) == 1
+
+
+@pytest.mark.parametrize("how", ["in time", "too late"])
+def test_draining(how: str) -> None:
+    """What runs finishes first, nothing new begins; past the deadline it is closed all the same."""
+    go, started, results = threading.Event(), threading.Event(), Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.perform("slow", lambda: started.set() or go.wait(scaled(5)) and "done")
+
+    with serve(handler) as server:
+        conn = connect(server.url)
+        future = conn.submit("slow")
+        assert started.wait(scaled(5))
+        if how == "in time":
+            thread = threading.Thread(target=lambda: results(conn.drain(scaled(5))))
+            thread.start()
+            go.set()
+            results.wait(1)
+            assert future.result(0) == "done"
+            thread.join(scaled(5))
+        else:
+            with pytest.raises(TimeoutError):
+                conn.drain(0.1)
+            assert isinstance(future.exception(0), SocketConnectionError)
+            go.set()
+        _gone(conn)
