@@ -11,7 +11,7 @@ import pytest
 from helpers import Collector, eventually, scaled
 from sockets import TEXT, ByteServer, RawPeer, frame, full_port
 
-from owlsocket_sync import Backoff, Connection, ConnectionState, SocketConnectionError, connect
+from owlsocket_sync import Backoff, Connection, ConnectionState, EventMessage, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
 
 SLOW = Backoff(initial=60.0, cap=60.0, jitter="none")
@@ -86,7 +86,12 @@ def test_from_a_handler(kind: str) -> None:
 
     def handler(conn: Connection, request: Request) -> None:
         conn.perform("echo", lambda value: value)
-        conn.observe("go", lambda message: (conn.submit("m"), conn.notify("e"), conn.send("garbage")))
+
+        @conn.observe("go")
+        def go(message: EventMessage) -> None:
+            conn.submit("m")
+            conn.notify("e")
+            conn.send("garbage")
 
     def close(*_: object) -> None:
         began = time.monotonic()
@@ -235,14 +240,22 @@ def test_draining(how: str) -> None:
     go, started, results = threading.Event(), threading.Event(), Collector()
 
     def handler(conn: Connection, request: Request) -> None:
-        conn.perform("slow", lambda: started.set() or go.wait(scaled(5)) and "done")
+        @conn.perform("slow")
+        def slow() -> str:
+            started.set()
+            return "done" if go.wait(scaled(5)) else "late"
 
     with serve(handler) as server:
         conn = connect(server.url)
         future = conn.submit("slow")
         assert started.wait(scaled(5))
         if how == "in time":
-            thread = threading.Thread(target=lambda: results(conn.drain(scaled(5))))
+
+            def drain() -> None:
+                conn.drain(scaled(5))
+                results(True)
+
+            thread = threading.Thread(target=drain)
             thread.start()
             go.set()
             results.wait(1)

@@ -58,9 +58,9 @@ def decode(text: str | bytes, depth: int = 1024) -> Message | str:
 def _parse(text: str) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        # Half an emoji travels as an escaped lone surrogate, which JavaScript writes and orjson refuses.
-        if "\\ud" not in text and "\\uD" not in text:
+    except orjson.JSONDecodeError as error:
+        # JavaScript writes half an emoji as an escaped lone surrogate, and reads 1e400 as infinity; orjson refuses both.
+        if "\\ud" not in text and "\\uD" not in text and "infinity" not in str(error):
             raise
         return json.loads(text, parse_constant=_refuse_constant)
 

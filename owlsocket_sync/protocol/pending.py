@@ -66,5 +66,7 @@ class PendingCall:
     def timeout_error(self) -> SocketTimeout:
         """What the caller gets when no answer came in time."""
         if self.link is None:
-            return SocketTimeout(f"call {self.method!r} was not sent, there was no link for {self.deadline.seconds:g} s")
+            return SocketTimeout(
+                f"call {self.method!r} was not sent, there was no link for {self.deadline.seconds:g} s"
+            )
         return SocketTimeout(f"call {self.method!r} was not answered within {self.deadline.seconds:g} s")

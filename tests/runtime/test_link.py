@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import threading
 import time
@@ -114,11 +113,16 @@ def test_a_pause_in_reading_is_not_held_against_the_peer(start: Start) -> None:
 def test_the_clock_can_be_asked_for(start: Start) -> None:
     """`wake_at` makes a waiting reader look at its clock."""
     run = start()
-    eventually(lambda: run.ticks and run.link._wake_at == math.inf)
+    run.peer.send(frame(TEXT, b"x"))
+    run.got.wait(1)
+    eventually(lambda: len(run.ticks) >= 2)
     seen = len(run.ticks)
-    outcome = threading.Event()
-    eventually(lambda: run.link.wake_at(0.0) or len(run.ticks) > seen)
-    assert not outcome.is_set()
+
+    def looked() -> bool:
+        run.link.wake_at(0.0)
+        return len(run.ticks) > seen
+
+    eventually(looked)
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

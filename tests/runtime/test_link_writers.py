@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from helpers import eventually, scaled
@@ -37,16 +38,18 @@ def start() -> Iterator[Start]:
 def test_two_writers_do_not_mix(start: Start) -> None:
     """Frames of several threads come whole, and each thread's in order."""
     run = start()
-    writers = [
-        aside(lambda mark=mark: [run.link.write([mark * 5000, mark], within()) for _ in range(30)] and mark)  # type: ignore[misc]
-        for mark in (b"a", b"b")
-    ]
+
+    def write(mark: bytes) -> None:
+        for _ in range(30):
+            run.link.write([mark * 5000, mark], within())
+
+    writers = [aside(partial(write, mark)) for mark in (b"a", b"b")]
     frames = [run.peer.read_frame() for _ in range(120)]
     assert {one.payload for one in frames} == {b"a" * 5000, b"a", b"b" * 5000, b"b"}
     pairs = list(zip(frames[::2], frames[1::2], strict=True))
     assert all(first.payload == second.payload * 5000 for first, second in pairs)
     for writer in writers:
-        writer.wait(1)
+        assert writer.wait(1) == [None]
 
 
 def test_a_peer_that_does_not_read(start: Start) -> None:

@@ -6,13 +6,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from helpers import Collector, eventually, scaled
-from sockets import CLOSE, TEXT, ByteServer, RawPeer, close_frame, frame, free_port, full_port, granted
+from sockets import CLOSE, TEXT, ByteServer, RawPeer, close_frame, frame, free_port
 
 from owlsocket_sync import (
     Backoff,
@@ -64,9 +64,9 @@ def _swallow(peer: RawPeer) -> None:
 
 
 @pytest.fixture
-def calls() -> Iterator[Collector]:
+def calls() -> Collector:
     """Messages that a raw server saw."""
-    yield Collector()
+    return Collector()
 
 
 # -- the first link ----------------------------------------------------------------------------------------------------
@@ -84,7 +84,10 @@ def test_the_first_failure_is_raised_at_once() -> None:
 
 def test_a_server_that_does_not_answer() -> None:
     """The timeout is one deadline over all, and names the place."""
-    with ByteServer(lambda peer: peer.at_end()) as server, pytest.raises(SocketTimeout, match=str(server.port)):
+    with (
+        ByteServer(lambda peer: peer.at_end()) as server,
+        pytest.raises(SocketTimeout, match=str(server.port)),
+    ):
         connect(server.url, timeout=0.2)
 
 
@@ -237,7 +240,7 @@ def test_attempts_follow_the_backoff() -> None:
         ending = conn.wait_closed(scaled(5))
         at = moments.wait(4)
     assert len(moments.items) == 4
-    waits = [after - before for before, after in zip(at, at[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(at)]
     for waited, wanted in zip(waits, [0.1, 0.2, 0.2], strict=True):
         assert wanted - 0.02 <= waited < wanted + scaled(0.15)
     assert ending.error is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from helpers import Collector, eventually, scaled
@@ -38,6 +39,16 @@ def _wait(event: threading.Event) -> None:
     assert event.wait(scaled(5))
 
 
+def _mark_and_wait(mark: Callable[[], object], event: threading.Event) -> Callable[[], None]:
+    """A task that says it has begun, and then waits."""
+
+    def task() -> None:
+        mark()
+        _wait(event)
+
+    return task
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_lane_keeps_its_order(make: Make, size: int) -> None:
     """Tasks of one lane run one after another, whatever else runs beside them."""
@@ -49,7 +60,7 @@ def test_a_lane_keeps_its_order(make: Make, size: int) -> None:
         running.release()
 
     for number in range(300):
-        pool.submit("lane", lambda number=number: task(number))  # type: ignore[misc]
+        pool.submit("lane", partial(task, number))
         pool.submit(number % 7, lambda: None)
     assert seen.wait(300) == list(range(300))
 
@@ -67,7 +78,7 @@ def test_no_more_run_than_there_are_places(make: Make) -> None:
     """A third task waits until one of two has ended."""
     pool, started, go = make(2), Collector(), threading.Event()
     for number in range(5):
-        pool.submit(None, lambda number=number: (started(number), _wait(go)))  # type: ignore[misc]
+        pool.submit(None, _mark_and_wait(partial(started, number), go))
     started.wait(2)
     assert _workers() == 2
     assert len(started.items) == 2
@@ -84,14 +95,17 @@ def test_a_place_that_is_lent_lets_nested_work_run(make: Make) -> None:
             deepest.set()
             return
         done = threading.Event()
-        pool.submit(None, lambda: (descend(depth + 1), done.set()))  # type: ignore[func-returns-value]
+
+        def deeper() -> None:
+            descend(depth + 1)
+            done.set()
+
+        pool.submit(None, deeper)
         with pool.lend_place():
             _wait(done)
 
-    top = threading.Event()
-    pool.submit(None, lambda: (descend(0), top.set()))  # type: ignore[func-returns-value]
-    _wait(top)
-    assert deepest.is_set()
+    pool.submit(None, partial(descend, 0))
+    _wait(deepest)
 
 
 def test_lending_twice_lends_once(make: Make) -> None:
@@ -106,7 +120,7 @@ def test_lending_twice_lends_once(make: Make) -> None:
     pool.submit(None, lender)
     started.wait(1)
     for number in range(2):
-        pool.submit(None, lambda number=number: (started(number), _wait(go)))  # type: ignore[misc]
+        pool.submit(None, _mark_and_wait(partial(started, number), go))
     started.wait(2)
     assert len(started.items) == 2
     go.set()
@@ -118,7 +132,7 @@ def test_threads_outside_lend_nothing(make: Make) -> None:
     pool, started, go = make(1), Collector(), threading.Event()
     with pool.lend_place():
         for number in range(2):
-            pool.submit(None, lambda number=number: (started(number), _wait(go)))  # type: ignore[misc]
+            pool.submit(None, _mark_and_wait(partial(started, number), go))
         started.wait(1)
         assert len(started.items) == 1
         go.set()
@@ -138,10 +152,10 @@ def test_what_a_task_raises_ends_nobody(make: Make, caplog: pytest.LogCaptureFix
 def test_discard_forgets_work_and_keeps_notices(make: Make) -> None:
     """What has not started is dropped and counted, lanes with a text for a name excepted."""
     pool, seen, busy, go = make(1), Collector(), threading.Event(), threading.Event()
-    pool.submit(None, lambda: (busy.set(), _wait(go)))  # type: ignore[func-returns-value]
+    pool.submit(None, _mark_and_wait(busy.set, go))
     _wait(busy)
     for lane in (None, ("event", "x"), ("event", "x"), "state", 7):
-        pool.submit(lane, lambda lane=lane: seen(lane))  # type: ignore[misc]
+        pool.submit(lane, partial(seen, lane))
     assert pool.discard() == 4
     go.set()
     assert pool.settle(Deadline(scaled(5)))
@@ -151,7 +165,7 @@ def test_discard_forgets_work_and_keeps_notices(make: Make) -> None:
 def test_a_lane_works_on_after_discard(make: Make) -> None:
     """A lane whose tasks were dropped takes new ones."""
     pool, seen, busy, go = make(1), Collector(), threading.Event(), threading.Event()
-    pool.submit(("event", "x"), lambda: (busy.set(), _wait(go)))  # type: ignore[func-returns-value]
+    pool.submit(("event", "x"), _mark_and_wait(busy.set, go))
     _wait(busy)
     pool.submit(("event", "x"), lambda: seen("dropped"))
     pool.discard()
@@ -169,7 +183,13 @@ def test_a_running_lane_stays_one_lane_after_discard(make: Make) -> None:
         threading.Event(),
         threading.Event(),
     )
-    pool.submit(1, lambda: (busy.set(), _wait(go), seen("first")))  # type: ignore[func-returns-value]
+
+    def first() -> None:
+        busy.set()
+        _wait(go)
+        seen("first")
+
+    pool.submit(1, first)
     _wait(busy)
     pool.discard()
     pool.submit(1, lambda: seen("second"))
@@ -183,7 +203,7 @@ def test_the_end_frees_every_thread(make: Make) -> None:
     """What is there finishes, nothing more is taken, and no thread is left."""
     pool, seen = make(2, linger=60), Collector()
     for number in range(20):
-        pool.submit(number, lambda number=number: seen(number))  # type: ignore[misc]
+        pool.submit(number, partial(seen, number))
     pool.end(Deadline(scaled(5)))
     assert sorted(seen.items) == list(range(20))
     assert not pool.submit("late", lambda: seen("late"))
@@ -193,7 +213,12 @@ def test_the_end_frees_every_thread(make: Make) -> None:
 def test_the_end_from_within(make: Make) -> None:
     """A task may end its own pool."""
     pool, ended = make(2), threading.Event()
-    pool.submit(None, lambda: (pool.end(Deadline(scaled(5))), ended.set()))  # type: ignore[func-returns-value]
+
+    def end() -> None:
+        pool.end(Deadline(scaled(5)))
+        ended.set()
+
+    pool.submit(None, end)
     _wait(ended)
     eventually(lambda: _workers() == 0)
 
@@ -202,7 +227,7 @@ def test_idle_threads_end_and_come_back(make: Make) -> None:
     """A pool without work costs nothing, and still works after a rest."""
     pool, seen = make(3, linger=0.05), Collector()
     for number in range(6):
-        pool.submit(None, lambda number=number: seen(number))  # type: ignore[misc]
+        pool.submit(None, partial(seen, number))
     seen.wait(6)
     eventually(lambda: _workers() == 0)
     pool.submit("lane", lambda: seen("again"))
@@ -212,7 +237,7 @@ def test_idle_threads_end_and_come_back(make: Make) -> None:
 def test_settle_waits_for_all_but_oneself(make: Make) -> None:
     """It waits for what runs, gives up at its deadline, and a worker does not wait for itself."""
     pool, busy, go, settled = make(2), threading.Event(), threading.Event(), Collector()
-    pool.submit(None, lambda: (busy.set(), _wait(go)))  # type: ignore[func-returns-value]
+    pool.submit(None, _mark_and_wait(busy.set, go))
     _wait(busy)
     assert not pool.settle(Deadline(0.05))
     go.set()

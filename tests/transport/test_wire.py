@@ -59,7 +59,7 @@ def test_what_is_read(ends: Ends, sent: bytes, read: list[object]) -> None:
     wire, peer = ends
     peer.send(sent)
     assert [wire.read() for _ in read] == read
-    cut = threading.Thread(target=lambda: [peer.send(sent[at : at + 1]) for at in range(len(sent))])
+    cut = threading.Thread(target=_send_slowly, args=(peer, sent))
     cut.start()
     assert [wire.read() for _ in read] == read
     cut.join(scaled(5))
@@ -120,7 +120,9 @@ def test_fragments_without_end_are_bounded(ends: Ends) -> None:
     """Empty fragments add up to nothing, and still do not pile up for ever."""
     wire, peer = ends
     peer.send(frame(TEXT, b"", fin=False))
-    sender = threading.Thread(target=lambda: _send_quietly(peer, frame(CONTINUATION, b"", fin=False) * 20_000))
+    sender = threading.Thread(
+        target=lambda: _send_quietly(peer, frame(CONTINUATION, b"", fin=False) * 20_000)
+    )
     sender.start()
     wire.stream.read_until = time.monotonic() + 0.5
     with contextlib.suppress(TimeoutError, WireError):
@@ -128,6 +130,11 @@ def test_fragments_without_end_are_bounded(ends: Ends) -> None:
     assert len(wire._fragments) < 10_000
     wire.stream.close()
     sender.join(scaled(5))
+
+
+def _send_slowly(peer: RawPeer, data: bytes) -> None:
+    for at in range(len(data)):
+        peer.send(data[at : at + 1])
 
 
 def _send_quietly(peer: RawPeer, data: bytes) -> None:

@@ -1,0 +1,395 @@
+"""`serve()`: what a handler gets, what becomes of a link, and how a server ends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from helpers import Collector, eventually, scaled
+from sockets import CLOSE, TEXT, RawPeer, frame
+
+from owlsocket_sync import (
+    Connection,
+    ConnectionState,
+    EventMessage,
+    Limits,
+    SocketConnectionError,
+    SocketTimeout,
+    connect,
+)
+from owlsocket_sync.server import Request, Server, serve
+
+
+def _keep(collector: Collector, message: EventMessage) -> None:
+    collector(message.payload)
+
+
+def _echo(conn: Connection, request: Request) -> None:
+    conn.perform("echo", lambda value=None: value)
+
+
+def _raw(server: Server, resource: str = "/", headers: str = "") -> tuple[RawPeer, str]:
+    """A raw client, and the server's answer to its upgrade."""
+    peer = RawPeer(socket.create_connection(("127.0.0.1", server.port), scaled(5)))
+    lines = [
+        f"GET {resource} HTTP/1.1",
+        f"Host: 127.0.0.1:{server.port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+    ]
+    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
+    peer.send("\r\n".join([*lines, headers + "\r\n" if headers else "", ""]).encode())
+    return peer, peer.read_header()
+
+
+def _read(peer: RawPeer) -> tuple[int, bytes]:
+    """A small frame of a server."""
+    first, second = peer.read(2)
+    return first & 0x0F, peer.read(second & 0x7F)
+
+
+# -- what a handler gets -----------------------------------------------------------------------------------------------
+
+
+def test_the_request() -> None:
+    """Path, query, headers and the address of the client; no secret in its repr."""
+    requests = Collector()
+    with serve(lambda conn, request: requests(request)) as server:
+        conn = connect(f"{server.url}/a%20b/c?x=1&x=2&y=&z=%C3%BC", token="s3cret", headers={"X-Own": "yes"})
+        request = requests.wait(1)[0]
+        assert conn.url.startswith(server.url)
+        conn.close()
+    assert request.path == "/a%20b/c"
+    assert dict(request.query) == {"x": "2", "y": "", "z": "ü", "token": "s3cret"}
+    assert request.headers["x-own"] == request.headers["X-OWN"] == "yes"
+    assert request.remote[0] == "127.0.0.1"
+    assert request.remote[1] > 0
+    assert "s3cret" not in repr(request)
+
+
+def _returns(conn: Connection, request: Request) -> None:
+    conn.perform("echo", lambda value: value)
+
+
+def _blocks(conn: Connection, request: Request) -> None:
+    conn.perform("echo", lambda value: value)
+    conn.wait_closed()
+
+
+def _loops(conn: Connection, request: Request) -> None:
+    conn.perform("echo", lambda value: value)
+    for message in conn.events("*"):
+        conn.notify("seen", message.payload)
+
+
+@pytest.mark.parametrize("handler", [_returns, _blocks, _loops])
+def test_how_a_handler_may_live(handler: Callable[[Connection, Request], None]) -> None:
+    """It may return, wait, or go on; calls are answered meanwhile, and its end is the link's at the latest."""
+    with serve(handler) as server:
+        with connect(server.url) as conn:
+            seen = Collector()
+            conn.observe("seen", lambda message: seen(message.payload))
+            assert conn.call("echo", 1) == 1
+            conn.notify("e", 5)
+            if handler is _loops:
+                assert seen.wait(1) == [5]
+            assert conn.call("echo", 2) == 2
+        eventually(lambda: not server.connections)
+        eventually(lambda: not server._running)
+
+
+def test_what_comes_first_waits_for_the_handler() -> None:
+    """Messages that come before the handler registered its answers are not lost."""
+    registered = threading.Event()
+
+    def handler(conn: Connection, request: Request) -> None:
+        assert registered.wait(scaled(5))
+        conn.perform("echo", lambda value: value)
+
+    with serve(handler) as server, connect(server.url) as conn:
+        future = conn.submit("echo", 1)
+        registered.set()
+        assert future.result(scaled(5)) == 1
+
+
+def test_the_server_calls_its_client() -> None:
+    """From the handler, before it returns; the answer is read beside it."""
+    answers = Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.perform("begin", lambda: answers(conn.call("name")))
+
+    with serve(handler) as server, connect(server.url) as conn:
+        conn.perform("name", lambda: "me")
+        conn.call("begin")
+        assert answers.wait(1) == ["me"]
+        eventually(lambda: server.connections)
+        assert server.connections[0].call("name", timeout=scaled(5)) == "me"
+
+
+def test_a_client_that_says_something_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    """What it said reaches the handler, however soon it left, and nothing is logged as a failure."""
+    seen = Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.observe("e", lambda message: seen(message.payload))
+
+    with serve(handler) as server:
+        for number in range(30):
+            with connect(server.url) as conn:
+                conn.notify("e", number)
+        assert sorted(seen.wait(30)) == list(range(30))
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("words", ["short", "x" * 500, "ü" * 100])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_handler_that_raises(words: str, used: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The link closes with 1011 and a reason that fits its frame; the server goes on."""
+
+    def handler(conn: Connection, request: Request) -> None:
+        if used:
+            conn.notify("begin")
+        raise KeyError(words)
+
+    with serve(handler) as server:
+        ending = connect(server.url, reconnect=None).wait_closed(scaled(5))
+        assert ending.code == 1011
+        assert ending.reason == f"KeyError: {words!r}".encode()[:123].decode("utf-8", "ignore")
+        assert connect(server.url, reconnect=None).wait_closed(scaled(5)).code == 1011
+    assert "the handler failed" in caplog.text
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("Origin: https://good.example", 101),
+        ("Origin: https://evil.example", 403),
+        ("Origin: null", 403),
+        ("", 101),
+    ],
+)
+def test_origins(origin: str, status: int) -> None:
+    """Pages of other sites are refused; what is no browser names no origin and may come."""
+    with serve(_echo, origins=["https://good.example"]) as server:
+        peer, answer = _raw(server, headers=origin)
+        assert answer.startswith(f"HTTP/1.1 {status} ")
+        peer.sock.close()
+
+
+def test_a_message_that_is_too_large() -> None:
+    """1009, for that client alone."""
+    with serve(_echo, limits=Limits(message_size=1000)) as server, connect(server.url) as other:
+        conn = connect(server.url, reconnect=None)
+        future = conn.submit("echo", "x" * 2000)
+        ending = conn.wait_closed(scaled(5))
+        assert ending.code == 1009
+        assert isinstance(future.exception(0), SocketConnectionError)
+        assert other.call("echo", 1) == 1
+
+
+def test_a_message_that_is_too_large_for_the_client() -> None:
+    """The client closes with 1009, and the server's handler learns it."""
+    endings = Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.notify("big", "x" * 2000)
+        endings(conn.wait_closed(scaled(5)))
+
+    with serve(handler) as server:
+        conn = connect(server.url, limits=Limits(message_size=1000), reconnect=None)
+        assert conn.wait_closed(scaled(5)).code == 1009
+        assert endings.wait(1)[0].code == 1009
+
+
+def test_timeouts_of_the_server() -> None:
+    """A call of the server's own times out, with and without somebody who waits."""
+    results = Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        began = time.monotonic()
+        conn.submit("never", timeout=0.2).add_done_callback(
+            lambda done: results("submit", type(done.exception()), time.monotonic() - began)
+        )
+        try:
+            conn.call("never", timeout=0.2)
+        except SocketTimeout as error:
+            results("call", type(error), time.monotonic() - began)
+
+    go = threading.Event()
+    with serve(handler) as server, connect(server.url) as conn:
+        conn.perform("never", lambda: go.wait(scaled(5)))
+        ended = results.wait(2)
+        go.set()
+    assert {name for name, _, _ in ended} == {"call", "submit"}
+    assert all(kind is SocketTimeout and 0.2 <= seconds < scaled(0.7) for _, kind, seconds in ended)
+
+
+def test_a_slow_handler_slows_the_client_down() -> None:
+    """With a full backlog the server reads no more, and nothing is lost."""
+    go, handled = threading.Event(), Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        @conn.observe("e")
+        def handle(message: EventMessage) -> None:
+            assert go.wait(scaled(10))
+            handled(message.payload[0])
+
+    with serve(handler, limits=Limits(dispatch_messages=5)) as server, connect(server.url) as conn:
+        eventually(lambda: server.connections)
+        peer = server.connections[0]
+        sent, stalled = 0, False
+        while not stalled and sent < 1000:
+            try:
+                with conn.deadline(0.3):
+                    conn.notify("e", [sent, "x" * 100_000])
+                sent += 1
+            except SocketTimeout:
+                stalled = True
+        assert stalled
+        assert peer.stats.messages_in <= 8
+        go.set()
+        assert handled.wait(sent, 10.0) == list(range(sent))
+
+
+# -- everybody at once -------------------------------------------------------------------------------------------------
+
+
+def test_connections_and_broadcasts() -> None:
+    """Everybody who is here gets each broadcast, in order; who left is not there any more."""
+    with serve(_echo) as server:
+        seen = [Collector() for _ in range(3)]
+        clients = []
+        for collector in seen:
+            conn = connect(server.url)
+            conn.observe("all", partial(_keep, collector))
+            conn.call("echo")
+            clients.append(conn)
+        assert len(server.connections) == 3
+        for number in range(20):
+            server.broadcast("all", number)
+        for collector in seen:
+            assert collector.wait(20) == list(range(20))
+        clients[0].close()
+        eventually(lambda: len(server.connections) == 2)
+        server.broadcast("all", "two")
+        assert seen[1].wait(21)[-1] == "two"
+        assert len(seen[0].items) == 20
+        for conn in clients:
+            conn.close()
+
+
+def test_a_broadcast_does_not_wait_for_a_client_that_reads_nothing() -> None:
+    """One stuck client holds up neither the caller nor the others."""
+    seen: Collector = Collector()
+    with serve(_echo) as server, connect(server.url) as conn:
+        stuck, _ = _raw(server)
+        conn.observe("all", lambda message: seen(message.payload["n"]))
+        eventually(lambda: len(server.connections) == 2)
+        began = time.monotonic()
+        for number in range(20):
+            server.broadcast("all", {"n": number, "x": "x" * 500_000})
+        assert time.monotonic() - began < scaled(2)
+        assert seen.wait(20) == list(range(20))
+        stuck.reset()
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use() -> None:
+    """It is told as the system tells it, and nothing is left behind."""
+    with serve(_echo) as server, pytest.raises(OSError, match="in use"):
+        serve(_echo, port=server.port)
+
+
+@pytest.mark.parametrize("kind", ["live", "idle", "mute", "no handshake", "stuck"])
+def test_closing_a_server(kind: str) -> None:
+    """Within its deadline, whatever its clients do; those that listen are told 1001."""
+    server = serve(_echo, timeout=1.0)
+    ours: Any = None
+    if kind in ("live", "idle"):
+        ours = connect(server.url, reconnect=None)
+        future = ours.submit("echo") if kind == "idle" else None
+        if future is not None:
+            future.result(scaled(5))
+    elif kind == "no handshake":
+        ours = RawPeer(socket.create_connection(("127.0.0.1", server.port)))
+        eventually(lambda: server._listener.handler_threads)
+    else:
+        ours, _ = _raw(server)
+        eventually(lambda: server.connections)
+        if kind == "stuck":
+            server.broadcast("all", "x" * 8_000_000)
+            eventually(lambda: any(peer._ws.protocol_mutex.locked() for peer in server._peers))
+    began = time.monotonic()
+    server.close(0.6)
+    assert time.monotonic() - began < 0.6 + scaled(0.3)
+    assert server.wait(0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), scaled(1))
+    if isinstance(ours, Connection):
+        assert ours.wait_closed(scaled(5)).code == 1001
+    else:
+        ours.sock.close()
+    eventually(lambda: not server.connections, 1.0)
+    server.close(0.1)
+
+
+def test_a_client_sees_the_servers_farewell() -> None:
+    """1001, and a client that reconnects comes back to the next server on that port."""
+    server = serve(_echo)
+    with connect(server.url) as conn:
+        states = Collector()
+        conn.on_state(states)
+        server.close()
+        change = states.wait(1)[0]
+        assert (change.state, change.code) == (ConnectionState.RECONNECTING, 1001)
+
+
+def test_waiting_for_a_server() -> None:
+    """`wait` holds until somebody closes, or for its timeout; closing from a handler's thread works."""
+    server = serve(_echo)
+    assert server.wait(0.05) is False
+    closer = threading.Thread(target=server.close)
+    closer.start()
+    assert server.wait(scaled(5)) is True
+    closer.join(scaled(5))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"workers": 0}, "workers"),
+        ({"workers": True}, "workers"),
+        ({"origins": "https://a"}, "origins"),
+        ({"timeout": -1}, "timeout"),
+        ({"call_timeout": float("nan")}, "call_timeout"),
+        ({"handler": None}, "handler"),
+        ({"limits": 5}, "limits"),
+        ({"heartbeat": 5}, "heartbeat"),
+    ],
+)
+def test_options_that_cannot_be_used(options: dict[str, Any], name: str) -> None:
+    """`ValueError`, and the message names the option."""
+    with pytest.raises(ValueError, match=name):
+        serve(**{"handler": _echo, **options})
+
+
+def test_a_client_that_breaks_the_protocol() -> None:
+    """An unmasked frame closes that link with 1002 and no other."""
+    with serve(_echo) as server, connect(server.url) as conn:
+        peer, _ = _raw(server)
+        peer.send(frame(TEXT, b"{}"))
+        opcode, body = _read(peer)
+        assert (opcode, body[:2]) == (CLOSE, b"\x03\xea")
+        peer.sock.close()
+        assert conn.call("echo", 1) == 1
