@@ -296,5 +296,5 @@ def test_our_client_talks_to_the_recorded_server(name: str) -> None:
             assert play.said.wait(SECONDS)
             conn.close()
         ending = conn.wait_closed(SECONDS)
-        eventually(lambda: heard.items[-1].payload == {"code": ending.code})
+        eventually(lambda: heard.items and heard.items[-1].payload == {"code": ending.code})
         assert all(isinstance(one, (Message, str)) for one in heard.items)

@@ -1,0 +1,203 @@
+"""Each sample does what it says, as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import scaled
+
+from owlsocket_sync import Connection
+from owlsocket_sync.server import Request, Server, serve
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "samples"
+
+PRINTED = {
+    "quickstart.py": """
+        Hello, Ada!
+        the server told us: {'name': 'Ada'}
+        6 / 3 = 2.0
+        the server failed: ZeroDivisionError: division by zero
+    """,
+    "chat.py": """
+        in the room: Ada and Bob
+        Ada: Is anybody here?
+        Bob: Only us owls.
+        Ada: Then let us talk.
+    """,
+    "streaming.py": """
+        chunk: twit
+        chunk: twoo
+        chunk: hoot
+        observed: twit
+        observed: twoo
+        observed: hoot
+    """,
+    "callbacks.py": """
+        the shop asks: lantern for 15? - yes
+        Here is your lantern.
+        the shop asks: castle for 1000000? - no
+        Another time, then.
+        in our queue: Consumed(payload={'bill': 15}, id='bill-lantern', remaining=0)
+    """,
+    "parallel_calls.py": """
+        in the order asked: [0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 121]
+        answered: 4 pending: 0
+        out of time, as it should be
+    """,
+}
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a text, without what indents them."""
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+@pytest.mark.parametrize("name", sorted(PRINTED))
+def test_a_script_prints_what_it_should(name: str) -> None:
+    """And nothing on stderr."""
+    command = [sys.executable, "-W", "error", str(SAMPLES / name)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=scaled(30), cwd=ROOT)
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    assert lines(ran.stdout) == lines(PRINTED[name])
+
+
+def test_every_sample_is_run() -> None:
+    """None is forgotten here."""
+    ours = {*PRINTED, "flask_app", "django_view", "notebook.ipynb"}
+    assert {path.name for path in SAMPLES.iterdir() if not path.name.startswith("__")} == ours
+
+
+@pytest.fixture
+def users() -> Iterator[Server]:
+    """A server that knows users."""
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.on_error(lambda error, context: None)
+
+        @conn.perform("getUser")
+        def get_user(number: int) -> dict[str, Any]:
+            if number == 404:
+                raise LookupError("no such user")
+            return {"id": number, "name": f"owl {number}"}
+
+    with serve(handler) as server:
+        yield server
+
+
+def fetch(url: str) -> Any:
+    """The JSON that a view answers."""
+    with urllib.request.urlopen(url, timeout=scaled(10)) as answer:
+        return json.load(answer)
+
+
+def test_the_flask_app_shares_one_connection(users: Server) -> None:
+    """Between all threads of its worker; errors of the peer become HTTP's."""
+    from werkzeug.serving import make_server as make_threaded
+
+    from samples.flask_app import create_app
+
+    app = create_app(users.url)
+    try:
+        client = app.test_client()
+        assert client.get("/users/7").json == {"id": 7, "name": "owl 7"}
+        assert (client.get("/users/404").status_code, client.get("/users/404").json) == (502, {"error": "no such user"})
+        http = make_threaded("127.0.0.1", 0, app, threaded=True, request_handler=None)
+        http.RequestHandlerClass.log = lambda *arguments: None  # type: ignore[attr-defined, method-assign]
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        with ThreadPoolExecutor(8) as browsers:
+            urls = [f"http://127.0.0.1:{http.server_port}/users/{number}" for number in range(80)]
+            assert [user["id"] for user in browsers.map(fetch, urls)] == list(range(80))
+        http.shutdown()
+        thread.join(scaled(5))
+        http.server_close()
+        assert len(users.connections) == 1
+    finally:
+        app.extensions["owl"].close()
+
+
+DJANGO = """
+import json, os, sys, threading, urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "samples.django_view.settings"
+from django.core.wsgi import get_wsgi_application
+from django.test import Client
+
+app = get_wsgi_application()
+print(json.dumps(Client().get("/users/7").json()))
+print(Client().get("/users/404").status_code)
+
+class Threaded(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+http = make_server("127.0.0.1", 0, app, Threaded, Quiet)
+threading.Thread(target=http.serve_forever, daemon=True).start()
+
+def fetch(number):
+    with urllib.request.urlopen(f"http://127.0.0.1:{http.server_port}/users/{number}", timeout=10) as answer:
+        return json.load(answer)["id"]
+
+with ThreadPoolExecutor(8) as browsers:
+    print(list(browsers.map(fetch, range(80))) == list(range(80)))
+http.shutdown()
+http.server_close()
+"""
+
+
+def test_the_django_view_shares_one_connection(users: Server) -> None:
+    """In a process of its own, through its test client and through real threads."""
+    environment = {**os.environ, "OWLSOCKET_URL": users.url, "PYTHONPATH": str(ROOT)}
+    came: list[Any] = []
+    users._handler, handler = (lambda conn, request: (came.append(conn), handler(conn, request))[1]), users._handler
+    ran = subprocess.run(
+        [sys.executable, "-c", DJANGO], capture_output=True, text=True, timeout=scaled(60), cwd=ROOT, env=environment
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert lines(ran.stdout) == ['{"id": 7, "name": "owl 7"}', "502", "True"]
+    assert len(came) == 1
+
+
+def test_the_notebook_runs_from_top_to_bottom() -> None:
+    """In a kernel of its own; each cell shows what it should."""
+    script = f"""
+import json, nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read({str(SAMPLES / "notebook.ipynb")!r}, as_version=4)
+NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+shown = [
+    output["data"]["text/plain"]
+    for cell in notebook.cells if cell.cell_type == "code"
+    for output in cell.outputs if output.output_type == "execute_result"
+]
+print(json.dumps(shown))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=scaled(120), env=environment
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [
+        "<ConnectionState.OPEN: 'open'>",
+        "5",
+        "['TWIT', 'TWOO']",
+        "[0, 1, 2, 3, 4]",
+        "(4, 0, <ConnectionState.CLOSED: 'closed'>)",
+    ]
