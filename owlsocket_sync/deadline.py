@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -28,7 +30,7 @@ class Deadline:
 
     def wait_seconds(self) -> float | None:
         """What a ``wait(timeout)`` of the standard library takes for `remaining`: ``None`` without a limit."""
-        return None if self.at == math.inf else self.remaining()
+        return None if self.at == math.inf else min(self.remaining(), threading.TIMEOUT_MAX)
 
     def expired(self) -> bool:
         """Whether no time is left."""
@@ -47,4 +49,4 @@ def check_timeout(timeout: float, name: str = "timeout") -> float:
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise ValueError(f"{name} must be a number of seconds, 0 or more (math.inf for no limit), not {timeout!r}")
-    return timeout
+    return timeout if timeout <= sys.float_info.max else math.inf

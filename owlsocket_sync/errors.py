@@ -20,12 +20,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 SEPARATOR = "|||"
 
-_SHIFTED = re.compile(r"\w*Error(: |\n)")
+_SHIFTED = re.compile(r"\|\|\|\w*Error(: |\n)")
+_SHIFTED_TRIES = 64
 
 
 class InsecureTransportWarning(UserWarning):
@@ -87,7 +89,7 @@ class ResilientError(Exception):
         if isinstance(error, ResilientError):
             return error
         if isinstance(error, BaseException):
-            ensured = ResilientError(type(error).__name__, str(error))
+            ensured = ResilientError(type(error).__name__, _told(str, error))
             ensured.__cause__ = error
             return ensured
         return ResilientError.unmarshal(error)
@@ -96,7 +98,7 @@ class ResilientError(Exception):
 def _read(text: object) -> ResilientError:
     """The four rules of reading, in their order; the first is the registry."""
     if not isinstance(text, str):
-        return ResilientError(message=json.dumps(text, ensure_ascii=False, default=str))
+        return ResilientError(message=_told(lambda value: json.dumps(value, ensure_ascii=False, default=str), text))
     kind, *rest = text.split(SEPARATOR, 2)
     if not rest:
         return ResilientError(message=text)
@@ -105,6 +107,14 @@ def _read(text: object) -> ResilientError:
     if known is not None:
         return _rebuild(known, kind, message, stack)
     return _read_shifted(text) or ResilientError(kind or "ResilientError", message, stack)
+
+
+def _told(tell: Callable[[Any], str], value: object) -> str:
+    """What is told of a value; its type where it cannot be told, as of what is nested too deep."""
+    try:
+        return tell(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def _rebuild(
@@ -118,19 +128,11 @@ def _rebuild(
 
 def _read_shifted(text: str) -> ResilientError | None:
     """Read a plain JavaScript error: ``<message>|||<Name>: <message>\\n    at …``, its type left out."""
-    at = text.find(SEPARATOR)
-    while at >= 0:
-        message, stack = text[:at], text[at + len(SEPARATOR) :]
-        name = _SHIFTED.match(stack)
-        if name and _repeats(message, stack, name.end()):
-            return ResilientError(message=message, original_stack=stack)
-        at = text.find(SEPARATOR, at + 1)
+    for name in islice(_SHIFTED.finditer(text), _SHIFTED_TRIES):
+        message, ending = text[: name.start()], ": " if name.start() else "\n"
+        if name[1] == ending and text.startswith(message, name.end()):
+            return ResilientError(message=message, original_stack=text[name.start() + len(SEPARATOR) :])
     return None
-
-
-def _repeats(message: str, stack: str, at: int) -> bool:
-    """Whether the stack says the message again; an empty one leaves no colon behind the name."""
-    return stack.startswith(message, at) and stack[at - 1] == " " if message else stack[at - 1] == "\n"
 
 
 _registry: dict[str, type[ResilientError]] = {"ResilientError": ResilientError}

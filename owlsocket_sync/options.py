@@ -73,9 +73,10 @@ class Backoff:
         """Seconds to wait before attempt number ``attempt`` (from 1); ``None`` to give up."""
         if self.max_attempts is not None and attempt > self.max_attempts:
             return None
-        longest = self.cap
-        if attempt - 1 < 1024:
-            longest = min(self.cap, self.initial * self.factor ** min(attempt - 1, 64))
+        try:
+            longest = min(self.cap, self.initial * float(self.factor) ** (attempt - 1))
+        except OverflowError:
+            longest = self.cap if self.initial else 0.0
         return longest * (dice or random).random() if self.jitter == "full" else longest
 
 

@@ -68,13 +68,15 @@ def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = 
     if not isinstance(url, str):
         raise ValueError(f"url must be text such as 'wss://host/path', not {type(url).__name__}")
     if _CONTROL.search(url):
-        raise ValueError(f"url must not hold spaces or control characters: {redact(_CONTROL.sub('?', url))!r}")
+        raise ValueError(f"url must not hold spaces or control characters: {redact(_CONTROL.sub('', url))!r}")
     shown = redact(url)
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"url {shown!r} cannot be read: {error}") from None
+    except ValueError:  # its words may hold a part of a password
+        raise ValueError(
+            f"url {shown!r} cannot be read: a port is a number up to 65535, an IPv6 address stands in brackets"
+        ) from None
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError(f"url must start with ws:// or wss://, not with {parts.scheme or 'no scheme'!r}: {shown!r}")
     if not parts.hostname:
@@ -108,6 +110,7 @@ def redact(url: str) -> str:
     """The URL as logs and people may see it: passwords and tokens replaced by ``***``."""
     try:
         parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is the beginning of a password with a "/" in it
     except ValueError:
         return "***"
     place = parts.netloc.rpartition("@")
@@ -119,11 +122,18 @@ def redact(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 
+def secrets_of(resource: str) -> list[str]:
+    """The values in a query that nobody may see."""
+    pairs = parse_qsl(urlsplit(resource).query, keep_blank_values=True)
+    return [value for key, value in pairs if key.lower() in SECRET_KEYS and value]
+
+
 def redact_text(text: str, *secrets: str | None) -> str:
     """``text`` with these secrets, and what looks like a credential in a header, replaced by ``***``."""
     for secret in secrets:
         if secret:
-            text = text.replace(secret, "***").replace(quote(secret), "***").replace(unquote(secret), "***")
+            for form in (secret, quote(secret), quote(secret, safe=""), unquote(secret)):
+                text = text.replace(form, "***")
     return _ENVELOPE.sub(r"\1***", text)
 
 

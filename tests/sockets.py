@@ -20,9 +20,7 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 PATIENCE = 5.0
 
 
-def frame(
-    opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = False, rsv: int = 0
-) -> bytes:
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = False, rsv: int = 0) -> bytes:
     """A frame as a server writes it; what is asked for beyond that breaks the protocol."""
     head = bytes([(fin << 7) | (rsv << 4) | opcode])
     size = len(payload)
@@ -137,9 +135,7 @@ def granted(request: str, extra: str = "") -> bytes:
     key = header_of(request, "Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
     lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-    return "\r\n".join(
-        [*lines, f"Sec-WebSocket-Accept: {accept}", extra + "\r\n" if extra else "", ""]
-    ).encode()
+    return "\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept}", extra + "\r\n" if extra else "", ""]).encode()
 
 
 Script = Callable[[RawPeer], object]

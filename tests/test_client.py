@@ -57,17 +57,13 @@ def _result(message: Any, payload: Any) -> bytes:
         ((), False, False),
     ],
 )
-def test_where_the_token_travels(
-    whole: bool, token_in: tuple[str, ...], in_query: bool, in_header: bool
-) -> None:
+def test_where_the_token_travels(whole: bool, token_in: tuple[str, ...], in_query: bool, in_header: bool) -> None:
     """Bare in the query and whole in the header, however it was handed over."""
     seen = Collector()
     token = f"ED25519-BASIC-TOKEN {SECRET}" if whole else SECRET
     headers = {"X-Y": "z"}
     with serve(lambda conn, request: seen(request)) as server:
-        conn = connect(
-            f"{server.url}/ws?a=1", token=token, token_in=token_in, query={"b": "2 3"}, headers=headers
-        )
+        conn = connect(f"{server.url}/ws?a=1", token=token, token_in=token_in, query={"b": "2 3"}, headers=headers)
         request = seen.wait(1)[0]
         conn.close()
     assert request.path == "/ws"
@@ -149,9 +145,7 @@ def _lost(peer: RawPeer) -> None:
 
 
 @pytest.mark.parametrize("script", [_refused, _broken, _lost, None])
-def test_secrets_stay_secret(
-    script: Callable[[RawPeer], None] | None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_secrets_stay_secret(script: Callable[[RawPeer], None] | None, caplog: pytest.LogCaptureFixture) -> None:
     """Neither token nor password is in an error, its chain, a repr, an address or a log line."""
     shown: list[str] = []
     port = free_port()
@@ -178,9 +172,7 @@ def test_secrets_stay_secret(
         error = error.__cause__ or error.__context__
     everything = "\n".join([*shown, repr(ending), caplog.text])
     assert "/ws" in everything
-    assert [
-        word for word in (SECRET, "pass-word", "key-in-query", "bWU6cGFzcy13b3Jk") if word in everything
-    ] == []
+    assert [word for word in (SECRET, "pass-word", "key-in-query", "bWU6cGFzcy13b3Jk") if word in everything] == []
 
 
 # -- authentication on each link ---------------------------------------------------------------------------------------

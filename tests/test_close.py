@@ -175,11 +175,12 @@ def test_while_a_handler_runs() -> None:
 
     def script(peer: RawPeer) -> None:
         peer.upgrade()
+        peer.read_frame()
         peer.send(frame(TEXT, b'{"type":"event","event":"e"}') * 3)
         peer.at_end()
 
     with ByteServer(script) as server:
-        conn = connect(server.url, wait=False)
+        conn = connect(server.url)
         handled = Collector()
 
         @conn.observe("e")
@@ -188,7 +189,9 @@ def test_while_a_handler_runs() -> None:
             started.set()
             assert go.wait(scaled(5))
 
+        conn.notify("ready")
         assert started.wait(scaled(5))
+        eventually(lambda: conn.stats.messages_in == 3)
         began = time.monotonic()
         conn.close(timeout=0.5)
         assert time.monotonic() - began < 0.5 + scaled(0.2)

@@ -109,6 +109,7 @@ def test_a_slow_handler_slows_the_sender_down() -> None:
 
     def script(peer: RawPeer) -> None:
         peer.upgrade()
+        peer.read_frame()
         for number in range(300):
             body = {"type": "event", "event": "e", "payload": [number, text]}
             peer.send(frame(TEXT, json.dumps(body).encode()))
@@ -121,9 +122,9 @@ def test_a_slow_handler_slows_the_sender_down() -> None:
         handled(message.payload[0])
 
     with ByteServer(script) as server:
-        conn = connect(server.url, limits=Limits(dispatch_messages=5), wait=False)
+        conn = connect(server.url, limits=Limits(dispatch_messages=5))
         conn.observe("e", handler)
-        conn.wait_open(scaled(5))
+        conn.notify("ready")
         sent.wait(5)
         stalled = -1
         tick = threading.Event()
@@ -158,10 +159,11 @@ def test_a_full_backlog_lets_a_handler_call_back() -> None:
 
 def test_a_server_that_speaks_first() -> None:
     """What comes right behind the upgrade is not lost to whoever registers before the link is there."""
-    seen = Collector()
+    seen, registered = Collector(), threading.Event()
 
     def script(peer: RawPeer) -> None:
         request = peer.read_header()
+        assert registered.wait(scaled(5))
         assert header_of(request, "Upgrade") == "websocket"
         peer.send(granted(request) + frame(TEXT, b'{"type":"event","event":"hi","payload":1}'))
         peer.at_end()
@@ -169,5 +171,6 @@ def test_a_server_that_speaks_first() -> None:
     with ByteServer(script) as server:
         conn = connect(server.url, auth=lambda conn: None, wait=False)
         conn.observe("hi", lambda message: seen(message.payload))
+        registered.set()
         assert seen.wait(1) == [1]
         conn.close(timeout=0.3)

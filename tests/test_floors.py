@@ -29,7 +29,7 @@ ROOMS = {
     "websocket": {"transport"},
     "websockets": {"server"},
     "orjson": {"protocol"},
-    "socket": {"transport"},
+    "socket": {"transport", "server"},
     "select": {"transport"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -55,7 +55,19 @@ def _silent(peer: RawPeer) -> None:
     peer.at_end()
 
 
+def _breaking(peer: RawPeer) -> None:
+    peer.upgrade()
+    peer.reset()
+
+
 CONNECTED = "conn = connect(url, timeout=20)\nassert conn.call('echo', 1) == 1\n"
+
+RECONNECTING = """
+conn = connect(sys.argv[2], timeout=20, wait=False, reconnect=Backoff(60, cap=60, jitter='none'))
+while conn.state is not ConnectionState.RECONNECTING:
+    time.sleep(0.01)
+sys.exit(6)
+"""
 
 EXITS = {
     "plain end": (CONNECTED, 0),
@@ -68,12 +80,7 @@ EXITS = {
         + "conn.call('callback')\nstarted.wait(10)\nsys.exit(5)",
         5,
     ),
-    "reconnecting": (
-        ""
-        "conn = connect(sys.argv[2], timeout=20, wait=False, reconnect=Backoff(60, cap=60, jitter='none'))\n"
-        "time.sleep(0.3)\nsys.exit(6)",
-        6,
-    ),
+    "reconnecting": (RECONNECTING, 6),
     "many": ("conns = [connect(url, timeout=20) for _ in range(8)]\nsys.exit(7)", 7),
     "other thread": (
         CONNECTED
@@ -89,8 +96,8 @@ EXITS = {
 def test_an_open_connection_does_not_hold_the_interpreter(name: str) -> None:
     """The process ends soon, says nothing, and keeps its own return code; the server is told."""
     script, wanted = EXITS[name]
-    with serve(_echo) as server:
-        code, out, complaints, seconds = _run(script, server.url, "ws://127.0.0.1:9")
+    with serve(_echo) as server, ByteServer(_breaking) as breaking:
+        code, out, complaints, seconds = _run(script, server.url, breaking.url)
         assert (code, out, complaints) == (wanted, "", "")
         assert seconds < scaled(5)
         eventually(lambda: not server.connections)

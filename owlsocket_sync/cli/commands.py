@@ -2,80 +2,77 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .. import Connection, SocketTimeout, __version__, connect
-from .demo import demo as run_demo
-from .outcome import Exit, NotConnected, put, say
+from .. import Connection, SocketError, SocketTimeout, __version__, connect
+from .arguments import PlainGroup, Seconds, read_argument, read_token
+from .outcome import Exit, NotConnected, log_to_stderr, put, say
 
 TIMEOUT = 10.0
+GRACE = 1.0
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=PlainGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 the peer answered with an error, 2 usage, 3 no connection, 4 timeout, "
+    "5 authentication, 130 interrupted.",
+)
 @click.version_option(__version__, "--version", prog_name="owlsocket")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what the connection does.")
 def owlsocket(verbose: bool) -> None:
-    """Talk to a server that speaks @owlmeans/socket, from the command line."""
+    """Talk to a server that speaks @owlmeans/socket.
+
+    Results are JSON on stdout, one line each; everything else is on stderr.
+    """
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        log_to_stderr(logging.INFO)
 
 
 def client_command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that connects; the function gets the connection, and the timeout."""
+    """The options of every command that connects; the function gets the connection, on its way, and the timeout."""
 
     @wraps(function)
     def command(url: str, timeout: float, token_env: str | None, token_file: Path | None, **values: Any) -> Any:
         token = read_token(token_env, token_file)
         try:
-            connection = connect(url, token=token, timeout=timeout, call_timeout=timeout, reconnect=None)
-        except Exception as error:
-            raise NotConnected from error
+            connection = connect(url, token=token, timeout=timeout, call_timeout=timeout, reconnect=None, wait=False)
+        except ValueError as error:
+            raise NotConnected(error) from error
         with connection:
             return function(connection, timeout=timeout, **values)
 
     for option in (
         click.option("--token-file", type=click.Path(path_type=Path), help="A file that holds the token."),
         click.option("--token-env", metavar="NAME", help="The environment variable that holds the token."),
-        click.option("--timeout", type=click.FloatRange(min=0), default=TIMEOUT, show_default=True, help="Seconds."),
+        click.option(
+            "--timeout",
+            type=Seconds(),
+            metavar="SECONDS",
+            default=TIMEOUT,
+            show_default=True,
+            help="To connect, and then for each answer.",
+        ),
         click.argument("url"),
     ):
         command = option(command)
     return command
 
 
-def read_token(variable: str | None, file: Path | None) -> str | None:
-    """The token from where the options say it is; it is never an argument, which other users could see."""
-    if variable and file:
-        raise click.UsageError("--token-env and --token-file exclude each other")
-    if variable:
-        token = os.environ.get(variable, "")
-        if not token:
-            raise click.UsageError(f"--token-env: the environment has no {variable}")
-        return token
-    if file:
-        try:
-            return file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise click.UsageError(f"--token-file: {error.strerror}: {file}") from error
-    return None
-
-
-def read_argument(text: str) -> Any:
-    """An argument as JSON, or as text where it is no JSON."""
+def opened(connection: Connection, timeout: float) -> Connection:
+    """The connection, once it is open."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        return connection.wait_open(timeout + GRACE)
+    except SocketError as error:
+        raise NotConnected(error.__cause__ or error) from error
 
 
 @owlsocket.command()
@@ -83,8 +80,12 @@ def read_argument(text: str) -> Any:
 @click.argument("method")
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
 def call(connection: Connection, timeout: float, method: str, arguments: tuple[str, ...]) -> None:
-    """Call METHOD and print its result. An ARG is JSON, or text where it is no JSON."""
-    put(connection.call(method, *map(read_argument, arguments), timeout=timeout))
+    """Call METHOD and print its result.
+
+    An ARG is JSON, or text where it is no JSON: owlsocket call ws://localhost:8080 add 2 3
+    """
+    values = [read_argument(text) for text in arguments]
+    put(opened(connection, timeout).call(method, *values))
 
 
 @owlsocket.command()
@@ -92,8 +93,13 @@ def call(connection: Connection, timeout: float, method: str, arguments: tuple[s
 @click.argument("event")
 @click.argument("payload", default="null")
 def notify(connection: Connection, timeout: float, event: str, payload: str) -> None:
-    """Send EVENT."""
-    connection.notify(event, read_argument(payload))
+    """Send EVENT, and wait for a sign that the peer read it.
+
+    PAYLOAD is JSON, or text where it is no JSON.
+    """
+    value = read_argument(payload)
+    opened(connection, timeout).notify(event, value)
+    connection.ping(timeout)
 
 
 @owlsocket.command()
@@ -101,13 +107,20 @@ def notify(connection: Connection, timeout: float, event: str, payload: str) -> 
 @click.argument("event", default="*")
 @click.option("--limit", type=click.IntRange(min=1), help="End after so many events.")
 def listen(connection: Connection, timeout: float, event: str, limit: int | None) -> Exit:
-    """Print each EVENT (default: all), until interrupted, or until the server ends the connection."""
-    for message in connection.events(event, limit=limit):
-        put({"event": message.event, "payload": message.payload})
-        limit = None if limit is None else limit - 1
-    if limit == 0:
+    """Print each EVENT (default: all) as {"event": …, "payload": …}.
+
+    Ends with exit code 0 after --limit events, 130 when it is interrupted, 3 when the connection ends before.
+    """
+    came = 0
+    with connection.events(event, limit=limit) as events:
+        opened(connection, timeout)
+        for message in events:
+            put({"event": message.event, "payload": message.payload})
+            came += 1
+    if came == limit:
         return Exit.OK
-    return say("the server ended the connection", Exit.NO_CONNECTION)
+    ending = connection.wait_closed(timeout)
+    return say(f"the connection ended: {ending.code} {ending.reason}".strip(), Exit.NO_CONNECTION)
 
 
 @owlsocket.command()
@@ -117,10 +130,12 @@ def listen(connection: Connection, timeout: float, event: str, limit: int | None
 def request(connection: Connection, timeout: float, payload: str, limit: int | None) -> None:
     """Send a request and print each response, until none comes for --timeout seconds.
 
-    No response at all is a timeout; a pause after at least one is the end.
+    PAYLOAD is JSON, or text where it is no JSON. The protocol has no last response: a pause after at least one is the
+    end (exit code 0); no response at all is a timeout (4).
     """
+    value = read_argument(payload)
     came = 0
-    with connection.stream(read_argument(payload), timeout=timeout) as responses:
+    with opened(connection, timeout).stream(value, timeout=timeout) as responses:
         try:
             for response in responses:
                 put(response)
@@ -134,25 +149,43 @@ def request(connection: Connection, timeout: float, payload: str, limit: int | N
 
 @owlsocket.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; a free one where it is left out.")
 def serve(host: str, port: int) -> None:
-    """Serve a playground to try things on; its URL is printed once it is there."""
+    """Serve a playground to try things on; prints {"url": …} once it is there.
+
+    \b
+    Methods:  echo VALUE…           add A B           time
+              slow SECONDS          fail MESSAGE      queue
+              callMe METHOD ARG…    notifyMe EVENT PAYLOAD
+              enqueueMe PAYLOAD
+    Events:   shout                 is answered by the event heard
+    Requests: {"count": N}          is answered by N responses
+    """
     from ..server import serve as start
     from .playground import playground
 
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    log_to_stderr(logging.INFO)
+    signal.signal(signal.SIGTERM, _exit)
     try:
         server = start(playground, host, port)
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    with server:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    with suppress(SystemExit), server:
         put({"url": server.url})
-        while not stopped.wait(0.2):
+        while not server.wait(1.0):
             pass
+
+
+def _exit(*_: object) -> None:
+    raise SystemExit(0)
 
 
 @owlsocket.command()
 def demo() -> Exit:
-    """Walk through everything with a server in a second process; exit code 0 when all went as it should."""
-    return Exit.OK if run_demo() else Exit.REMOTE_ERROR
+    """Walk through everything, with a server in a second process.
+
+    Exit code 0 when each step gave what it should, 1 otherwise.
+    """
+    from .demo import demo as walk
+
+    return Exit.OK if walk() else Exit.REMOTE_ERROR

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
 from .. import Backoff, Connection, ConnectionState, ResilientError, connect
-from .outcome import plain
+from .outcome import put_line
 
 START_SECONDS = 5.0
 STEP_SECONDS = 3.0
+SERVER = "owlsocket_sync.cli.demo_server"
+
+Step = Callable[[], str]
 
 
 class Unexpected(Exception):
@@ -24,93 +27,121 @@ class Unexpected(Exception):
 
 
 class ServerProcess:
-    """The playground, in a process of its own."""
+    """The playground, in a process of its own; killed by `stop`, and gone with this process at the latest."""
 
-    def __init__(self, port: int = 0) -> None:
-        command = [sys.executable, "-m", "owlsocket_sync", "serve", "--port", str(port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    url = ""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, port: int = 0) -> str:
+        """Start it and return its URL."""
+        command = [sys.executable, "-m", SERVER, "--port", str(port)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         impatience = threading.Timer(START_SECONDS, self._process.kill)
         impatience.start()
         try:
             assert self._process.stdout is not None
-            self.url: str = json.loads(self._process.stdout.readline() or "{}").get("url", "")
+            line = self._process.stdout.readline()
         finally:
             impatience.cancel()
-        if not self.url:
-            self.stop()
-            raise Unexpected(f"the server did not start within {START_SECONDS:g} s")
-        self.port = int(self.url.rpartition(":")[2])
+        if not line:
+            raise Unexpected(f"expected a server within {START_SECONDS:g} s, got none")
+        try:
+            self.url = json.loads(line)["url"]
+        except (ValueError, KeyError, TypeError):
+            raise Unexpected(f"expected the URL of the server, got {line!r}") from None
+        return self.url
 
     def stop(self) -> None:
-        """Kill it, as an outage would."""
-        self._process.kill()
-        self._process.wait(START_SECONDS)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        """Kill it, as an outage would; idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate(timeout=START_SECONDS)
+
+    def restart(self) -> str:
+        """An outage, and its end: the same port, another process."""
+        self.stop()
+        return self.start(int(self.url.rpartition(":")[2]))
 
 
 def demo() -> bool:
     """Walk through all steps, telling on stdout; whether each gave what it should."""
     began = time.monotonic()
-    try:
-        with _stage() as (conn, restart):
-            for title, step in _steps(conn, restart):
-                _tell(title, step())
-    except (Unexpected, ResilientError, OSError) as error:
-        print(f"  failed: {plain(str(error))}", flush=True)
-        return False
-    print(f"All of it worked, in {time.monotonic() - began:.1f} s.", flush=True)
+    with _stage() as steps:
+        for title, step in steps:
+            if not _walk(title, step):
+                return False
+    put_line(f"All of it worked, in {time.monotonic() - began:.1f} s.")
     return True
 
 
-@contextmanager
-def _stage() -> Iterator[tuple[Connection, Callable[[], None]]]:
-    """A server, a connection to it, and a way to restart the server."""
-    servers = [ServerProcess()]
-
-    def restart() -> None:
-        servers[-1].stop()
-        servers.append(ServerProcess(servers[-1].port))
-
+def _walk(title: str, step: Step) -> bool:
+    """Take one step and tell what came of it."""
     try:
-        _tell("start a server in a second process", servers[0].url)
-        with connect(servers[0].url, call_timeout=STEP_SECONDS, reconnect=Backoff(initial=0.1, cap=0.5)) as conn:
-            _tell("connect to it", f"{conn.state.value}, round trip {conn.ping() * 1000:.1f} ms")
-            yield conn, restart
+        outcome, mark = step(), "ok"
+    except Exception as error:
+        words = str(error) if isinstance(error, Unexpected) else f"{type(error).__name__}: {error}"
+        outcome, mark = words, "no"
+    put_line(f"{mark}  {title:<40} {outcome}")
+    return mark == "ok"
+
+
+@contextmanager
+def _stage() -> Iterator[Iterator[tuple[str, Step]]]:
+    """The steps; whatever happens, no process and no connection is left behind."""
+    server = ServerProcess()
+    try:
+        steps = _steps(server)
+        try:
+            yield steps
+        finally:
+            steps.close()
     finally:
-        servers[-1].stop()
+        server.stop()
 
 
-def _steps(conn: Connection, restart: Callable[[], None]) -> Iterator[tuple[str, Callable[[], str]]]:
-    yield "call a method", lambda: _expect(conn.call("add", 2, 3), 5)
-    yield "twenty calls at once", lambda: _parallel(conn)
-    yield "observe an event", lambda: _observe(conn)
-    yield "a request with a stream of responses", lambda: _stream(conn)
-    yield "the server calls back", lambda: _call_back(conn)
-    yield "the queue, both ways", lambda: _queue(conn)
-    yield "an error", lambda: _error(conn)
-    yield "the server is killed and comes back", lambda: _outage(conn, restart)
+def _steps(server: ServerProcess) -> Generator[tuple[str, Step], None, None]:
+    yield "start a server in a second process", server.start
+    with connect(server.url, call_timeout=STEP_SECONDS, reconnect=Backoff(initial=0.1, cap=0.5), wait=False) as conn:
+        yield "connect to it", lambda: _connect(conn)
+        yield "call a method", lambda: _expect(conn.call("add", 2, 3), 5)
+        yield "twenty calls at once", lambda: _parallel(conn)
+        yield "observe an event of the server", lambda: _observe(conn)
+        yield "a request with a stream of responses", lambda: _stream(conn)
+        yield "the server calls back", lambda: _call_back(conn)
+        yield "put a message on the server's queue", lambda: _enqueue(conn)
+        yield "take a message of the server", lambda: _consume(conn)
+        yield "an error", lambda: _error(conn)
+        yield "the server is killed, and comes back", lambda: _outage(conn, server)
+
+
+def _connect(conn: Connection) -> str:
+    conn.wait_open(STEP_SECONDS)
+    return f"{conn.state.value}, round trip {conn.ping() * 1000:.1f} ms"
 
 
 def _parallel(conn: Connection) -> str:
     futures = [conn.submit("echo", number) for number in range(20)]
-    answers = sorted(future.result() for future in as_completed(futures, STEP_SECONDS))
-    _expect(answers, list(range(20)))
-    return "each to its own"
+    done = wait(futures, STEP_SECONDS).done
+    _expect([future.result() for future in futures if future in done], list(range(20)))
+    return "each got its own answer"
 
 
 def _observe(conn: Connection) -> str:
-    heard = conn.events("heard", limit=1, timeout=STEP_SECONDS)
-    conn.notify("shout", "owls!")
-    return _expect(next(heard).payload, {"shout": "owls!"})
+    with conn.events("heard", limit=1, timeout=STEP_SECONDS) as heard:
+        conn.notify("shout", "owls!")
+        return _expect([message.payload for message in heard], [{"shout": "owls!"}])
 
 
 def _stream(conn: Connection) -> str:
     parts = []
-    for part in conn.stream({"count": 3}):
-        parts.append(part["data"])
-        if not part["hasMore"]:
-            break
+    with conn.stream({"count": 3}) as stream:
+        for part in stream:
+            parts.append(part["data"])
+            if not part["hasMore"]:
+                break
     return _expect(parts, [0, 1, 2])
 
 
@@ -119,25 +150,29 @@ def _call_back(conn: Connection) -> str:
         return _expect(conn.call("callMe", "whoami", "Hello"), "Hello, I am the client")
 
 
-def _queue(conn: Connection) -> str:
+def _enqueue(conn: Connection) -> str:
     conn.enqueue({"order": 7}, id="o-7")
-    _expect(conn.call("queue"), [[{"order": 7}, "o-7", 0]])
+    return _expect(conn.call("queue"), [[{"order": 7}, "o-7", 0]])
+
+
+def _consume(conn: Connection) -> str:
     conn.call("enqueueMe", "a parcel")
-    return _expect(conn.consume(timeout=STEP_SECONDS), ("a parcel", None, 0))
+    message = conn.consume(timeout=STEP_SECONDS)
+    return _expect(message and message.payload, "a parcel")
 
 
 def _error(conn: Connection) -> str:
     try:
-        conn.call("fail", "no owls today")
+        answer = conn.call("fail", "no owls today")
     except ResilientError as error:
         _expect((error.type, error.message), ("RuntimeError", "no owls today"))
         return f"{error.type}: {error.message}"
-    raise Unexpected("the call returned instead of raising")
+    raise Unexpected(f"expected an error, got {answer!r}")
 
 
-def _outage(conn: Connection, restart: Callable[[], None]) -> str:
+def _outage(conn: Connection, server: ServerProcess) -> str:
     began = time.monotonic()
-    restart()
+    server.restart()
     answer = conn.call("echo", "back again")
     _expect((answer, conn.state, conn.stats.reconnects), ("back again", ConnectionState.OPEN, 1))
     return f"{answer}, after {time.monotonic() - began:.1f} s"
@@ -147,7 +182,3 @@ def _expect(got: Any, wanted: Any) -> str:
     if got != wanted:
         raise Unexpected(f"expected {wanted!r}, got {got!r}")
     return repr(got)
-
-
-def _tell(title: str, outcome: str) -> None:
-    print(f"ok  {title:<40} {plain(outcome)}", flush=True)

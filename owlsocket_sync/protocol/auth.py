@@ -62,6 +62,8 @@ class Auth(Endpoint):
             SocketTimeout: no answer, or no turn, within the timeout.
             SocketConnectionError: the link was lost, or the connection is closed.
         """
+        if not isinstance(stage, str) or not stage:
+            raise TypeError(f"stage must be an AuthenticationStage or its spelling, not {stage!r}")
         stage = AuthenticationStage.read(stage)
         deadline = self._budget(timeout)
         with self._waiting():
@@ -127,8 +129,8 @@ class Auth(Endpoint):
             stage = AuthenticationStage.read(stage)
             self._answer(AuthMessage(MessageType.AUTH, response, stage=stage), link)
             self.stage = stage
-        except Exception as error:
-            self._report(error, ErrorContext("authenticate", _spelling(message.stage), message))
+        except BaseException as error:
+            self._report(error, ErrorContext("authenticate", _spelling(message.stage), message))  # type: ignore[arg-type]
             ensured = ResilientError.ensure(error)
             text = ResilientError(ensured.type, ensured.message).marshal()
             self._answer(AuthMessage(MessageType.AUTH, text, stage=None), link)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -20,6 +21,7 @@ from ..stages import AuthenticationStage
 from .messages import AuthMessage, CallMessage, EventMessage, Message, MessageType
 
 MAX_TIMEOUT_MS = 2_147_483_647
+MAX_DEPTH = 1024
 SHOWN_CHARACTERS = 200
 
 _Common = tuple[Any, Any, Any, Any, str]
@@ -45,8 +47,9 @@ def decode(text: str | bytes, depth: int = 1024) -> Message | str:
         value = _parse(text)
     except (ValueError, RecursionError):
         return text
-    if depth < 1024 and _deeper_than(value, depth):
-        raise malformed(f"JSON nested deeper than {depth} levels (Limits.json_depth)", text)
+    if depth < MAX_DEPTH and _deeper_than(value, depth):
+        fields = value if isinstance(value, dict) else None
+        raise malformed(f"JSON nested deeper than {depth} levels (Limits.json_depth)", text, fields)
     if isinstance(value, list):
         return Message(payload=value, raw=text)
     kind = value.get("type")
@@ -59,14 +62,22 @@ def _parse(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        # JavaScript writes half an emoji as an escaped lone surrogate, and reads 1e400 as infinity; orjson refuses both.
+        # JavaScript writes half an emoji as an escaped lone surrogate and reads 1e400 as infinity; orjson refuses both.
         if "\\ud" not in text and "\\uD" not in text and "infinity" not in str(error):
             raise
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_read_integer)
+        if _deeper_than(value, MAX_DEPTH):
+            raise
+        return value
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _read_integer(digits: str) -> int | float:
+    """An integer of up to 64 bits; a larger one is a float, as in JavaScript."""
+    return int(digits) if len(digits) < 19 else orjson.loads(digits) if len(digits) < 300 else float(digits)
 
 
 def _deeper_than(value: Any, limit: int) -> bool:
@@ -90,7 +101,7 @@ def _untyped(value: dict[str, Any], text: str) -> Message:
 
 def _typed(kind: Any, value: dict[str, Any], text: str) -> Message:
     if not isinstance(kind, str):
-        raise malformed(f"a type that is no text but {kind!r}", text, value)
+        raise malformed(f"a type that is no text but {_shown(kind)}", text, value)
     common = _common(value, text)
     payload = value.get("payload")
     if kind == "call":
@@ -98,12 +109,12 @@ def _typed(kind: Any, value: dict[str, Any], text: str) -> Message:
     if kind == "event" or (kind == "system" and "event" in value):
         event = value.get("event")
         if not isinstance(event, str):
-            raise malformed(f"an {kind} whose name is no text but {event!r}", text, value)
+            raise malformed(f"an {kind} whose name is no text but {_shown(event)}", text, value)
         return EventMessage(MessageType(kind), payload, *common, event=event)
     if kind == "auth":
         stage = value.get("stage")
         if stage is not None and not isinstance(stage, str):
-            raise malformed(f"an auth message whose stage is no text but {stage!r}", text, value)
+            raise malformed(f"an auth message whose stage is no text but {_shown(stage)}", text, value)
         return AuthMessage(MessageType.AUTH, payload, *common, stage=AuthenticationStage.read(stage) if stage else None)
     if kind in ("result", "error", "request", "response") and common[0] is None:
         raise malformed(f"a {kind} without id", text, value)
@@ -116,11 +127,11 @@ _TYPES: dict[str, MessageType] = {kind.value: kind for kind in MessageType}
 def _read_call(value: dict[str, Any], payload: Any, common: _Common, text: str) -> CallMessage:
     method, timeout = value.get("method"), value.get("timeout")
     if not isinstance(method, str):
-        raise malformed(f"a call whose method is no text but {method!r}", text, value)
+        raise malformed(f"a call whose method is no text but {_shown(method)}", text, value)
     if not isinstance(payload, list):
         raise malformed(f"a call of {method!r} whose payload is no list of arguments", text, value)
     if timeout is not None and not _is_number(timeout):
-        raise malformed(f"a call of {method!r} whose timeout is no number but {timeout!r}", text, value)
+        raise malformed(f"a call of {method!r} whose timeout is no number but {_shown(timeout)}", text, value)
     seconds = None
     if timeout is not None:
         seconds = timeout / 1000 if 0 < timeout <= MAX_TIMEOUT_MS else math.inf
@@ -130,18 +141,30 @@ def _read_call(value: dict[str, Any], payload: Any, common: _Common, text: str) 
 def _common(value: dict[str, Any], text: str) -> _Common:
     """The fields that every message may have, in the order of `Message`."""
     id, sender, recipient, dt = value.get("id"), value.get("sender"), value.get("recipient"), value.get("dt")
-    if id is not None and not isinstance(id, str) and not _is_number(id):
-        raise malformed(f"an id that is neither text nor a number but {id!r}", text, value)
+    if id is not None and not is_id(id):
+        raise malformed(f"an id that is neither text nor a number but {_shown(id)}", text, value)
     for name, who in (("sender", sender), ("recipient", recipient)):
         if who is not None and not isinstance(who, str):
-            raise malformed(f"a {name} that is no text but {who!r}", text, value)
+            raise malformed(f"a {name} that is no text but {_shown(who)}", text, value)
     if dt is not None and not _is_number(dt):
-        raise malformed(f"a dt that is no number but {dt!r}", text, value)
+        raise malformed(f"a dt that is no number but {_shown(dt)}", text, value)
     return id, sender, recipient, None if dt is None else dt / 1000, text
 
 
+def is_id(value: Any) -> bool:
+    """Whether this can join an answer to its question: text, or a number that can be written again."""
+    return isinstance(value, str) or _is_number(value)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return f"a deep {type(value).__name__}"
 
 
 def malformed(what: str, text: str, fields: Mapping[str, Any] | None = None) -> SocketMessageMalformed:
@@ -165,7 +188,7 @@ def encode(message: Message) -> bytes:
     """
     try:
         return _write(_fields(message))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         what = getattr(message, "method", None) or getattr(message, "event", None) or message.id or ""
         raise SocketMessageMalformed(
             f"the {_word(message.type)} {what!r} cannot be sent as JSON: {error}".replace(" ''", "")

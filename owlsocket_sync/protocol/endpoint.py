@@ -92,6 +92,6 @@ class Endpoint(ABC):
         """Call a user's handler; what it raises is reported, and ``None`` returned."""
         try:
             return function(*arguments)
-        except Exception as error:
-            self._report(error, ErrorContext(source, name))
+        except BaseException as error:
+            self._report(error, ErrorContext(source, name))  # type: ignore[arg-type]
             return None

@@ -134,14 +134,14 @@ class Events(Endpoint):
 
     def _receive_event(self, message: EventMessage) -> None:
         size = len(message.raw or "")
-        for key in (message.event, EVERY):
+        for key in _keys(message.event):
             for letter_box in self._event_mail.get(key):
                 letter_box.handler(message, size)
         if self._observers.get(message.event) or self._observers.get(EVERY):
             self._submit(("event", message.event), size, self._observe, message)
 
     def _observe(self, message: EventMessage) -> None:
-        for key in (message.event, EVERY):
+        for key in _keys(message.event):
             for observer in self._observers.get(key):
                 if observer.active:
                     self._run_observer(observer, message)
@@ -149,8 +149,8 @@ class Events(Endpoint):
     def _run_observer(self, observer: Subscription, message: EventMessage) -> None:
         try:
             observer.handler(message)
-        except Exception as error:
-            self._report(error, ErrorContext("observe", message.event, message))
+        except BaseException as error:
+            self._report(error, ErrorContext("observe", message.event, message))  # type: ignore[arg-type]
 
     def _end_events(self) -> None:
         """The connection is over: end each iterator once it has given out what came."""
@@ -160,3 +160,8 @@ class Events(Endpoint):
     def _renew_events(self) -> None:
         for registry in (self._observers, self._event_mail, self._event_boxes):
             registry.renew_locks()
+
+
+def _keys(event: str) -> tuple[str, ...]:
+    """What one event is observed under, each once."""
+    return (event,) if event == EVERY else (event, EVERY)

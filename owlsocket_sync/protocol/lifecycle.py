@@ -132,7 +132,7 @@ class Lifecycle(Endpoint):
                 continue
             try:
                 one.handler(error, context)
-            except Exception:
+            except BaseException:
                 logger.exception("%s: an on_error handler failed at %s", self._name, context)
 
     def _count(self, name: str, by: int = 1) -> None:

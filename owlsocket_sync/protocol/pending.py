@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
@@ -18,12 +19,15 @@ class CallFuture(Future[Any]):
         super().__init__()
         self._run = run
         self._forget = forget
+        self._untold = threading.Lock()
 
     def cancel(self) -> bool:
         """Forget the call; an answer that still comes is passed over."""
         if not super().cancel():
             return False
         self._forget()
+        if self._untold.acquire(blocking=False):
+            self.set_running_or_notify_cancel()  # who waits for it is freed
         return True
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:

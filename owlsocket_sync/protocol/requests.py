@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import SocketError, SocketTimeout
+from .codec import is_id
 from .endpoint import Endpoint, ErrorContext
 from .mailbox import Mailbox
 from .messages import Message, MessageType, new_id
@@ -163,8 +164,8 @@ class Requests(Endpoint):
             return
         try:
             go_on = subscription.handler(message.payload)
-        except Exception as error:
-            self._report(error, ErrorContext("request", str(message.id), message))
+        except BaseException as error:
+            self._report(error, ErrorContext("request", str(message.id), message))  # type: ignore[arg-type]
             return
         if not go_on:
             subscription()
@@ -199,6 +200,8 @@ class Requests(Endpoint):
 
     def reply(self, id: Any, payload: Any) -> None:
         """Answer the request with this id, any number of times; raises what `notify` raises."""
+        if not is_id(id):
+            raise TypeError(f"id must be that of a request, text or a number, not {type(id).__name__}")
         self._send(Message(MessageType.RESPONSE, payload, id))
 
     def _receive_request(self, message: Message) -> None:

@@ -17,8 +17,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar, cast, overload
 
 from ..deadline import Deadline
-from ..errors import ResilientError, SocketError, SocketMessageMalformed, SocketUnsupported
-from .codec import malformed
+from ..errors import ResilientError, SocketError, SocketMessageError, SocketMessageMalformed, SocketUnsupported
+from .codec import is_id, malformed
 from .endpoint import Endpoint, ErrorContext
 from .messages import CallMessage, Message, MessageType, new_id
 from .pending import CallFuture, PendingCall
@@ -278,7 +278,7 @@ class Rpc(Endpoint):
     def _answer_call(self, message: CallMessage, answer: Message, link: int) -> None:
         try:
             self._answer(answer, link)
-        except SocketMessageMalformed as error:
+        except SocketMessageError as error:
             self._report(error, ErrorContext("perform", message.method, message))
             self._answer(self._error_answer(message, error), link)
 
@@ -297,7 +297,7 @@ class Rpc(Endpoint):
     def _refuse_malformed(self, error: SocketMessageMalformed, link: int) -> None:
         """Tell whoever waits for it that a call or an answer could not be read."""
         kind, id = error.fields.get("type"), error.fields.get("id")
-        if isinstance(id, bool) or not isinstance(id, (str, int, float)):
+        if not is_id(id):
             return
         if kind == MessageType.CALL.value:
             self._answer_error(Message(MessageType.CALL, id=id), error, link)

@@ -1,16 +1,12 @@
-"""The life of one link: who reads it, who writes it, how it is closed. It dies once, for one reason.
+"""The life of one link: who reads it, and how it is closed. It dies once, for one reason.
 
-Threads. ``_write_lock`` serializes writers, each of which waits for it, and for the peer, under its own deadline.
-A frame that a writer could not finish is kept in ``_torn`` and sent first by the next one, so an impatient writer never
-ends the link. The reader never waits for that lock: pongs and pings go to one-place slots that whoever holds the lock
-sends before it lets go; the reader only tries to be that one, and then writes without waiting.
-
-``_facts_lock`` guards the slots and the ending; it may be held while a pong is expected, which is a leaf. Order: write
-lock, then (inside the stream) TLS lock; facts are read and set with neither wanted.
+Threads. One thread, the reader, pumps; others write through the `Writer`, ping and close. ``_ending_lock`` guards the
+ending and is a leaf.
 
 Where a thread can block, and what frees it: the reader in ``wire.read`` (`DuplexStream.wake`, the next tick, and
 `DuplexStream.interrupt`) and in its pause for a full backlog (slices of `PAUSE`); a writer at the write lock or in
-``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `ping` and `close` on events (their deadline, the end).
+``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `Link.ping` and `Link.close` on events (their deadline,
+the end).
 """
 
 from __future__ import annotations
@@ -27,13 +23,13 @@ from ..options import Heartbeat
 from ..stages import Ending
 from ..transport.wire import Close, Incoming, Ping, Pong, Wire, WireError
 from .heartbeat import Beat, Pongs, Pulse
+from .writer import Writer
 
 logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
-NO_STATUS = 1005
 ABNORMAL = 1006
 
 
@@ -67,14 +63,9 @@ class Link:
         self._has_room = has_room
         self._tick = tick
         self._pulse = Pulse(heartbeat, time.monotonic())
-        self._write_lock = threading.Lock()
-        self._torn = b""
-        self._facts_lock = threading.Lock()
-        self._pong_slot: bytes | None = None
-        self._ping_slot: bytes | None = None
-        self._close_slot: tuple[int, str] | None = None
-        self._close_sent = False
+        self._writer = Writer(wire, self._over, self._broke)
         self._pongs = Pongs()
+        self._ending_lock = threading.Lock()
         self._wake_at = math.inf
         self._ended = threading.Event()
         self.ending: Ending | None = None
@@ -125,9 +116,7 @@ class Link:
         if isinstance(incoming, (str, bytes)):
             self._deliver(incoming)
         elif isinstance(incoming, Ping):
-            with self._facts_lock:
-                self._pong_slot = incoming.payload
-            self._flush_slots()
+            self._writer.pong(incoming.payload)
         elif isinstance(incoming, Pong):
             self._pongs.arrived(incoming.payload)
         else:
@@ -143,13 +132,9 @@ class Link:
             error = SocketConnectionError("the peer gave no sign of life in time (Heartbeat)")
             self.die(Ending(ABNORMAL, "no sign of life", error))
         elif beat is Beat.PING:
-            with self._facts_lock:
-                self._ping_slot, _ = self._pongs.expect()
-        if self._slots_filled():
-            self._flush_slots()
-            if self._slots_filled():
-                following = min(following, now + FLUSH_RETRY)
-        return following
+            self._writer.ping(self._pongs.expect()[0])
+        self._writer.flush()
+        return min(following, now + FLUSH_RETRY) if self._writer.waiting else following
 
     def wake_at(self, at: float) -> None:
         """Have the reader look at its clock at this moment; from any thread."""
@@ -166,144 +151,55 @@ class Link:
             SocketConnectionError: the link has ended.
         """
         frames = [self._wire.text_frame(message) for message in messages]
-        self._write(frames[0] if len(frames) == 1 else b"".join(frames), deadline)
+        self._writer.write(frames[0] if len(frames) == 1 else b"".join(frames), deadline)
 
-    def _write(self, data: bytes, deadline: Deadline) -> None:
-        if not self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
-            raise SocketTimeout(f"the link was busy with other messages for all of {deadline.seconds:g} s")
-        try:
-            if self.ending is not None or self._close_sent:
-                raise self._ended_error()
-            if self._torn:
-                data, self._torn = self._torn + data, b""
-            self._send_all(data, deadline.at)
-        except TimeoutError as error:
-            raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
-        except OSError as error:
-            if isinstance(error, SocketConnectionError):
-                raise
-            self.die(Ending(ABNORMAL, f"the link broke: {error}", error))
-            raise self._ended_error() from error
-        finally:
-            self._write_lock.release()
-        if self._slots_filled():
-            self._flush_slots()
-
-    def _send_all(self, data: bytes, until: float) -> None:
-        """Send, and keep in ``_torn`` what was not taken; with the write lock."""
-        view = memoryview(data)
-        try:
-            while len(view):
-                view = view[self._stream.send_some(view, until) :]
-        except TimeoutError:
-            self._torn = bytes(view)
-            raise
-
-    def _slots_filled(self) -> bool:
-        return bool(self._torn) or not (
-            self._pong_slot is None and self._ping_slot is None and self._close_slot is None
-        )
-
-    def _flush_slots(self) -> None:
-        """Send what waits in the slots, unless somebody else holds the lock and will, or the peer takes nothing."""
-        while self._slots_filled() and self.ending is None:
-            if not self._write_lock.acquire(blocking=False):
-                return
-            try:
-                self._send_all(self._torn + self._empty_slots(), 0.0)
-            except TimeoutError:
-                return  # it is torn now, and the reader comes back to it
-            except OSError as error:
-                self.die(Ending(ABNORMAL, f"the link broke: {error}", error))
-                return
-            finally:
-                self._write_lock.release()
-
-    def _empty_slots(self) -> bytes:
-        """The frames of the slots; with the write lock. What was torn goes with them."""
-        self._torn = b""
-        with self._facts_lock:
-            pong, self._pong_slot = self._pong_slot, None
-            ping, self._ping_slot = self._ping_slot, None
-            close, self._close_slot = self._close_slot, None
-        frames = b""
-        if self._close_sent:
-            return frames
-        if pong is not None:
-            frames += self._wire.pong_frame(pong)
-        if ping is not None:
-            frames += self._wire.ping_frame(ping)
-        if close is not None:
-            self._close_sent = True
-            frames += self._wire.close_frame_of(*close)
-        return frames
+    # -- signs of life -----------------------------------------------------------------------------------------------
 
     @property
     def latency(self) -> float | None:
         """Seconds of the last round trip."""
         return self._pongs.latency
 
-    # -- signs of life -----------------------------------------------------------------------------------------------
-
     def ping(self, deadline: Deadline) -> float:
         """Seconds of one round trip; from any thread but the reader's."""
         payload, waiter = self._pongs.expect()
         try:
-            self._write(self._wire.ping_frame(payload), deadline)
+            self._writer.write(self._wire.ping_frame(payload), deadline)
             waiter.arrived.wait(deadline.wait_seconds())
         finally:
             self._pongs.forget(payload)
         if waiter.seconds is not None:
             return waiter.seconds
-        if self.ending is not None:
-            raise self._ended_error()
-        raise SocketTimeout(f"no pong came within {deadline.seconds:g} s")
+        raise self._over() or SocketTimeout(f"no pong came within {deadline.seconds:g} s")
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
         """Say goodbye, wait for the peer's, and end; from any thread but the reader's. Idempotent."""
-        with self._facts_lock:
-            if self._close_slot is None and not self._close_sent:
-                self._close_slot = (code, reason)
         grace = Deadline(max(0.0, deadline.remaining() - CLOSE_GRACE))
-        if self._write_lock.acquire(timeout=min(grace.remaining(), threading.TIMEOUT_MAX)):
-            try:
-                self._send_all(self._torn + self._empty_slots(), grace.at)
-            except OSError:
-                pass  # the peer takes nothing, so it will not consent either
-            finally:
-                self._write_lock.release()
+        if self._writer.say_goodbye(code, reason, grace):
             self._ended.wait(grace.wait_seconds())
         self.die(Ending(ABNORMAL, "the peer did not answer the close frame"))
         self._ended.wait(deadline.wait_seconds())
 
     def _take_close(self, close: Close) -> None:
         """The peer says goodbye: answer in kind (RFC 6455, section 5.5.1), unless we did first."""
-        with self._facts_lock:
-            if not self._close_sent:
-                self._close_slot = (close.code, "")
-        self._flush_slots()
+        self._writer.say_goodbye(close.code)
         self.die(Ending(close.code, close.reason))
 
     def give_up(self, ending: Ending) -> None:
         """Say goodbye without waiting for the peer's, and end for this reason; from any thread."""
-        with self._facts_lock:
-            if not self._close_sent:
-                self._close_slot = (ending.code, "")
-        self._flush_slots()
+        self._writer.say_goodbye(ending.code)
         self.die(ending)
 
     def _refuse(self, code: int, reason: str, error: Exception) -> None:
-        with self._facts_lock:
-            self._close_slot = (code, reason[:60])
-        self._flush_slots()
+        self._writer.say_goodbye(code, reason[:60])
         self._stream.linger(CLOSE_GRACE)
         self.die(Ending(code, reason, error))
 
     def die(self, ending: Ending) -> None:
         """End for this reason, unless it ended already, and free everybody who waits; from any thread."""
-        with self._facts_lock:
+        with self._ending_lock:
             if self.ending is not None:
                 return
             self.ending = ending
@@ -313,16 +209,22 @@ class Link:
     def _release(self) -> None:
         """Nobody reads any more: close the descriptor once nobody writes, and tell who waits."""
         self.die(Ending(ABNORMAL, "the reader ended"))
-        with self._write_lock:  # freed soon: the stream was interrupted, every write on it fails
-            self._stream.close()
+        self._writer.retire(self._stream.close)
         self._ended.set()
         self._pongs.end()
 
-    def _ended_error(self) -> SocketConnectionError:
-        ending = self.ending or Ending(NO_STATUS, "closing")
+    def _over(self) -> SocketConnectionError | None:
+        """A fresh error once it has ended, else ``None``."""
+        ending = self.ending
+        if ending is None:
+            return None
         error = SocketConnectionError(f"the link has ended: {ending.code} {ending.reason}".strip())
         error.__cause__ = ending.error
         return error
+
+    def _broke(self, error: OSError) -> SocketConnectionError:
+        self.die(Ending(ABNORMAL, f"the link broke: {error}", error))
+        return self._over() or SocketConnectionError(f"the link broke: {error}")
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's descriptors without a word on the parent's link."""

@@ -165,8 +165,13 @@ class WorkerPool:
     def discard(self) -> int:
         """Forget what has not started, notices (lanes whose key is text) excepted; return how many tasks that were."""
         with self._work:
-            dropped = [key for key in self._lanes if not isinstance(key, str)]
-            count = sum(len(self._lanes.pop(key)) for key in dropped)
+            count = 0
+            waiting = {turn.lane for turn in self._ready if isinstance(turn, _Turn)}
+            for key in [key for key in self._lanes if not isinstance(key, str)]:
+                count += len(self._lanes[key])
+                self._lanes[key].clear()
+                if key in waiting:  # one that runs stays, so that what comes after it waits for it
+                    del self._lanes[key]
             kept = [turn for turn in self._ready if isinstance(turn, _Turn) and isinstance(turn.lane, str)]
             count += sum(not isinstance(turn, _Turn) for turn in self._ready)
             self._ready = deque(kept)

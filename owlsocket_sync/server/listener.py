@@ -14,9 +14,8 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
-from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as listen
 
 from ..connection import Connection
@@ -27,13 +26,17 @@ from ..protocol.messages import CALL_TIMEOUT, EventMessage
 from ..runtime.guards import guard, release
 from ..runtime.timer import Timer
 from ..runtime.workers import WorkerPool
-from .peer import SEND_SECONDS, Handler, Peer, read_request
+from .peer import SEND_SECONDS, AcceptedLink, Handler, Peer, read_request
 
 logger = logging.getLogger("owlsocket_sync")
 
 SENDERS = 16
 
 _numbers = itertools.count(1)
+
+# At DEBUG, websockets logs whole requests, the tokens in their queries included.
+_library_logger = logging.getLogger("owlsocket_sync.server.websockets")
+_library_logger.setLevel(logging.INFO)
 
 
 class Server:
@@ -54,7 +57,7 @@ class Server:
         self._timer = Timer(f"{name}-timer")
         self._senders = WorkerPool(SENDERS, f"{name}-sender")
         self._closed = threading.Event()
-        self._listener = listen(self._serve_one, host, port, **self._listener_options())
+        self._listener = listen(cast(Any, self._serve_one), host, port, **self._listener_options())
         bound = self._listener.socket.getsockname()
         self.port: int = bound[1]
         self.url = f"{'wss' if self.secure else 'ws'}://{_reachable(bound[0])}:{self.port}"
@@ -73,8 +76,9 @@ class Server:
             "ping_timeout": heartbeat.timeout if heartbeat else None,
             "max_size": self._options["limits"].message_size,
             "compression": None,
+            "create_connection": AcceptedLink,
             "server_header": None,
-            "logger": logging.getLogger("owlsocket_sync.server"),
+            "logger": _library_logger,
         }
 
     @property
@@ -149,7 +153,7 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.url}, {len(self._peers)} connections>"
 
-    def _serve_one(self, ws: ServerConnection) -> None:
+    def _serve_one(self, ws: AcceptedLink) -> None:
         with self._peers_lock:
             self._running += 1
         try:
@@ -160,7 +164,7 @@ class Server:
                 self._running -= 1
                 self._peers_lock.notify_all()
 
-    def _make_peer(self, ws: ServerConnection) -> Peer:
+    def _make_peer(self, ws: AcceptedLink) -> Peer:
         name = f"{self._name}#{next(_numbers)}"
         pool = WorkerPool(self._options["workers"], name)
         peer = Peer(ws, pool, self._timer, self._forget, self.secure, name)
@@ -223,6 +227,10 @@ def serve(
         raise ValueError(f"handler must be callable, not {type(handler).__name__}")
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number, 1 or more, not {workers!r}")
+    if not isinstance(limits, Limits):
+        raise ValueError(f"limits must be Limits, not {limits!r}")
+    if not (heartbeat is None or isinstance(heartbeat, Heartbeat)):
+        raise ValueError(f"heartbeat must be a Heartbeat or None, not {heartbeat!r}")
     if isinstance(origins, str):
         raise ValueError("origins must be a list of origins, not one text")
     options = {

@@ -13,11 +13,13 @@ backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link);
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.exceptions import ConnectionClosed
@@ -56,6 +58,17 @@ class Request:
 Handler = Callable[[Connection, Request], object]
 
 
+class AcceptedLink(ServerConnection):
+    """A link that knows where it came from even when its client has left already."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        try:
+            self.came_from: tuple[str, int] = sock.getpeername()[:2]
+        except OSError:
+            self.came_from = ("?", 0)
+        super().__init__(sock, *arguments, **options)
+
+
 class Peer:
     """The link to one client; see `owlsocket_sync.protocol.carrier.Carrier`. It does not come again once it is gone."""
 
@@ -64,7 +77,7 @@ class Peer:
 
     def __init__(
         self,
-        ws: ServerConnection,
+        ws: AcceptedLink,
         pool: WorkerPool,
         timer: Timer,
         forget: Callable[[Peer], None],
@@ -82,7 +95,7 @@ class Peer:
         self._state = ConnectionState.OPEN
         self._reader: threading.Thread | None = None
         self._handler_thread: int | None = None
-        host, port = ws.remote_address[:2]
+        host, port = ws.came_from
         self.url = f"{'wss' if secure else 'ws'}://{host}:{port}"
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
@@ -184,16 +197,27 @@ class Peer:
         self.begin_work()
         try:
             with self._ws.send_context():
-                self._ws.socket.settimeout(min(SEND_SECONDS, deadline.remaining()) or SEND_SECONDS)
                 for frame in frames:
                     self._ws.protocol.send_text(frame)
-                if len(frames) > 1:
-                    self._ws.socket.sendall(b"".join(self._ws.protocol.data_to_send()))
+                failure = self._write(b"".join(self._ws.protocol.data_to_send()))
         except ConnectionClosed as closed:
-            if answer:
-                return False
-            raise SocketConnectionError(f"the link has ended: {closed}") from closed
-        return True
+            failure = closed
+        if failure is None:
+            return True
+        self._ws.close_socket()
+        if answer:
+            return False
+        raise SocketConnectionError(f"the link has ended: {failure}") from failure
+
+    def _write(self, data: bytes) -> OSError | ConnectionClosed | None:
+        """Write under a time limit, and return what went wrong; with the mutex of websockets."""
+        try:
+            self._ws.socket.settimeout(SEND_SECONDS)
+            self._ws.socket.sendall(data)
+            self._ws.socket.settimeout(None)
+        except OSError as failure:
+            return failure
+        return None
 
     def ping(self, deadline: Deadline) -> float:
         """Seconds of one round trip."""
@@ -259,9 +283,9 @@ class Peer:
         self._timer.add(at, self.connection)
 
 
-def read_request(ws: ServerConnection) -> Request:
+def read_request(ws: AcceptedLink) -> Request:
     """The request behind a link, in our words."""
     assert ws.request is not None
     parts = urlsplit(ws.request.path)
-    host, port = ws.remote_address[:2]
-    return Request(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), ws.request.headers, (host, port))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return Request(parts.path, query, ws.request.headers, ws.came_from)

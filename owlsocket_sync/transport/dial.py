@@ -100,6 +100,13 @@ def dial(
         if target.secure:
             sock = attempt.encrypt(sock, ssl_context or default_context())
         return DuplexStream(sock)
+    except SocketTimeout:
+        sock.close()
+        raise
+    except TimeoutError as error:
+        sock.close()
+        who = f"the proxy {proxy.host}:{proxy.port}" if proxy else f"{target.host}:{target.port}"
+        raise SocketTimeout(f"{who} did not answer within {deadline.seconds:g} s") from error
     except BaseException:
         sock.close()
         raise

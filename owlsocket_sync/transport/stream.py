@@ -45,13 +45,14 @@ class DuplexStream:
         budget: how many bytes may still be read, ``None`` for any number.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
         heard_at: when the last byte came.
+        secure: whether it is encrypted; then a write that was tried must be tried again before any other.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._secure = isinstance(sock, ssl.SSLSocket)
-        self._tls_lock: AbstractContextManager[object] = threading.Lock() if self._secure else contextlib.nullcontext()
+        self.secure = isinstance(sock, ssl.SSLSocket)
+        self._tls_lock: AbstractContextManager[object] = threading.Lock() if self.secure else contextlib.nullcontext()
         self._fileno = sock.fileno()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -93,7 +94,7 @@ class DuplexStream:
 
     def _fill(self) -> None:
         """Wait for bytes and take all that one system call gives."""
-        pending = self._secure and self._pending()
+        pending = self.secure and self._pending()
         while True:
             if not pending:
                 self._await_readable()

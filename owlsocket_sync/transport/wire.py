@@ -19,7 +19,7 @@ from websocket import ABNF
 from websocket import _handshake as handshake_module
 
 from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
-from ..urls import Target
+from ..urls import Target, redact_text, secrets_of
 from .stream import BudgetExceeded, DuplexStream
 
 HANDSHAKE_BYTES = 65_536
@@ -92,8 +92,7 @@ class Wire(websocket.WebSocket):
         self._message_size = message_size
         self.frame_buffer = SizedFrames(self._receive, True)
         self.frame_buffer.limit = message_size
-        self._fragments: list[bytes] = []
-        self._fragments_size = 0
+        self._fragments = bytearray()
         self._fragments_opcode: int | None = None
 
     # -- the upgrade -------------------------------------------------------------------------------------------------
@@ -111,6 +110,13 @@ class Wire(websocket.WebSocket):
         self.stream.read_until = self.stream.write_until = until
         self.stream.budget = HANDSHAKE_BYTES
         self.stream.wanted = wanted
+        refusal = self._shake_hands(target, headers)
+        if refusal is not None:
+            raise refusal  # outside of any except: what websocket-client raised may hold our secrets
+        self.stream.budget = self.stream.wanted = None
+
+    def _shake_hands(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
+        """Do it, and return why it failed."""
         try:
             # A host that nobody has keeps the cookies of other connections of this process to themselves.
             self.connect(  # type: ignore[no-untyped-call]
@@ -122,18 +128,22 @@ class Wire(websocket.WebSocket):
                 redirect_limit=0,
             )
         except websocket.WebSocketBadStatusException as error:
-            raise _refusal(error.status_code, error.resp_body) from None
+            if error.status_code is None:
+                return _invalid_upgrade("it has no status")
+            return _refusal(error.status_code, error.resp_body, target)
         except websocket.WebSocketTimeoutException as error:
             raise TimeoutError("the server did not answer the upgrade") from error
-        except BudgetExceeded as error:
-            raise _invalid_upgrade(f"more than {HANDSHAKE_BYTES} bytes") from error
+        except BudgetExceeded:
+            return _invalid_upgrade(f"more than {HANDSHAKE_BYTES} bytes")
         except (websocket.WebSocketException, ValueError, IndexError) as error:
-            raise _invalid_upgrade(str(error)) from error
+            if self.status is None:
+                return _invalid_upgrade(str(error))
+        finally:
+            if "set-cookie" in (self.headers or {}):
+                handshake_module.CookieJar.jar.clear()
         if self.status != SWITCHING_PROTOCOLS:
-            raise _refusal(self.status, None)
-        if "set-cookie" in (self.headers or {}):
-            handshake_module.CookieJar.jar.clear()
-        self.stream.budget = self.stream.wanted = None
+            return _refusal(cast(int, self.status), None, target)
+        return None
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -182,15 +192,14 @@ class Wire(websocket.WebSocket):
             raise WireError(1002, "a fragment out of order")
         if self._fragments_opcode is None:
             self._fragments_opcode = frame.opcode
-        self._fragments.append(data)
-        self._fragments_size += len(data)
-        if self._fragments_size > self._message_size:
+        if len(self._fragments) + len(data) > self._message_size:
             raise WireError(1009, f"a message of more than {self._message_size} bytes")
         if not frame.fin:
+            self._fragments += data
             return None
-        whole = data if len(self._fragments) == 1 else b"".join(self._fragments)
+        whole = bytes(self._fragments + data) if self._fragments else data
         opcode, self._fragments_opcode = self._fragments_opcode, None
-        self._fragments, self._fragments_size = [], 0
+        self._fragments.clear()
         return whole if opcode == ABNF.OPCODE_BINARY else _text(whole)
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -234,9 +243,9 @@ def _read_close(data: bytes) -> Close:
     return Close(struct.unpack("!H", data[:2])[0], _text(data[2:]))
 
 
-def _refusal(status: int, body: bytes | None) -> ResilientError:
-    """What an HTTP status in place of the upgrade means."""
-    text = (body or b"").decode("utf-8", "replace")
+def _refusal(status: int, body: bytes | None, target: Target) -> ResilientError:
+    """What an HTTP status in place of the upgrade means; a body that repeats our secrets is cleared of them."""
+    text = redact_text((body or b"").decode("utf-8", "replace"), *secrets_of(target.resource))
     if SEPARATOR in text:
         error = ResilientError.unmarshal(text)
         error.status = status  # type: ignore[attr-defined]

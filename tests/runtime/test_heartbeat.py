@@ -27,9 +27,7 @@ def _pulse() -> Pulse:
     ],
     ids=["silence", "a byte puts it off", "the time-out counts from the ping"],
 )
-def test_when_to_ping_and_when_to_give_up(
-    heard: list[float], asked_at: list[float], beats: list[Beat]
-) -> None:
+def test_when_to_ping_and_when_to_give_up(heard: list[float], asked_at: list[float], beats: list[Beat]) -> None:
     """A ping after the interval without a byte, the end after the time-out without one."""
     pulse = _pulse()
     for at in heard:

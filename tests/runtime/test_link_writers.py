@@ -82,7 +82,7 @@ def test_pongs_do_not_wait_for_a_stuck_writer(start: Start) -> None:
     """While a writer is stuck the reader reads on, and the pong leaves with the next bytes that can."""
     run = start()
     outcome = aside(lambda: run.link.write([BIG], within()))
-    eventually(run.link._write_lock.locked)
+    eventually(run.link._writer._write_lock.locked)
     run.peer.send(frame(PING, b"1") + frame(PING, b"2") + frame(TEXT, b"read"))
     assert run.got.wait(1) == ["read"]
     frames: list[Frame] = [run.peer.read_frame(), run.peer.read_frame()]
@@ -96,7 +96,7 @@ def test_a_stuck_writer_is_freed_by_the_end(start: Start, how: str) -> None:
     """However the link ends, whoever writes is told at once and not at a deadline."""
     run = start()
     outcome = aside(lambda: run.link.write([BIG], Deadline(60)))
-    eventually(run.link._write_lock.locked)
+    eventually(run.link._writer._write_lock.locked)
     if how == "die":
         run.link.die(Ending(1006, "enough"))
     elif how == "close":
@@ -105,3 +105,15 @@ def test_a_stuck_writer_is_freed_by_the_end(start: Start, how: str) -> None:
         run.peer.reset()
     assert isinstance(outcome.wait(1, 2.0)[0], SocketConnectionError)
     assert run.ended().code == 1006
+
+
+def test_what_a_peer_does_not_take_does_not_pile_up(start: Start) -> None:
+    """Ten messages that were given up before a byte of them left are gone, and take no room."""
+    run = start()
+    with pytest.raises(SocketTimeout):
+        run.link.write([BIG], Deadline(0.1))
+    kept = len(run.link._writer._torn)
+    for _ in range(10):
+        with pytest.raises(SocketTimeout):
+            run.link.write([b"y" * 1_000_000], Deadline(0.01))
+    assert len(run.link._writer._torn) <= kept

@@ -29,9 +29,7 @@ def _secure() -> Ends:
     for sock in (ours, theirs):
         sock.settimeout(scaled(5))
     shaken: list[ssl.SSLSocket] = []
-    server = threading.Thread(
-        target=lambda: shaken.append(server_context().wrap_socket(theirs, server_side=True))
-    )
+    server = threading.Thread(target=lambda: shaken.append(server_context().wrap_socket(theirs, server_side=True)))
     server.start()
     client = client_context().wrap_socket(ours, server_hostname="localhost")
     server.join(scaled(5))

@@ -155,9 +155,7 @@ def test_an_answer_that_is_no_handshake(ends: Ends, answer: bytes) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1 101", b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nhalf"]
-)
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101", b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nhalf"])
 def test_a_server_that_ends_instead_of_answering(ends: Ends, answer: bytes) -> None:
     """The end of the stream in place of an answer is no timeout."""
     wire, peer = ends
@@ -207,11 +205,7 @@ def test_cookies_stay_on_their_connection(status: str) -> None:
 
     def answer(request: str) -> bytes:
         requests.append(request)
-        return (
-            granted(request, cookie)
-            if status[:3] == "101"
-            else _refusal(status, b"", cookie + "\r\n")(request)
-        )
+        return granted(request, cookie) if status[:3] == "101" else _refusal(status, b"", cookie + "\r\n")(request)
 
     for _ in range(2):
         ours, theirs = socket.socketpair()

@@ -120,9 +120,7 @@ def test_fragments_without_end_are_bounded(ends: Ends) -> None:
     """Empty fragments add up to nothing, and still do not pile up for ever."""
     wire, peer = ends
     peer.send(frame(TEXT, b"", fin=False))
-    sender = threading.Thread(
-        target=lambda: _send_quietly(peer, frame(CONTINUATION, b"", fin=False) * 20_000)
-    )
+    sender = threading.Thread(target=lambda: _send_quietly(peer, frame(CONTINUATION, b"", fin=False) * 20_000))
     sender.start()
     wire.stream.read_until = time.monotonic() + 0.5
     with contextlib.suppress(TimeoutError, WireError):

@@ -1,0 +1,168 @@
+"""The way out of one link: whole frames, one after another, whoever sends them and however slowly they are taken.
+
+Threads. ``_write_lock`` serializes writers, each of which waits for it, and for the peer, under its own deadline. A
+frame that a writer began and could not finish is kept in ``_torn`` and sent first by the next one, so an impatient
+writer never ends the link. The reader never waits for that lock while the link lives: pongs and pings go to one-place
+slots, and whoever holds the lock sends what is in them before it is done; the reader only tries to be that one, and then
+writes without waiting. ``_slots_lock`` guards the slots and is a leaf.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..deadline import Deadline
+from ..errors import SocketConnectionError, SocketTimeout
+from ..transport.wire import Wire
+
+LAST_WORDS = 0.2
+
+
+class Writer:
+    """Writes the frames of one link.
+
+    Args:
+        wire: what makes the frames, and holds the stream that takes them.
+        over: the error to raise once the link has ended, ``None`` before.
+        broke: called with what broke while something was written; returns the error to raise.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        over: Callable[[], SocketConnectionError | None],
+        broke: Callable[[OSError], SocketConnectionError],
+    ) -> None:
+        self._wire = wire
+        self._stream = wire.stream
+        self._over = over
+        self._broke = broke
+        self._write_lock = threading.Lock()
+        self._torn = b""
+        self._slots_lock = threading.Lock()
+        self._pong: bytes | None = None
+        self._ping: bytes | None = None
+        self._close: tuple[int, str] | None = None
+        self._close_sent = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is left to be sent by whoever comes next."""
+        return bool(self._torn) or not (self._pong is None and self._ping is None and self._close is None)
+
+    def write(self, data: bytes, deadline: Deadline) -> None:
+        """Send frames; from any thread but the reader's.
+
+        Raises:
+            SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next,
+                what was not begun is not sent.
+            SocketConnectionError: the link has ended, or said goodbye.
+        """
+        if not self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
+            raise SocketTimeout(f"the link was busy with other messages for all of {deadline.seconds:g} s")
+        try:
+            over = self._over()
+            if over is not None or self._close_sent:
+                raise over or SocketConnectionError("the link is closing")
+            self._finish_torn(deadline.at)
+            self._send_all(data, deadline.at)
+        except TimeoutError as error:
+            self._stream.wake()  # the reader finishes what is torn when the peer takes it
+            raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
+        except SocketConnectionError:
+            raise
+        except OSError as error:
+            raise self._broke(error) from error
+        finally:
+            self._write_lock.release()
+        self.flush()
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping as soon as that needs no waiting; an older one that waits gives way."""
+        with self._slots_lock:
+            self._pong = payload
+        self.flush()
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping as soon as that needs no waiting."""
+        with self._slots_lock:
+            self._ping = payload
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, unless somebody else holds the lock and will, or the peer takes nothing."""
+        while self.waiting and self._over() is None:
+            if not self._write_lock.acquire(blocking=False):
+                return
+            try:
+                self._send_waiting(0.0)
+            except TimeoutError:
+                return  # it is torn now, and the reader comes back to it
+            except OSError as error:
+                self._broke(error)
+                return
+            finally:
+                self._write_lock.release()
+
+    def say_goodbye(self, code: int, reason: str = "", deadline: Deadline | None = None) -> bool:
+        """Send a close frame, unless one was sent, after what waits; nothing follows it. Whether it left in time."""
+        with self._slots_lock:
+            if self._close is None and not self._close_sent:
+                self._close = (code, reason)
+        deadline = deadline or Deadline(LAST_WORDS)
+        if not self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
+            return False
+        try:
+            self._send_waiting(deadline.at)
+        except OSError:
+            return False  # the peer takes nothing, so it will not answer either
+        finally:
+            self._write_lock.release()
+        return True
+
+    def retire(self, close: Callable[[], None]) -> None:
+        """Close the descriptor once nobody writes; by the reader, after the stream was interrupted."""
+        with self._write_lock:
+            close()
+
+    # -- with the write lock -----------------------------------------------------------------------------------------
+
+    def _send_waiting(self, until: float) -> None:
+        self._finish_torn(until)
+        self._send_all(self._take_slots(), until, keep=True)
+
+    def _finish_torn(self, until: float) -> None:
+        """Send what an earlier writer began."""
+        if self._torn:
+            torn, self._torn = self._torn, b""
+            self._send_all(torn, until, keep=True)
+
+    def _send_all(self, data: bytes, until: float, *, keep: bool = False) -> None:
+        """Send; what was begun and not taken is kept in ``_torn``, what was not begun only where asked."""
+        view = memoryview(data)
+        try:
+            while len(view):
+                view = view[self._stream.send_some(view, until) :]
+        except TimeoutError:
+            if keep or len(view) < len(data) or self._stream.secure:
+                self._torn = bytes(view)
+            raise
+
+    def _take_slots(self) -> bytes:
+        """The frames of the slots, which are empty then."""
+        with self._slots_lock:
+            pong, self._pong = self._pong, None
+            ping, self._ping = self._ping, None
+            close, self._close = self._close, None
+        frames = b""
+        if self._close_sent:
+            return frames
+        if pong is not None:
+            frames += self._wire.pong_frame(pong)
+        if ping is not None:
+            frames += self._wire.ping_frame(ping)
+        if close is not None:
+            self._close_sent = True
+            frames += self._wire.close_frame_of(*close)
+        return frames

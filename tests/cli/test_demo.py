@@ -1,0 +1,179 @@
+"""The demo: it succeeds when everything works, fails when a step does, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from helpers import eventually, scaled
+
+from owlsocket_sync.cli import demo as demo_module
+from owlsocket_sync.cli import main
+from owlsocket_sync.cli.demo import SERVER, ServerProcess, Unexpected, demo
+
+PATIENCE = 30.0
+STEPS = 11
+
+STUCK = """
+import sys, threading
+from owlsocket_sync.cli import demo, main
+demo._parallel = lambda conn: threading.Event().wait(60)
+sys.exit(main(["demo"]))
+"""
+
+
+def is_served(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def port_in(text: str) -> int:
+    """The port of the first URL in a text."""
+    found = re.search(r"ws://127\.0\.0\.1:(\d+)", text)
+    assert found, text
+    return int(found.group(1))
+
+
+def test_the_demo_works_and_is_quick() -> None:
+    """Exit code 0 in less than 10 s, a line for each step, nothing on stderr, and no server left."""
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "owlsocket_sync", "demo"], capture_output=True, encoding="utf-8", timeout=PATIENCE
+    )
+    took = time.monotonic() - began
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    *steps, last = result.stdout.splitlines()
+    assert [step[:4] for step in steps] == ["ok  "] * STEPS
+    assert last.startswith("All of it worked")
+    assert took < scaled(10.0)
+    assert not is_served(port_in(result.stdout))
+
+
+@pytest.mark.parametrize(
+    ("step", "number"), [("_connect", 2), ("_parallel", 4), ("_consume", 9), ("_error", 10), ("_outage", 11)]
+)
+def test_a_step_that_gives_something_else_fails_the_demo(
+    step: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1; its line is the last one, and tells what was expected and what came."""
+    monkeypatch.setattr(demo_module, step, lambda *_: demo_module._expect("a crow", "an owl"))
+    assert main(["demo"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:2] for line in lines] == ["ok"] * (number - 1) + ["no"]
+    assert lines[-1].endswith("expected 'an owl', got 'a crow'")
+    assert not is_served(port_in(lines[0]))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("conn.perform('add', lambda a, b: a * b)", "expected 5, got 6"),
+        ("conn.perform('add', lambda a, b: 1 / 0)", "ResilientError: ZeroDivisionError: division by zero"),
+        ("conn.perform('echo', lambda value: 0)", "expected [0, 1, 2"),
+        ("conn.perform('fail', lambda text: text)", "expected an error, got 'no owls today'"),
+        ("conn.perform('callMe', lambda method, text: 'nobody')", "I am the client', got 'nobody'"),
+        ("conn.perform('queue', lambda: [])", "got []"),
+    ],
+)
+def test_a_server_that_answers_something_else_fails_the_demo(
+    source: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps look at what really came."""
+    script = (
+        "from owlsocket_sync.cli import demo_server as it\nright = it.playground\n"
+        f"def wrong(conn, request):\n    right(conn, request)\n    {source}\nit.playground = wrong\nit.main()"
+    )
+    with _server_command([sys.executable, "-c", script], monkeypatch):
+        assert demo() is False
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("no  ")
+    assert words in last
+
+
+@contextmanager
+def _server_command(command: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start this in place of the demo's server; its ``--port`` stays."""
+    popen = subprocess.Popen
+
+    def start(original: list[str], **options: object) -> object:
+        return popen([*command, *original[original.index(SERVER) + 1 :]], **options)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", start)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("", "expected a server within"), ("print('owls')", "got 'owls"), ("print('{}')", "got '{}")],
+)
+def test_a_server_that_does_not_start_fails_the_demo(
+    script: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first line tells, and is the only one."""
+    with _server_command([sys.executable, "-c", script], monkeypatch):
+        assert demo() is False
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("no  start a server")
+    assert words in lines[0]
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for its URL has an end, and so has the process."""
+    monkeypatch.setattr(demo_module, "START_SECONDS", 0.3)
+    server = ServerProcess()
+    silent = [sys.executable, "-c", "import threading; threading.Event().wait(60)"]
+    try:
+        with _server_command(silent, monkeypatch), pytest.raises(Unexpected, match="got none"):
+            server.start()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_an_interrupted_demo_leaves_no_server(number: signal.Signals, code: int) -> None:
+    """Whatever ends it in the middle, Ctrl-C at its whole group included, its server goes with it."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-u", "-c", STUCK]
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            head = [process.stdout.readline() for _ in range(3)]
+            port = port_in(head[0])
+            assert is_served(port)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=scaled(PATIENCE))
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert err.strip() == ("interrupted" if number is signal.SIGINT else "")
+    eventually(lambda: not is_served(port))
+
+
+def test_the_server_of_the_demo_passes_over_ctrl_c() -> None:
+    """In a terminal it reaches the whole group; only the end of its stdin ends the server."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-m", SERVER], stdin=pipe, stdout=pipe, encoding="utf-8") as process:
+        try:
+            assert process.stdout is not None
+            port = port_in(json.loads(process.stdout.readline())["url"])
+            process.send_signal(signal.SIGINT)
+            assert is_served(port)
+            process.communicate(timeout=scaled(PATIENCE))
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert not is_served(port)
