@@ -107,7 +107,7 @@ class Connection(Incoming):
             SocketConnectionError: it is closed for good.
         """
         deadline = self._budget(timeout)
-        with self._waiting():
+        with self._waiting(deadline):
             self._carrier.wait_open(deadline)
         return self
 
@@ -118,7 +118,7 @@ class Connection(Incoming):
             SocketTimeout: it was not within the timeout (seconds; default: no limit).
         """
         deadline = self._budget(timeout, math.inf)
-        with self._waiting():
+        with self._waiting(deadline):
             ending = self._carrier.wait_closed(deadline)
         if ending is None:
             raise SocketTimeout(f"{self.name} was not closed within {deadline.seconds:g} s")
@@ -127,7 +127,7 @@ class Connection(Incoming):
     def ping(self, timeout: float | None = None) -> float:
         """Ask the peer for a sign of life, and return the seconds it took; raises what `notify` raises."""
         deadline = self._budget(timeout)
-        with self._waiting():
+        with self._waiting(deadline):
             self._carrier.await_link(deadline)
             return self._carrier.ping(deadline)
 
@@ -148,7 +148,7 @@ class Connection(Incoming):
         """
         deadline = self._budget(timeout)
         self._draining = True
-        with self._waiting():
+        with self._waiting(deadline):
             finished = self._finish(deadline)
         self.close()
         if not finished:

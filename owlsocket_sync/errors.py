@@ -67,7 +67,7 @@ class ResilientError(Exception):
         return f"<{type(self).__name__} {self.code}: {self}>"
 
     def __reduce__(self) -> tuple[Callable[..., ResilientError], tuple[Any, ...], dict[str, Any]]:
-        return _rebuild, (type(self),), self.__dict__
+        return _rebuild, (type(self), self.type, self.message), self.__dict__
 
     def marshal(self) -> str:
         """The error as the wire carries it: type and message, and the peer's stack where there is one."""

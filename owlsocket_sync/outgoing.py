@@ -127,10 +127,11 @@ class Outgoing(Rpc):
             if link is None:
                 error = self._closing_error()
                 if error is not None:
-                    self._tell_unsent(calls, error)
+                    self._tell_unsent(calls, error, for_good=True)
                 return
+            deadline = calls[0].deadline if len(calls) == 1 else Deadline(self.default_call_timeout)
             try:
-                sent = self._transmit_on(link, calls, Deadline(self.default_call_timeout))
+                sent = self._transmit_on(link, calls, deadline)
             except SocketError:
                 return  # each call was told
 
@@ -156,9 +157,10 @@ class Outgoing(Rpc):
         self._count_traffic("out", len(frames), sum(map(len, frames)))
         return True
 
-    def _tell_unsent(self, calls: Sequence[PendingCall], error: SocketError) -> None:
+    def _tell_unsent(self, calls: Sequence[PendingCall], error: SocketError, *, for_good: bool = False) -> None:
+        """Fail calls that could not be sent; those that may be sent again wait for the next link, if there is one."""
         for one in calls:
-            if not (one.retry and isinstance(error, SocketConnectionError)):
+            if for_good or not (one.retry and isinstance(error, SocketConnectionError)):
                 self._forget_call(one.id)
                 one.future.complete(error=error)
 
@@ -172,10 +174,10 @@ class Outgoing(Rpc):
     # -- waiting -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def _waiting(self, deadline: Deadline | None = None) -> Iterator[None]:
         gathered = self._thoughts.take_batch()
         if gathered:
-            self._transmit(gathered, self._budget(None))
+            self._transmit(gathered, deadline or self._budget(None))
         with self._lend_place():
             yield
 

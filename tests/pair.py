@@ -24,6 +24,7 @@ class CrossedCarrier:
         self.own: Connection
         self.sent: list[bytes] = []
         self.writes = 0
+        self.budgets: list[Deadline] = []
         self.links = 1
         self.up = True
         self.silent = False
@@ -43,6 +44,7 @@ class CrossedCarrier:
 
     def await_link(self, deadline: Deadline) -> int:
         """The link; nobody could bring it up while we wait."""
+        self.budgets.append(deadline)
         if not self.up or self.ending is not None:
             raise self._error()
         return self.links
@@ -52,6 +54,7 @@ class CrossedCarrier:
         if link != self.links or self.open_link() is None:
             return False
         self.writes += 1
+        self.budgets.append(deadline)
         self.sent.extend(frames)
         if not self.silent:
             for frame in frames:

@@ -257,6 +257,56 @@ def test_a_hook_that_fails_on_the_way_in_loses_one_message(ends: Ends) -> None:
     assert left.call("echo", 1) == 1
 
 
+def test_a_hook_that_fails_on_the_way_out_raises_where_it_was_said(ends: Ends) -> None:
+    """With nothing pending and nothing sent."""
+    left, _, carrier, _ = ends
+    left.prepare = lambda message, is_request: 1 / 0  # type: ignore[assignment, return-value]
+    for send in (left.call, left.submit, left.notify):
+        with pytest.raises(ZeroDivisionError):
+            send("echo")
+    assert carrier.sent == []
+    assert left.stats.pending == 0
+
+
+def test_what_is_prepared_on_the_way_in_is_what_arrives(ends: Ends) -> None:
+    """A hook may put another message in its place, answers too."""
+    left, right, *_ = ends
+    seen: list[Any] = []
+    left.listen(lambda message: seen.append(message.payload))
+
+    def double(message: Message, is_request: bool) -> Message:
+        if is_request and message.type is MessageType.RESULT:
+            return Message(MessageType.RESULT, message.payload * 2, message.id)
+        return message
+
+    left.prepare = double
+    assert left.call("echo", 21) == 42
+    assert seen == [42]
+
+
+def test_a_hook_is_asked_for_every_message_once(ends: Ends) -> None:
+    """Calls and answers, events, requests, responses, the queue, authentication."""
+    left, right, *_ = ends
+    asked: list[tuple[str, bool]] = []
+
+    def note(message: Message, is_request: bool) -> Message:
+        asked.append((str(getattr(message.type, "value", message.type)), is_request))
+        return message
+
+    left.prepare = note
+    right.acknowledge(lambda id, payload: right.reply(id, 1) or True)
+    right.authenticate = lambda stage, payload: (stage, payload)
+    left.call("echo", 1)
+    left.notify("e")
+    left.request(1, lambda payload: False)
+    left.enqueue(1)
+    left.auth("init")
+    assert asked == [
+        ("call", False), ("result", True), ("event", False), ("request", False), ("response", True),
+        ("message", False), ("auth", False), ("auth", True),
+    ]  # fmt: skip
+
+
 def test_messages_say_who_sends_and_when() -> None:
     """Where the end was told to, as the reference client does."""
     left, right, carrier, _ = make_pair(sender="me", stamp=True)
@@ -282,7 +332,7 @@ def test_a_message_may_be_so_large_and_no_larger() -> None:
     """The limit names itself; nothing is pending after."""
     left, *_ = make_pair(limits=Limits(message_size=100))
     for send in (left.call, left.notify):
-        with pytest.raises(SocketMessageError, match="Limits.message_size"):
+        with pytest.raises(SocketMessageError, match=r"Limits\.message_size"):
             send("x", "y" * 100)
     assert left.stats.pending == 0
 
@@ -411,6 +461,10 @@ def test_a_close_reason_is_cut_to_what_its_frame_holds(reason: str, size: int) -
         lambda conn: conn.send("text"),
         lambda conn: conn.wait_open(0),
         lambda conn: conn.reconnect(),
+        lambda conn: conn.call("echo"),
+        lambda conn: conn.call("echo", retry=True),
+        lambda conn: conn.submit("echo"),
+        lambda conn: conn.send(Message(payload=1)),
     ],
 )
 def test_a_closed_connection_says_so(ends: Ends, verb: Any) -> None:
@@ -419,6 +473,35 @@ def test_a_closed_connection_says_so(ends: Ends, verb: Any) -> None:
     left.close()
     with pytest.raises(SocketConnectionError):
         verb(left)
+
+
+def test_closing_again_changes_nothing(ends: Ends) -> None:
+    """The first ending holds, and is told once."""
+    left, *_ = ends
+    changes: list[StateChange] = []
+    left.on_state(changes.append)
+    left.close(4001, "first")
+    left.close(4002, "second")
+    assert (left.wait_closed(0).code, left.wait_closed(0).reason, len(changes)) == (4001, "first", 1)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1014, 3000, 4999])
+def test_a_close_code_that_may_be_sent_is_sent(ends: Ends, code: int) -> None:
+    """As it is."""
+    left, *_ = ends
+    left.close(code)
+    assert left.wait_closed(0).code == code
+
+
+def test_what_is_registered_after_the_end_is_no_error(ends: Ends) -> None:
+    """It hears nothing; what comes in late is passed over."""
+    left, right, *_ = ends
+    left.close()
+    left.perform("x", lambda: 1)
+    left.observe("x", lambda message: None)()
+    left.receive('{"type":"call","method":"x","payload":[],"id":"late"}')
+    assert left.stats.dropped == 1
+    assert right.stats.messages_in == 0
 
 
 def test_a_with_block_closes(ends: Ends) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import pickle
 from typing import Any
 
@@ -57,6 +59,17 @@ def test_a_class_of_the_reference_has_its_words(entry: dict[str, Any]) -> None:
         ("", ("ResilientError", "", None)),
         ({"message": "ü"}, ("ResilientError", '{"message": "ü"}', None)),
         (None, ("ResilientError", "null", None)),
+        (False, ("ResilientError", "false", None)),
+        ([1, "ż"], ("ResilientError", '[1, "ż"]', None)),
+        ("|||", ("ResilientError", "", None)),
+        ("||||||", ("ResilientError", "", "")),
+        ("boom|||Error: other\n    at x", ("boom", "Error: other\n    at x", None)),
+        (
+            "SocketErrorTimeout|||boom|||Error: SocketErrorTimeout|||boom",
+            ("SocketErrorTimeout", "boom", "Error: SocketErrorTimeout|||boom"),
+        ),
+        ("|||a|||Error: |||a\n", ("ResilientError", "|||a", "Error: |||a\n")),
+        (" SocketErrorTimeout|||x", (" SocketErrorTimeout", "x", None)),
     ],
 )
 def test_what_a_peer_marshalled_is_read_by_the_four_rules(text: object, expected: tuple[str, str, str | None]) -> None:
@@ -69,7 +82,7 @@ def test_what_a_peer_marshalled_is_read_by_the_four_rules(text: object, expected
 def test_the_shifted_error_of_the_recordings_is_read() -> None:
     """What the reference sends for ``throw new Error('boom')`` has its message where messages are."""
     recorded = load("frames.json")["s2c"]["error (plain Error('boom'))"]
-    payload = __import__("json").loads(recorded)["payload"]
+    payload = json.loads(recorded)["payload"]
     assert ResilientError.unmarshal(payload).message == "boom"
 
 
@@ -131,3 +144,60 @@ def test_errors_of_users_cross_the_wire_as_what_they_are() -> None:
         register_error_class(type("OutOfOwls", (ResilientError,), {}))
     with pytest.raises(ValueError, match="not a subclass"):
         register_error_class(ValueError)  # type: ignore[type-var]
+
+
+def test_reading_never_raises_and_never_takes_long() -> None:
+    """Nesting that Python cannot show, and separators without end."""
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert ResilientError.unmarshal(deep).message == "<list>"
+    assert ResilientError.unmarshal({(1, 2): 3}).message == "<dict>"
+    for text in ("|||" * 2_000_000, "E|||Error: " * 500_000, "|||" + "Error" * 1_000_000):
+        assert ResilientError.unmarshal(text).remote
+
+
+def test_an_exception_that_cannot_be_told_is_an_error_all_the_same() -> None:
+    """By its type."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    error = ResilientError.ensure(Broken())
+    assert (error.type, error.message) == ("Broken", "<Broken>")
+
+
+def test_facts_survive_copies_and_pickles() -> None:
+    """All that an error knows, its own fields too; so do errors that were never on the wire."""
+    error = SocketMessageMalformed("x")
+    error.text, error.fields = "x" * 5, {"id": 1}
+    refused = SocketUnauthorized("no")
+    refused.status = 401
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(copied), copied.args, str(copied)) == (SocketMessageMalformed, error.args, str(error))
+        assert (copied.text, copied.fields, copied.remote) == ("x" * 5, {"id": 1}, False)
+    assert pickle.loads(pickle.dumps(refused)).status == 401
+
+
+@pytest.mark.parametrize("number", range(len(VECTORS["classes"])))
+def test_no_wire_type_belongs_to_two_classes(number: int) -> None:
+    """And each is read as its own class, never as a parent."""
+    entry = VECTORS["classes"][number]
+    types = [one["typeName"] for one in VECTORS["classes"]]
+    assert types.count(entry["typeName"]) == 1
+    assert type(ResilientError.unmarshal(f"{entry['typeName']}|||m")).__name__ == entry["className"]
+
+
+@pytest.mark.parametrize("caught", [OSError, Exception])
+def test_errors_of_the_link_are_errors_of_the_system(caught: type[Exception]) -> None:
+    """So that code written for sockets catches them."""
+    for error in (SocketConnectionError("x"), SocketTimeout("x"), SocketUnauthorized("x")):
+        assert isinstance(error, caught)
+        assert str(error).endswith("x")
+
+
+def test_a_stack_is_kept_where_a_peer_sent_one() -> None:
+    """Also over a second crossing."""
+    error = ResilientError.unmarshal("SocketErrorTimeout|||m|||s|||t")
+    assert error.marshal() == "SocketErrorTimeout|||m|||s|||t"

@@ -51,7 +51,7 @@ def test_all_names_nothing_that_is_not_there() -> None:
         assert getattr(owlsocket_sync, name) is not None
     assert set(owlsocket_sync.__all__) <= set(dir(owlsocket_sync))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = owlsocket_sync.nothing  # type: ignore[attr-defined]
+        _ = owlsocket_sync.nothing
 
 
 @pytest.mark.parametrize("verb", VERBS)

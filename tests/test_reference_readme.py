@@ -216,6 +216,7 @@ def test_error_handling(connection: Connection, method: str, timeout: float, exp
 def test_custom_message_preparation(connection: Connection, server: Server) -> None:
     """Every message gets a sender."""
     heard = Collector()
+    eventually(lambda: server.connections)
     server.connections[0].listen(heard)
 
     def prepare(message: Message, is_request: bool) -> Message:

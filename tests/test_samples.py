@@ -113,7 +113,7 @@ def test_the_flask_app_shares_one_connection(users: Server) -> None:
         assert client.get("/users/7").json == {"id": 7, "name": "owl 7"}
         assert (client.get("/users/404").status_code, client.get("/users/404").json) == (502, {"error": "no such user"})
         http = make_threaded("127.0.0.1", 0, app, threaded=True, request_handler=None)
-        http.RequestHandlerClass.log = lambda *arguments: None  # type: ignore[attr-defined, method-assign]
+        http.RequestHandlerClass.log = lambda *arguments: None  # type: ignore[attr-defined]
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
         with ThreadPoolExecutor(8) as browsers:

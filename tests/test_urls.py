@@ -17,6 +17,9 @@ SECRET = "s3cr3t-owl"
         ("wss://h:80/p", ("wss", "h", 80, "/p", "h:80")),
         ("ws://[::1]:8080/x", ("ws", "::1", 8080, "/x", "[::1]:8080")),
         ("ws://żółw.example/ź", ("ws", "xn--w-uga1v8h.example", 80, "/%C5%BA", "xn--w-uga1v8h.example")),
+        ("WSS://H/P", ("wss", "h", 443, "/P", "h")),
+        ("wss://[2001:db8::1]/", ("wss", "2001:db8::1", 443, "/", "[2001:db8::1]")),
+        ("ws://h?q=%20", ("ws", "h", 80, "/?q=%20", "h")),
         ("ws://h/p#part", ("ws", "h", 80, "/p", "h")),
     ],
 )
@@ -44,6 +47,18 @@ def test_query_and_token_are_added() -> None:
         (f"ws://user:{SECRET}@h", "user name"),
         (f"ws://h:x/?token={SECRET}", "cannot be read"),
         (f"ftp://h/?token={SECRET}", "must start with"),
+        (f"ws://h/ ?token={SECRET}", "control characters"),
+        (f"ws://h/?a=1&\ttoken={SECRET}", "control characters"),
+        (f"ws://h/?token\x00={SECRET}", "control characters"),
+        (f"ws://user:{SECRET}/word@h", "cannot be read"),
+        (f"ws://user:{SECRET}#word@h", "cannot be read"),
+        (f"ws://user:{SECRET}@h\u2100/", "cannot be read"),
+        (f"ws://user:{SECRET}@[bad/", "cannot be read"),
+        (f"ws://{'ż' * 70}.x/?token={SECRET}", "cannot be written in ASCII"),
+        ("//h/p", "must start with ws:// or wss://, not with 'no scheme'"),
+        ("ws:///p", "name a host"),
+        ("ws://h:-1/", "cannot be read"),
+        ("ws://h\x7f/", "control characters"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_secrets(url: str, words: str) -> None:
@@ -67,6 +82,11 @@ def test_only_text_is_a_url() -> None:
         (f"wss://h/?Password={SECRET}", "wss://h/?Password=***"),
         ("wss://h/p?a=1", "wss://h/p?a=1"),
         ("ws://[bad", "***"),
+        (f"ws://u:{SECRET}/word@h", "***"),
+        (f"wss://h/?%74oken={SECRET}", "wss://h/?token=***"),
+        (f"wss://h/?token={SECRET}&token={SECRET}x", "wss://h/?token=***&token=***"),
+        (f"wss://h/p#token={SECRET}", "wss://h/p"),
+        (f"wss://{SECRET}@h/", "wss://***@h/"),
     ],
 )
 def test_what_is_shown_holds_no_secret(url: str, shown: str) -> None:
@@ -78,6 +98,8 @@ def test_what_is_shown_holds_no_secret(url: str, shown: str) -> None:
 def test_text_is_cleared_of_secrets() -> None:
     """Whatever form they have in it."""
     text = f"GET /?token=a%2Bb a+b Authorization: ED25519-BASIC-TOKEN {SECRET}"
+    assert redact_text("GET /?token=a%2Fb%2Bc", "a/b+c") == "GET /?token=***"
+    assert redact_text("Bearer abc Basic dXNlcg==", "") == "Bearer *** Basic ***"
     assert redact_text(text, "a+b", None) == "GET /?token=*** *** Authorization: ED25519-BASIC-TOKEN ***"
 
 
@@ -106,3 +128,17 @@ def test_a_header_that_would_break_out_is_refused(name: str, value: str) -> None
 def test_this_machine_is_known(host: str, loopback: bool) -> None:
     """Tokens may travel in the clear to it."""
     assert parse(f"ws://{host}/").loopback is loopback
+
+
+@pytest.mark.parametrize("url", ["ws://h/", "wss://h:8443/p?q=1", "ws://[::1]:8080/x"])
+def test_a_target_can_be_put_together_again(url: str) -> None:
+    """The parts lose nothing."""
+    assert parse(url).url == url
+    assert parse(url).secure is url.startswith("wss")
+
+
+def test_headers_that_can_travel_come_back() -> None:
+    """As a dict of their own."""
+    headers = {"X-Owl": "a\tb", "Cookie": "ü"}
+    assert check_headers(headers) == headers
+    assert check_headers(headers) is not headers

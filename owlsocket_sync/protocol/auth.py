@@ -66,7 +66,7 @@ class Auth(Endpoint):
             raise TypeError(f"stage must be an AuthenticationStage or its spelling, not {stage!r}")
         stage = AuthenticationStage.read(stage)
         deadline = self._budget(timeout)
-        with self._waiting():
+        with self._waiting(deadline):
             mine = self._exchange_lock.acquire(timeout=_lock_seconds(deadline))
         if not mine:
             raise SocketTimeout(f"auth {_spelling(stage)!r}: another exchange took all of {deadline.seconds:g} s")
@@ -82,7 +82,7 @@ class Auth(Endpoint):
         try:
             self.stage = question.stage
             self._send(question, deadline)
-            with self._waiting():
+            with self._waiting(deadline):
                 return answer.result(deadline.wait_seconds())
         except FutureTimeoutError:
             if answer.done():

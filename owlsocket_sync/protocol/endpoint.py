@@ -55,8 +55,8 @@ class Endpoint(ABC):
         """
 
     @abstractmethod
-    def _waiting(self) -> AbstractContextManager[None]:
-        """Around everything that blocks: what was batched leaves first, and a worker lends its place."""
+    def _waiting(self, deadline: Deadline | None = None) -> AbstractContextManager[None]:
+        """Around all that blocks: what was batched leaves first, within this deadline; a worker lends its place."""
 
     @abstractmethod
     def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:

@@ -44,7 +44,7 @@ class EventStream:
             self._left -= 1
         deadline = self._owner._budget(self._timeout, float("inf"))
         try:
-            with self._owner._waiting():
+            with self._owner._waiting(deadline):
                 return self._mailbox.take(deadline)
         except TimeoutError:
             self.close()

@@ -124,7 +124,7 @@ class Queue(Endpoint):
         with self._arrivals:
             if news() or self._inbox_ended or deadline.expired():
                 return news()
-        with self._waiting(), self._arrivals:
+        with self._waiting(deadline), self._arrivals:
             self._arrivals.wait_for(lambda: news() or self._inbox_ended, deadline.wait_seconds())
             return news()
 

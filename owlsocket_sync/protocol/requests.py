@@ -46,7 +46,7 @@ class Stream:
             raise StopIteration
         deadline = self._owner._budget(self._timeout)
         try:
-            with self._owner._waiting():
+            with self._owner._waiting(deadline):
                 return self._mailbox.take(deadline)
         except TimeoutError:
             self.close()

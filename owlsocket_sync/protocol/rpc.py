@@ -68,7 +68,7 @@ class Rpc(Endpoint):
         pending = self._register(method, payload, deadline, None, retry)
         try:
             self._launch([pending])
-            with self._waiting():
+            with self._waiting(deadline):
                 result = pending.future.result(deadline.wait_seconds())
         except FutureTimeoutError:
             if pending.future.done():

@@ -3,8 +3,8 @@
 Threads. ``_write_lock`` serializes writers, each of which waits for it, and for the peer, under its own deadline. A
 frame that a writer began and could not finish is kept in ``_torn`` and sent first by the next one, so an impatient
 writer never ends the link. The reader never waits for that lock while the link lives: pongs and pings go to one-place
-slots, and whoever holds the lock sends what is in them before it is done; the reader only tries to be that one, and then
-writes without waiting. ``_slots_lock`` guards the slots and is a leaf.
+slots, and whoever holds the lock sends what is in them before it is done; the reader only tries to be that one, and
+then writes without waiting. ``_slots_lock`` guards the slots and is a leaf.
 """
 
 from __future__ import annotations

@@ -54,9 +54,9 @@ def sent(carrier: CrossedCarrier) -> list[Any]:
 def test_the_stages_are_walked_through(ends: Ends) -> None:
     """Each answer's stage becomes that of both ends."""
     left, right, carrier, _ = ends
-    assert left.stage is right.stage is None
+    assert [end.stage for end in (left, right)] == [None, None]
     assert left.auth(INIT, {"clientId": "app"}) == {"challenge": "c", "got": {"clientId": "app"}}
-    assert (left.stage, right.stage) == (ALLOWENCE, ALLOWENCE)
+    assert [end.stage for end in (left, right)] == [ALLOWENCE, ALLOWENCE]
     assert left.auth("authenticate", {"credential": "good"}) == {"token": "t"}
     assert left.stage is right.stage is AUTHENTICATED
     assert sent(carrier)[0] == {"type": "auth", "stage": "init", "payload": {"clientId": "app"}}
@@ -222,3 +222,57 @@ def test_a_stage_that_nobody_knows_is_text(ends: Ends) -> None:
     right.authenticate = lambda stage, payload: (f"{stage}-too", payload)
     assert left.auth("unheard-of", 1) == 1
     assert left.stage == right.stage == "unheard-of-too"
+
+
+@pytest.mark.parametrize("stage", [None, "", 5, True])
+def test_a_step_needs_a_stage(ends: Ends, stage: Any) -> None:
+    """Without one it would be a refusal of nothing."""
+    left, _, carrier, _ = ends
+    with pytest.raises(TypeError, match="stage must be an AuthenticationStage or its spelling"):
+        left.auth(stage)
+    assert carrier.sent == []
+
+
+@pytest.mark.parametrize("answer", [None, 5, (1, 2, 3), (AUTHENTICATED, {1})], ids=repr)
+def test_a_hook_that_answers_nonsense_refuses(answer: Any) -> None:
+    """So that nobody waits; the stage is not taken."""
+    left, right, *_ = make_pair()
+    right.on_error(lambda error, context: None)
+    right.authenticate = lambda stage, payload: answer
+    with pytest.raises(ResilientError):
+        left.auth(INIT, timeout=5)
+    assert right.stage is None
+
+
+def test_an_answer_may_be_sent_while_the_question_is_under_way(ends: Ends) -> None:
+    """A question of the peer's that crosses ours is taken for the answer, and answered by nothing."""
+    left, right, carrier, other = ends
+    right.authenticate = lambda stage, payload: (None, None)
+    carrier.peer.receive = lambda text: left.receive(  # type: ignore[method-assign, assignment, misc]
+        '{"type":"auth","stage":"allowence","payload":"crossing"}'
+    )
+    assert left.auth(INIT) == "crossing"
+    assert len(carrier.sent) == 1
+    assert other.sent == []
+
+
+def test_closing_frees_who_waits_for_an_answer(ends: Ends) -> None:
+    """And who waits for a turn."""
+    left, _, carrier, _ = ends
+    carrier.silent = True
+    outcomes: list[type[BaseException]] = []
+
+    def authenticate() -> None:
+        try:
+            left.auth(INIT, timeout=60)
+        except SocketConnectionError as error:
+            outcomes.append(type(error))
+
+    waiters = [threading.Thread(target=authenticate) for _ in range(2)]
+    for waiter in waiters:
+        waiter.start()
+    eventually(lambda: carrier.sent)
+    left.close()
+    for waiter in waiters:
+        waiter.join(5)
+    assert outcomes == [SocketConnectionError] * 2

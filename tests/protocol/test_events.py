@@ -73,8 +73,14 @@ def test_who_gave_up_is_not_invoked_any_more(ends: Ends) -> None:
     """Also when an observer before it, of the same event, gives it up."""
     left, right, *_ = ends
     seen: list[str] = []
-    first = right.observe("e", lambda message: (seen.append("first"), second())[0])
-    second = right.observe("e", lambda message: seen.append("second"))
+    second: list[Any] = []
+
+    def give_up_second(message: EventMessage) -> None:
+        seen.append("first")
+        second[0]()
+
+    first = right.observe("e", give_up_second)
+    second.append(right.observe("e", lambda message: seen.append("second")))
     left.notify("e")
     first()
     first()
@@ -93,7 +99,9 @@ def test_an_observer_that_fails_stops_nobody(ends: Ends) -> None:
     def fail(message: EventMessage) -> None:
         raise ValueError("no")
 
-    right.on_error(lambda error, context: wrong.append((str(error), str(context), context.message.payload)))
+    right.on_error(
+        lambda error, context: wrong.append((str(error), str(context), getattr(context.message, "payload", None)))
+    )
     right.observe("e", fail)
     right.observe("e", lambda message: seen.append(message.payload))
     left.notify("e", 7)
@@ -178,3 +186,82 @@ def test_an_event_needs_a_link(ends: Ends) -> None:
     left.close()
     with pytest.raises(SocketConnectionError):
         left.notify("e")
+
+
+def test_an_event_whose_name_is_a_star_is_seen_once(ends: Ends) -> None:
+    """By those who observe all, and it is pulled once."""
+    left, right, *_ = ends
+    seen: list[Any] = []
+    right.observe("*", lambda message: seen.append(message.payload))
+    stream = right.events("*")
+    left.notify("*", 1)
+    right.close()
+    assert seen == [1]
+    assert [message.payload for message in stream] == [1]
+
+
+@pytest.mark.parametrize("name", ["toString", "__proto__", "__class__", "", "żółw"])
+def test_a_name_of_an_event_is_a_key_and_nothing_else(ends: Ends, name: str) -> None:
+    """Whatever it would mean elsewhere."""
+    left, right, *_ = ends
+    seen: list[str] = []
+    right.observe(name, lambda message: seen.append(message.event))
+    left.notify(name)
+    left.notify(f"{name}x")
+    assert seen == [name]
+
+
+def test_observers_outlive_a_lost_link(ends: Ends) -> None:
+    """And those who pull."""
+    left, right, _, carrier = ends
+    seen: list[Any] = []
+    right.observe("e", lambda message: seen.append(message.payload))
+    stream = right.events("e", limit=2)
+    left.notify("e", 1)
+    carrier.reconnect()
+    left.notify("e", 2)
+    assert seen == [1, 2]
+    assert [message.payload for message in stream] == [1, 2]
+
+
+def test_observers_are_asked_in_the_order_registered(ends: Ends) -> None:
+    """The same one twice, when it was registered twice."""
+    left, right, *_ = ends
+    seen: list[str] = []
+
+    def third(message: EventMessage) -> None:
+        seen.append("third")
+
+    right.observe("e", lambda message: seen.append("first"))
+    right.observe("e", lambda message: seen.append("second"))
+    right.observe("e", third)
+    again = right.observe("e", third)
+    left.notify("e")
+    again()
+    left.notify("e")
+    assert seen == ["first", "second", "third", "third", "first", "second", "third"]
+
+
+def test_pulling_none_at_all_waits_for_nothing(ends: Ends) -> None:
+    """A limit of 0."""
+    assert list(ends[1].events("e", limit=0)) == []
+
+
+def test_leaving_the_block_ends_the_pulling(ends: Ends) -> None:
+    """What was not taken is dropped, and nothing more is kept."""
+    left, right, *_ = ends
+    with right.events("e") as stream:
+        left.notify("e", 1)
+    left.notify("e", 2)
+    assert list(stream) == []
+
+
+def test_who_pulls_is_freed_when_another_thread_closes_the_stream(ends: Ends) -> None:
+    """Its loop ends."""
+    stream = ends[1].events("e")
+    seen: list[Any] = ["waiting"]
+    waiter = threading.Thread(target=lambda: seen.append(list(stream)))
+    waiter.start()
+    stream.close()
+    waiter.join(5)
+    assert seen == ["waiting", []]

@@ -106,6 +106,14 @@ def test_the_predicates_know_our_messages() -> None:
         ('{"type":"event","event":"e","payload":"\\ud800","sender":"s","recipient":"r","dt":1500}',
          EventMessage(payload="\ud800", event="e", sender="s", recipient="r", dt=1.5)),
         ('{"type":"message","payload":1e400}', Message(payload=math.inf)),
+        ('{"type":"message","payload":["\\ud800",12345678901234567890123]}',
+         Message(payload=["\ud800", 1.2345678901234568e22])),
+        ('{"type":"message","payload":["\\ud800",18446744073709551615,-9223372036854775808,-0]}',
+         Message(payload=["\ud800", 2**64 - 1, -(2**63), 0])),
+        ('{"type":"call","method":"m","payload":[],"timeout":2147483648}',
+         CallMessage(payload=[], method="m", timeout=math.inf)),
+        ('{"type":"call","method":"m","payload":[],"timeout":2147483647,"id":""}',
+         CallMessage(payload=[], method="m", timeout=2_147_483.647, id="")),
         ('{"type":"message","payload":12345678901234567890123}', Message(payload=1.2345678901234568e22)),
     ],
 )  # fmt: skip
@@ -139,6 +147,8 @@ def test_bytes_count_as_their_text() -> None:
      '{"type":"event","payload":1}', '{"type":"event","event":null}', '{"type":"request","payload":1}',
      '{"type":"response"}', '{"type":"result","payload":1}', '{"type":"error"}', '{"type":"auth","stage":5}',
      '{"type":"message","sender":5}', '{"type":"message","recipient":[]}', '{"type":"message","dt":"now"}',
+     '{"type":"message","id":1e400}', '{"type":"message","dt":-1e400}', '{"type":"message","dt":true}',
+     '{"type":"call","method":"m","payload":[],"timeout":1e400}', '{"type":["call"]}', '{"type":true}',
      '{"type":"message","id":true}', '{"type":"system","event":5}'],
 )  # fmt: skip
 def test_what_cannot_be_used_says_what_it_is(text: str) -> None:
@@ -191,7 +201,7 @@ for _ in range(300):
     DEEP = [DEEP]
 
 
-@pytest.mark.parametrize("payload", [{1, 2}, object(), 2**64, b"bytes", CIRCLE, DEEP, {(1, 2): 3}], ids=repr)
+@pytest.mark.parametrize("payload", [{1, 2}, object(), 2**64, b"bytes", CIRCLE, DEEP, {(1, 2): 3}, 1j, len], ids=repr)
 def test_values_that_json_cannot_carry_are_refused(payload: Any) -> None:
     """Before anything is sent, with the name of what was to be sent."""
     with pytest.raises(SocketMessageMalformed, match="the call 'm' cannot be sent as JSON"):
@@ -211,3 +221,19 @@ def test_ids_do_not_repeat() -> None:
     """Not in this process, and not in a forked child, whose prefix is another."""
     ids = {new_id() for _ in range(1000)}
     assert len(ids) == 1000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Message(dt=math.inf), Message(dt=math.nan), EventMessage(event={1}), Message(id={1})],  # type: ignore[arg-type]
+)
+def test_a_message_that_cannot_be_written_is_malformed(message: Message) -> None:
+    """Whichever of its fields is to blame."""
+    with pytest.raises(SocketMessageMalformed, match="cannot be sent as JSON"):
+        encode(message)
+
+
+def test_half_a_character_inside_does_not_loosen_the_bound_on_nesting() -> None:
+    """Both ways of reading know the same depth."""
+    deep = "[" * 1100 + "]" * 1100
+    assert decode(f'["\\ud800",{deep}]') == f'["\\ud800",{deep}]'

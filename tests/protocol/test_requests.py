@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pair import CrossedCarrier, make_pair
 
-from owlsocket_sync import Connection, SocketConnectionError, SocketTimeout
+from owlsocket_sync import Connection, SocketConnectionError, SocketMessageMalformed, SocketTimeout
 
 Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
 
@@ -203,3 +203,91 @@ def test_a_request_without_payload_is_a_request_for_nothing(ends: Ends) -> None:
     assert asked == [("r1", None)]
     right.reply(7, "numbers are ids too")
     assert left.stats.unmatched == 1
+
+
+@pytest.mark.parametrize("id", [None, True, [], {}])
+def test_a_reply_needs_the_id_of_its_request(ends: Ends, id: Any) -> None:
+    """No response without an id ever leaves."""
+    _, right, _, carrier = ends
+    with pytest.raises(TypeError, match="id must be that of a request"):
+        right.reply(id, 1)
+    assert carrier.sent == []
+
+
+def test_an_observer_of_responses_that_fails_takes_nothing(ends: Ends) -> None:
+    """The next one is asked."""
+    left, right, *_ = ends
+    seen: list[Any] = []
+    wrong: list[str] = []
+    left.on_error(lambda error, context: wrong.append(context.source))
+    left.observe_response(lambda payload: 1 / 0 > 0)
+    observer = left.observe_response(seen.append)
+    right.reply("any", 5)
+    observer()
+    right.reply("any", 6)
+    assert seen == [5]
+    assert wrong == ["observe_response"] * 2
+
+
+def test_a_response_that_nobody_waits_for_is_counted(ends: Ends) -> None:
+    """It is no garbage, and ends nothing."""
+    left, right, *_ = ends
+    right.reply("nobody", 1)
+    assert (left.stats.unmatched, left.stats.malformed) == (1, 0)
+
+
+def test_two_streams_do_not_mix(ends: Ends) -> None:
+    """Each has its own id."""
+    left, right, *_ = ends
+    ids: list[Any] = []
+    right.acknowledge(lambda id, payload: ids.append(id) or True)
+    with left.stream("a") as first, left.stream("b") as second:
+        assert first.id != second.id
+        right.reply(ids[1], "b1")
+        right.reply(ids[0], "a1")
+        right.reply(ids[1], "b2")
+        assert [next(second), next(first), next(second)] == ["b1", "a1", "b2"]
+
+
+@pytest.mark.parametrize("payload", [None, False, 0, "", []])
+def test_a_falsehood_is_a_response(ends: Ends, payload: Any) -> None:
+    """It does not stop the one who asked."""
+    left, right, *_ = ends
+    ids: list[Any] = []
+    right.acknowledge(lambda id, payload: ids.append(id) or True)
+    with left.stream("open") as stream:
+        right.reply(ids[0], payload)
+        right.reply(ids[0], "more")
+        assert [next(stream), next(stream)] == [payload, "more"]
+
+
+def test_a_request_that_cannot_be_sent_leaves_nobody_waiting(ends: Ends) -> None:
+    """It raises, and is forgotten."""
+    left, _, carrier, _ = ends
+    for ask in (lambda: left.stream({1}), lambda: left.request({1}, lambda payload: True)):
+        with pytest.raises(SocketMessageMalformed):
+            ask()
+    assert list(left._waiters.keys()) == []
+    carrier.lose()
+    assert left.stats.messages_out == 0
+
+
+def test_acknowledgers_outlive_a_lost_link(ends: Ends) -> None:
+    """And what they answer goes to the new one."""
+    left, _, carrier, other = ends
+    carrier.reconnect()
+    other.reconnect()
+    with left.stream({"count": 1}) as stream:
+        assert next(stream) == {"data": 0, "hasMore": False}
+
+
+def test_an_acknowledger_that_was_given_up_is_not_asked(ends: Ends) -> None:
+    """The others are."""
+    left, right, *_ = ends
+    asked: list[str] = []
+    right.on_error(lambda error, context: None)
+    first = right.acknowledge(lambda id, payload: bool(asked.append("first")))
+    right.acknowledge(lambda id, payload: bool(asked.append("second")))
+    first()
+    left.request("x")
+    assert asked == ["second"]

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, as_completed, wait
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from owlsocket_sync import (
     ResilientError,
     SocketConnectionError,
     SocketError,
+    SocketMessageMalformed,
     SocketTimeout,
     SocketUnsupported,
 )
@@ -387,3 +388,165 @@ def test_a_handler_must_be_callable(ends: Ends) -> None:
     """Said where it is registered."""
     with pytest.raises(TypeError, match="must be callable"):
         ends.left.perform("x", 5)  # type: ignore[call-overload]
+
+
+def test_an_answer_counts_once(ends: Ends) -> None:
+    """A second one is nobody's: counted, reported, and nothing changes."""
+    future = ends.left.submit("echo", 1)
+    ends.left.receive(ends.right_carrier.sent[0])
+    ends.left.receive(ends.right_carrier.sent[0].replace(b"1}", b"2}"))
+    assert future.result(0) == 1
+    assert ends.left.stats.unmatched == 2
+    assert [str(context).split()[0] for _, context in ends.wrong] == ["receive", "receive"]
+
+
+def test_who_waits_for_a_cancelled_call_is_freed(ends: Ends) -> None:
+    """``wait`` and ``as_completed`` count it as done; a call that is answered cannot be cancelled."""
+    ends.left_carrier.silent = True
+    first, second = ends.left.submit("echo", 1), ends.left.submit("echo", 2)
+    assert first.cancel()
+    assert first.cancel()
+    assert wait([first], timeout=0).done == {first}
+    ends.right.receive(ends.left_carrier.sent[1])
+    assert list(as_completed([first, second], timeout=0)) in ([first, second], [second, first])
+    assert not second.cancel()
+    assert second.result(0) == 2
+
+
+def test_cancelling_from_many_threads_is_one_cancelling(ends: Ends) -> None:
+    """None of them fails, all of them are told yes."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1)
+    told: list[bool] = []
+    threads = [threading.Thread(target=lambda: told.append(future.cancel())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert told == [True] * 8
+
+
+@pytest.mark.parametrize("timeout", [1e10, 10**400, math.inf])
+def test_a_call_may_wait_for_centuries(ends: Ends, timeout: float) -> None:
+    """On the wire that is no limit."""
+    ends.left_carrier.silent = True
+    got: list[Any] = []
+    waiter = threading.Thread(target=lambda: got.append(ends.left.call("echo", 1, timeout=timeout)))
+    waiter.start()
+    eventually(lambda: ends.left_carrier.sent)
+    assert ends.sent()[0]["timeout"] == 0
+    ends.right.receive(ends.left_carrier.sent[0])
+    waiter.join(5)
+    assert got == [1]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda: "y" * 400, lambda: 1 / int("0" * 400), lambda: int("x" * 400)],
+    ids=["result", "error", "long error"],
+)
+def test_an_answer_too_large_to_send_is_an_error_that_is_not(handler: Any) -> None:
+    """The caller learns it at once, and need not wait for its timeout."""
+    both = Ends(limits=Limits(message_size=350))
+    both.right.perform("big", handler)
+    with pytest.raises(ResilientError) as failed:
+        both.left.call("big", timeout=5)
+    assert not isinstance(failed.value, SocketTimeout)
+
+
+def test_an_error_that_cannot_be_told_is_answered(ends: Ends) -> None:
+    """By its name."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even this")
+
+    def fail() -> None:
+        raise Broken
+
+    ends.right.perform("broken", fail)
+    with pytest.raises(ResilientError, match="Broken"):
+        ends.left.call("broken", timeout=5)
+
+
+def test_a_link_lost_twice_sends_a_retried_call_thrice(ends: Ends) -> None:
+    """One that is answered is not sent again."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1, retry=True)
+    for _ in range(2):
+        ends.left_carrier.lose()
+        ends.left_carrier.restore()
+    ends.right.receive(ends.left_carrier.sent[2])
+    assert future.result(0) == 1
+    ends.left_carrier.lose()
+    ends.left_carrier.restore()
+    assert len({message["id"] for message in ends.sent()}) == 1
+    assert len(ends.sent()) == 3
+
+
+def test_closing_fails_a_call_that_may_run_twice_too(ends: Ends) -> None:
+    """There is no link to come; also when it closed just before the call was registered."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1, retry=True)
+    ends.left.close()
+    assert isinstance(future.exception(0), SocketConnectionError)
+    ends.left._check_open = lambda: None  # type: ignore[method-assign]
+    late = ends.left.submit("echo", 2, retry=True)
+    assert late.done()
+    assert ends.left.stats.pending == 0
+
+
+def test_a_call_in_flight_on_an_older_link_is_not_sent_on_the_next(ends: Ends) -> None:
+    """What may not run twice does not."""
+    ends.left_carrier.silent = True
+    future = ends.left.submit("echo", 1)
+    ends.left_carrier.lose()
+    ends.left_carrier.restore()
+    assert len(ends.left_carrier.sent) == 1
+    assert isinstance(future.exception(0), SocketConnectionError)
+
+
+def test_a_submitted_result_that_does_not_fit_its_type_is_the_futures_error(ends: Ends) -> None:
+    """Raised by ``result``, and by nothing before."""
+    future = ends.left.submit("echo", "x", result_type=int)
+    assert isinstance(future.exception(0), SocketMessageMalformed)
+
+
+def test_calls_nest_fifty_deep_with_one_worker() -> None:
+    """A handler that waits lends its place."""
+    pool = WorkerPool(1, "test")
+    left, right, *_ = make_pair()
+    for end in (left, right):
+        end._run, end._lend_place = pool.submit, pool.lend_place
+    left.perform("down", lambda n: left.call("down", n - 1, timeout=10) + 1 if n else 0)
+    right.perform("down", lambda n: right.call("down", n - 1, timeout=10) + 1 if n else 0)
+    assert left.call("down", 50, timeout=20) == 50
+    pool.end(Deadline(5))
+
+
+def test_closing_frees_who_waits_for_an_answer(ends: Ends) -> None:
+    """At once, on whatever thread it waits."""
+    ends.left_carrier.silent = True
+    outcome: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            ends.left.call("echo", 1, timeout=60)
+        except SocketConnectionError as error:
+            outcome.append(error)
+
+    waiter = threading.Thread(target=call)
+    waiter.start()
+    eventually(lambda: ends.left_carrier.sent)
+    ends.left.close()
+    waiter.join(5)
+    assert [type(error) for error in outcome] == [SocketConnectionError]
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "1", True])
+def test_a_timeout_that_cannot_be_waited_for_is_refused(ends: Ends, timeout: Any) -> None:
+    """Before anything is sent or pending."""
+    for call in (ends.left.call, ends.left.submit):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+            call("echo", 1, timeout=timeout)
+    assert ends.left.stats.pending == ends.left.stats.messages_out == 0

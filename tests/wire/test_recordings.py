@@ -162,7 +162,7 @@ class Play:
                 self._check(text, stage.receive())
             else:
                 stage.send(self._renamed(text))
-        code = [row["value"]["code"] for row in recording(self.name) if row.get("kind") == "ws close"][0]
+        code = next(row["value"]["code"] for row in recording(self.name) if row.get("kind") == "ws close")
         if code not in (1005, 1006):
             stage.close(code, "bye")
         self.said.set()
@@ -261,7 +261,7 @@ def recorded_client(conn: Connection) -> Collector:
             conn.reply(id, {"by": "client", "echo": payload})
         for number in range(payload.get("count", 0)):
             conn.reply(id, {"data": number, "hasMore": number < payload["count"] - 1})
-        return payload.get("action") != "none"
+        return bool(payload.get("action") != "none")
 
     def authenticate(stage: Any, payload: Any) -> Any:
         if "throw" in payload:

@@ -20,7 +20,7 @@ from owlsocket_sync import AuthError, ResilientError, SocketConnectionError, Soc
 from owlsocket_sync.server import Server, serve
 
 SECONDS = 5.0
-REFUSAL = {"type": "auth", "stage": None, "payload": {}}
+REFUSAL: dict[str, Any] = {"type": "auth", "stage": None, "payload": {}}
 
 
 @pytest.fixture

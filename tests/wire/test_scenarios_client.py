@@ -1,4 +1,4 @@
-"""Our client says in every recorded scenario what the reference's client said, and makes of the answers what it should."""
+"""Our client says in every recorded scenario what the reference's client said, and makes what it should of answers."""
 
 from __future__ import annotations
 
@@ -218,7 +218,11 @@ def _authenticate_badly(stage: Any, payload: Any) -> Any:
 
 def test_an_answer_without_id_is_nobodys() -> None:
     """The reference's server sends one; it is counted, and the link goes on."""
-    with RawServer(lambda stage: (stage.send({"type": "result", "payload": "x"}), stage.wait_closed())) as server:  # type: ignore[arg-type, return-value]
-        with connect(server.url) as conn:
-            eventually(lambda: conn.stats.malformed == 1)
-            assert conn.state is ConnectionState.OPEN
+
+    def play(stage: Stage) -> None:
+        stage.send({"type": "result", "payload": "x"})
+        stage.wait_closed()
+
+    with RawServer(play) as server, connect(server.url) as conn:
+        eventually(lambda: conn.stats.malformed == 1)
+        assert conn.state is ConnectionState.OPEN
