@@ -34,7 +34,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         self._backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes)
         self._draining = False
 
-    def receive(self, text: str | bytes, link: int | None = None) -> None:
+    def receive(self, text: str | bytes | bytearray | memoryview, link: int | None = None) -> None:
         """Take in one frame, as if it had just arrived; never raises for what is in it.
 
         Args:
@@ -43,6 +43,8 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         """
         if link is None:
             link = self._carrier.links
+        if not isinstance(text, (str, bytes)):
+            text = bytes(text)
         size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode("utf-8", "replace"))
         self._count_traffic("in", 1, size)
         try:
@@ -113,7 +115,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         def task() -> None:
             try:
                 function(*arguments)
-            except Exception as error:
+            except BaseException as error:
                 self._report(error, ErrorContext(str(lane or "worker")))
             finally:
                 if size:

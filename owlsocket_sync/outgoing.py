@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from .deadline import Deadline, check_timeout
-from .errors import SocketConnectionError, SocketError, SocketMessageError
+from .errors import SocketConnectionError, SocketError, SocketMessageError, SocketMessageMalformed
 from .options import Limits
 from .protocol.batch import Thoughts
 from .protocol.carrier import Carrier
@@ -28,7 +28,8 @@ class Outgoing(Rpc):
 
     Attributes:
         prepare: a hook ``(message, is_request) -> message``, asked for every message before it is sent (``False``)
-            and after it was received (``True``, on a worker, in order).
+            and after it was received (``True``, on a worker, in order). It must not call the peer: the answer would
+            wait behind it.
     """
 
     prepare: Prepare | None = None
@@ -76,10 +77,15 @@ class Outgoing(Rpc):
 
     def send(self, message: Message | str) -> None:
         """Send a message as it is, or text of any kind; raises what `notify` raises."""
-        if isinstance(message, str):
-            self._dispatch(message.encode(), self._budget(None))
-        else:
+        if not isinstance(message, str):
             self._send(message)
+            return
+        try:
+            data = message.encode()
+        except UnicodeEncodeError as error:
+            raise SocketMessageMalformed(f"the text cannot be sent as UTF-8: {error}") from error
+        self._check_size(data)
+        self._dispatch(data, self._budget(None))
 
     def _send(self, message: Message, deadline: Deadline | None = None) -> None:
         self._dispatch(self._encode(message)[1], deadline or self._budget(None))
@@ -99,11 +105,14 @@ class Outgoing(Rpc):
         if self.prepare is not None:
             message = self.prepare(message, False)
         data = encode(message)
+        self._check_size(data)
+        return message, data
+
+    def _check_size(self, data: bytes) -> None:
         if len(data) > self._limits.message_size:
             raise SocketMessageError(
                 f"a message of {len(data)} bytes is larger than {self._limits.message_size} (Limits.message_size)"
             )
-        return message, data
 
     def _transmit(self, items: Sequence[bytes | PendingCall], deadline: Deadline) -> None:
         """Send these together once there is a link."""

@@ -540,3 +540,36 @@ def test_draining_waits_for_its_answers(ends: Ends) -> None:
     with pytest.raises(SocketTimeout, match="did not finish"):
         left.drain(0.02)
     assert left.state is ConnectionState.CLOSED
+
+
+def test_raw_text_that_cannot_be_sent_is_refused() -> None:
+    """Half an emoji has no UTF-8, and the limit of a message holds for text too."""
+    left, _, carrier, _ = make_pair(limits=Limits(message_size=100))
+    with pytest.raises(SocketMessageMalformed, match="UTF-8"):
+        left.send("\ud800")
+    with pytest.raises(SocketMessageError, match=r"Limits\.message_size"):
+        left.send("x" * 101)
+    assert carrier.sent == []
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind_are_received(ends: Ends, kind: Any) -> None:
+    """As their text."""
+    seen: list[Any] = []
+    ends[1].observe("e", lambda message: seen.append(message.payload))
+    ends[1].receive(kind(b'{"type":"event","event":"e","payload":1}'))
+    assert seen == [1]
+
+
+def test_whatever_a_hook_raises_is_reported(ends: Ends) -> None:
+    """The wish to exit too."""
+    left, right, *_ = ends
+    wrong: list[str] = []
+    right.on_error(lambda error, context: wrong.append(repr(error)))
+
+    def leave(message: Message, is_request: bool) -> Message:
+        raise SystemExit(3)
+
+    right.prepare = leave
+    left.notify("e")
+    assert wrong == ["SystemExit(3)"]

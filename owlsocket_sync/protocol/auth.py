@@ -130,7 +130,7 @@ class Auth(Endpoint):
             self._answer(AuthMessage(MessageType.AUTH, response, stage=stage), link)
             self.stage = stage
         except BaseException as error:
-            self._report(error, ErrorContext("authenticate", _spelling(message.stage), message))  # type: ignore[arg-type]
+            self._report(error, ErrorContext("authenticate", _spelling(message.stage), message))
             ensured = ResilientError.ensure(error)
             text = ResilientError(ensured.type, ensured.message).marshal()
             self._answer(AuthMessage(MessageType.AUTH, text, stage=None), link)

@@ -63,7 +63,7 @@ class Endpoint(ABC):
         """The nearer one of this timeout (default: that of calls) and the `deadline` block around it."""
 
     @abstractmethod
-    def _report(self, error: Exception, context: ErrorContext) -> None:
+    def _report(self, error: BaseException, context: ErrorContext) -> None:
         """Tell ``on_error``; never raises."""
 
     @abstractmethod
@@ -93,5 +93,5 @@ class Endpoint(ABC):
         try:
             return function(*arguments)
         except BaseException as error:
-            self._report(error, ErrorContext(source, name))  # type: ignore[arg-type]
+            self._report(error, ErrorContext(source, name))
             return None

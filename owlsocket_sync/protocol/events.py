@@ -150,7 +150,7 @@ class Events(Endpoint):
         try:
             observer.handler(message)
         except BaseException as error:
-            self._report(error, ErrorContext("observe", message.event, message))  # type: ignore[arg-type]
+            self._report(error, ErrorContext("observe", message.event, message))
 
     def _end_events(self) -> None:
         """The connection is over: end each iterator once it has given out what came."""

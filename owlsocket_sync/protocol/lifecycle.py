@@ -120,13 +120,13 @@ class Lifecycle(Endpoint):
         if self._state_handlers.get(ALL):
             self._submit("state", 0, self._run_handlers, self._state_handlers, "on_state", change)
 
-    def _report(self, error: Exception, context: ErrorContext) -> None:
+    def _report(self, error: BaseException, context: ErrorContext) -> None:
         if self._error_handlers.get(ALL):
             self._submit("error", 0, self._run_error_handlers, error, context)
         else:
             logger.error("%s: %s: %s", self._name, context, error, exc_info=error if error.__traceback__ else None)
 
-    def _run_error_handlers(self, error: Exception, context: ErrorContext) -> None:
+    def _run_error_handlers(self, error: BaseException, context: ErrorContext) -> None:
         for one in self._error_handlers.get(ALL):
             if not one.active:
                 continue

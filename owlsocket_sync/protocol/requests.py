@@ -123,6 +123,7 @@ class Requests(Endpoint):
             self._submit(("response", id), len(message.raw or ""), self._observe_one, subscription, message)
 
         def lost(error: Exception) -> None:
+            subscription()
             self._report(error, ErrorContext("request", id))
 
         subscription = Subscription(observe, lambda _: waiting())
@@ -165,7 +166,7 @@ class Requests(Endpoint):
         try:
             go_on = subscription.handler(message.payload)
         except BaseException as error:
-            self._report(error, ErrorContext("request", str(message.id), message))  # type: ignore[arg-type]
+            self._report(error, ErrorContext("request", str(message.id), message))
             return
         if not go_on:
             subscription()

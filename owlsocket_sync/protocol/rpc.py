@@ -219,7 +219,7 @@ class Rpc(Endpoint):
     def _complete_converted(self, pending: PendingCall, payload: Any) -> None:
         try:
             result = convert(payload, pending.result_type, f"the result of {pending.method!r}")
-        except Exception as error:
+        except BaseException as error:
             pending.future.complete(error=error)
         else:
             pending.future.complete(result)
@@ -265,7 +265,7 @@ class Rpc(Endpoint):
         try:
             result = performer.handler(*message.payload)
         except BaseException as error:
-            self._report(error, ErrorContext("perform", message.method, message))  # type: ignore[arg-type]
+            self._report(error, ErrorContext("perform", message.method, message))
             answer = self._error_answer(message, error)
         else:
             answer = Message(MessageType.RESULT, result, message.id)

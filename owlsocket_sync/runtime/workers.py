@@ -199,5 +199,5 @@ class _Turn:
 def _perform(task: Task) -> None:
     try:
         task()
-    except Exception:
+    except BaseException:  # SystemExit too: it must not take the thread, and the place it holds, with it
         logger.exception("a task of a worker failed")

@@ -291,3 +291,12 @@ def test_an_acknowledger_that_was_given_up_is_not_asked(ends: Ends) -> None:
     first()
     left.request("x")
     assert asked == ["second"]
+
+
+def test_an_observer_ends_with_its_link(ends: Ends) -> None:
+    """Its subscription says so."""
+    left, _, carrier, _ = ends
+    left.on_error(lambda error, context: None)
+    subscription = left.request("nobody's", lambda payload: True)
+    carrier.lose()
+    assert not subscription.active

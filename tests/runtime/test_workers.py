@@ -244,3 +244,16 @@ def test_settle_waits_for_all_but_oneself(make: Make) -> None:
     assert pool.settle(Deadline(scaled(5)))
     pool.submit(None, lambda: settled(pool.settle(Deadline(scaled(5)))))
     assert settled.wait(1) == [True]
+
+
+def test_a_task_that_wants_to_exit_takes_no_worker_with_it(make: Make) -> None:
+    """Its place and its lane go on."""
+    pool = make(1)
+    seen = Collector()
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    pool.submit("lane", leave)
+    pool.submit("lane", lambda: seen("after"))
+    assert seen.wait(1) == ["after"]
