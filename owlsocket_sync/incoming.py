@@ -6,7 +6,9 @@ Answers are completed by whoever reads, at once; whatever runs a user's code is 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, cast
 
 from .deadline import Deadline
@@ -32,6 +34,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def __init__(self, run: Callable[[Hashable, Callable[[], None]], bool], limits: Limits) -> None:
         self._run = run
         self._backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes)
+        self._abandoned: deque[Callable[[], None]] = deque()
         self._draining = False
 
     def receive(self, text: str | bytes | bytearray | memoryview, link: int | None = None) -> None:
@@ -41,6 +44,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
             text: the frame; bytes count as their UTF-8 text.
             link: the number of the link on which it arrived; answers go nowhere else. Default: the latest.
         """
+        self._clean_up()
         if link is None:
             link = self._carrier.links
         if not isinstance(text, (str, bytes)):
@@ -130,11 +134,20 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         if not self._run(f"callback {id(function)}", lambda: self._guarded("submit", "", function)):
             self._guarded("submit", "", function)
 
+    def _abandon(self, clean_up: Callable[[], None]) -> None:
+        self._abandoned.append(clean_up)
+
+    def _clean_up(self) -> None:
+        while self._abandoned:
+            with suppress(IndexError):  # another thread took it
+                self._abandoned.popleft()()
+
     def _hold(self, messages: int, size: int) -> None:
         self._backlog.hold(messages, size)
 
     def _has_room(self) -> bool:
         """Whether more may be read: a full backlog stops that, an answer that is waited for lets it go on a while."""
+        self._clean_up()
         if self._backlog.within(1):
             return True
         return bool(self._calls or self._exchange is not None) and self._backlog.within(2)

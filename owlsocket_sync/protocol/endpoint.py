@@ -75,6 +75,10 @@ class Endpoint(ABC):
         """Add to the counters of what came ``"in"`` and went ``"out"``."""
 
     @abstractmethod
+    def _abandon(self, clean_up: Callable[[], None]) -> None:
+        """Have this done soon, where no lock is held; takes no lock itself."""
+
+    @abstractmethod
     def _hold(self, messages: int, size: int) -> None:
         """Take (or, negative, give back) room in the backlog of what was read and not yet handled."""
 

@@ -5,14 +5,15 @@ Handlers of one event run in order, on the lane of that event.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from ..errors import SocketTimeout
 from .endpoint import Endpoint, ErrorContext
 from .mailbox import Mailbox
 from .messages import EventMessage
+from .pull import Pull
 from .subscription import Registry, Subscription
 
 EVERY = "*"
@@ -20,55 +21,28 @@ EVERY = "*"
 Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
 
 
-class EventStream:
+class EventStream(Pull[EventMessage]):
     """The events of one name, taken by the thread that iterates; see `Events.events`."""
 
     def __init__(
         self, owner: Endpoint, mailbox: Mailbox[EventMessage], name: str, limit: int | None, timeout: float | None
     ) -> None:
-        self._owner = owner
-        self._mailbox = mailbox
+        super().__init__(owner, mailbox, timeout)
         self._name = name
-        self._left = limit
-        self._timeout = timeout
-        self._subscription: Subscription | None = None
-
-    def __iter__(self) -> EventStream:
-        return self
+        self._left = math.inf if limit is None else limit
 
     def __next__(self) -> EventMessage:
-        if self._left is not None:
-            if self._left <= 0:
-                self.close()
-                raise StopIteration
-            self._left -= 1
-        deadline = self._owner._budget(self._timeout, float("inf"))
-        try:
-            with self._owner._waiting(deadline):
-                return self._mailbox.take(deadline)
-        except TimeoutError:
+        if self._left <= 0:
             self.close()
+            raise StopIteration
+        self._left -= 1
+        deadline = self._owner._budget(self._timeout, math.inf)
+        try:
+            return self._take(deadline)
+        except TimeoutError:
             raise SocketTimeout(f"no event {self._name!r} came within {deadline.seconds:g} s") from None
         except EOFError:
-            self.close()
             raise StopIteration from None
-
-    def close(self) -> None:
-        """Observe no more; what was not taken yet is dropped."""
-        if self._subscription is not None:
-            self._subscription()
-        self._mailbox.close(discard=True)
-
-    def __enter__(self) -> EventStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class Events(Endpoint):

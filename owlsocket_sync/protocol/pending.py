@@ -45,7 +45,7 @@ class CallFuture(Future[Any]):
             else:
                 self.set_exception(error)
         except InvalidStateError:
-            pass  # cancelled, or answered by another thread: the first outcome holds
+            return  # cancelled, or answered by another thread: the first outcome holds
 
 
 def _ignore(_: object) -> None:

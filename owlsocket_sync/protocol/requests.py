@@ -7,7 +7,6 @@ whoever asked decides when there were enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import SocketError, SocketTimeout
@@ -15,6 +14,7 @@ from .codec import is_id
 from .endpoint import Endpoint, ErrorContext
 from .mailbox import Mailbox
 from .messages import Message, MessageType, new_id
+from .pull import Pull
 from .subscription import Registry, Subscription
 
 ANY = ""
@@ -22,7 +22,7 @@ ANY = ""
 ResponseHandler = TypeVar("ResponseHandler", bound=Callable[[Any], Any])
 
 
-class Stream:
+class Stream(Pull[Any]):
     """The responses to one request, taken by the thread that iterates; see `Requests.stream`.
 
     ``for payload in stream`` waits for each response; leaving the loop by ``break`` and the ``with`` block, or
@@ -31,49 +31,21 @@ class Stream:
     """
 
     def __init__(self, owner: Endpoint, id: str, mailbox: Mailbox[Any], timeout: float | None) -> None:
-        self._owner = owner
-        self._mailbox = mailbox
-        self._timeout = timeout
-        self._subscription: Subscription | None = None
-        self._over = False
+        super().__init__(owner, mailbox, timeout)
         self.id = id
-
-    def __iter__(self) -> Stream:
-        return self
 
     def __next__(self) -> Any:
         if self._over:
             raise StopIteration
         deadline = self._owner._budget(self._timeout)
         try:
-            with self._owner._waiting(deadline):
-                return self._mailbox.take(deadline)
+            return self._take(deadline)
         except TimeoutError:
-            self.close()
             raise SocketTimeout(f"no response came within {deadline.seconds:g} s (request {self.id})") from None
         except EOFError as ended:
-            self.close()
             if ended.__cause__ is None:
                 raise StopIteration from None
             raise ended.__cause__ from None
-
-    def close(self) -> None:
-        """Take no more responses; idempotent, from any thread."""
-        self._over = True
-        if self._subscription is not None:
-            self._subscription()
-        self._mailbox.close(discard=True)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Stream of request {self.id}{', over' if self._over else ''}>"

@@ -265,3 +265,16 @@ def test_who_pulls_is_freed_when_another_thread_closes_the_stream(ends: Ends) ->
     stream.close()
     waiter.join(5)
     assert seen == ["waiting", []]
+
+
+def test_an_iterator_that_is_forgotten_is_cleaned_up_without_a_lock(ends: Ends) -> None:
+    """The garbage collector may come by while a lock is held; what it finds is done at the next message."""
+    left, right, *_ = ends
+    stream = right.events("e")
+    left.notify("e", 1)
+    assert right._backlog._messages == 1
+    with right._event_mail._table_lock, right._backlog._backlog_lock:
+        del stream
+    left.notify("other")
+    assert right._backlog._messages == 0
+    assert not right._event_mail.get("e")
