@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, cast
@@ -109,6 +111,8 @@ class Server:
     def close(self, timeout: float = 3.0) -> None:
         """Take no new clients, say goodbye to those that are here, and end; idempotent, from any thread."""
         deadline = Deadline(check_timeout(timeout))
+        if self._closed.is_set():
+            return
         stopper = threading.Thread(target=self._stop_listening, name=f"{self._name}-stopper", daemon=True)
         stopper.start()
         for connection in self.connections:
@@ -120,7 +124,11 @@ class Server:
         stopper.join(deadline.wait_seconds())
         self._acceptor.join(deadline.wait_seconds())
         release(self)
-        self._closed.set()
+        with self._peers_lock:
+            first = not self._closed.is_set()
+            self._closed.set()
+        if first and not self._acceptor.is_alive():
+            self._close_pipe()
 
     def say_goodbye(self, seconds: float) -> None:
         """At exit, when no thread can be started any more: tell the clients, one after another."""
@@ -140,7 +148,15 @@ class Server:
         self._peers.clear()
 
     def _stop_listening(self) -> None:
-        self._listener.shutdown()
+        with suppress(OSError):  # somebody else was first
+            self._listener.shutdown()
+
+    def _close_pipe(self) -> None:
+        """Close the pipe that woke the acceptor; websockets before 17 leaves it open."""
+        for end in ("shutdown_watcher", "shutdown_notifier"):
+            descriptor = getattr(self._listener, end, None)
+            if isinstance(descriptor, int):
+                os.close(descriptor)
 
     def __enter__(self) -> Server:
         return self
