@@ -78,7 +78,8 @@ def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = 
             f"url {shown!r} cannot be read: a port is a number up to 65535, an IPv6 address stands in brackets"
         ) from None
     if parts.scheme not in _DEFAULT_PORTS:
-        raise ValueError(f"url must start with ws:// or wss://, not with {parts.scheme or 'no scheme'!r}: {shown!r}")
+        found = f"{parts.scheme}:" if parts.scheme else "no scheme at all"
+        raise ValueError(f"url must start with ws:// or wss://, not with {found}: {shown!r}")
     if not parts.hostname:
         raise ValueError(f"url must name a host: {shown!r}")
     if parts.username is not None:

@@ -55,7 +55,7 @@ def test_query_and_token_are_added() -> None:
         (f"ws://user:{SECRET}@h\u2100/", "cannot be read"),
         (f"ws://user:{SECRET}@[bad/", "cannot be read"),
         (f"ws://{'ż' * 70}.x/?token={SECRET}", "cannot be written in ASCII"),
-        ("//h/p", "must start with ws:// or wss://, not with 'no scheme'"),
+        ("//h/p", "must start with ws:// or wss://, not with no scheme at all"),
         ("ws:///p", "name a host"),
         ("ws://h:-1/", "cannot be read"),
         ("ws://h\x7f/", "control characters"),

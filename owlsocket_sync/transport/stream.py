@@ -78,7 +78,7 @@ class DuplexStream:
             BudgetExceeded: more came than the budget allows.
             OSError: the connection broke.
         """
-        if self._position >= len(self._buffer):
+        if size and self._position >= len(self._buffer):
             self._fill()
         chunk = self._buffer[self._position : self._position + size]
         self._position += len(chunk)

@@ -242,3 +242,13 @@ def test_wake_and_interrupt_after_close_do_nothing(ends: Ends) -> None:
     stream.close()
     stream.wake()
     stream.interrupt()
+
+
+def test_nothing_is_waited_for_where_nothing_is_wanted() -> None:
+    """An HTTP answer with an empty body has ended already."""
+    ours, theirs = socket.socketpair()
+    stream = DuplexStream(ours)
+    stream.read_until = time.monotonic()
+    assert stream.recv(0) == b""
+    stream.close()
+    theirs.close()
