@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
 
 from .connection import Connection
 from .deadline import Deadline, check_timeout
@@ -179,8 +178,9 @@ class _Dialler:
         self._heartbeat = heartbeat
         self._limits = limits
         self.shown = "?" if callable(url) else redact(self._target(url, None).url)
+        self._known = not callable(url) and not callable(token)
         if not callable(url) and not callable(token):
-            self._target(url, token)
+            _warn_of_clear_text(self._target(url, token), token, stacklevel=4)
 
     def __call__(self, deadline: Deadline, wanted: Callable[[], bool], number: int) -> Link:
         """One attempt."""
@@ -188,7 +188,8 @@ class _Dialler:
         token = self._token() if callable(self._token) else self._token
         target = self._target(url, token)
         self.shown = redact(target.url)
-        self._warn_of_clear_text(target, token)
+        if not self._known:
+            _warn_of_clear_text(target, token, stacklevel=2)
         if target.secure and self._ssl_context is None:
             self._ssl_context = default_context()
         expire = self.connection.expire
@@ -231,8 +232,11 @@ class _Dialler:
             return self._headers
         return {**check_headers({"Authorization": whole_token(token)}, "token"), **self._headers}
 
-    def _warn_of_clear_text(self, target: Target, token: Any) -> None:
-        if token is not None and not target.secure and not target.loopback:
-            warnings.warn(
-                f"the token travels in the clear to {target.host}; use wss://", InsecureTransportWarning, stacklevel=2
-            )
+
+def _warn_of_clear_text(target: Target, token: str | None, stacklevel: int) -> None:
+    if token is not None and not target.secure and not target.loopback:
+        warnings.warn(
+            f"the token travels in the clear to {target.host}; use wss://",
+            InsecureTransportWarning,
+            stacklevel=stacklevel,
+        )

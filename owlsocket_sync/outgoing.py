@@ -175,7 +175,11 @@ class Outgoing(Rpc):
 
     def _answer(self, message: Message, link: int) -> None:
         data = self._encode(message)[1]
-        if self._carrier.transmit([data], link, Deadline(self.default_call_timeout), answer=True):
+        try:
+            sent = self._carrier.transmit([data], link, Deadline(self.default_call_timeout), answer=True)
+        except SocketConnectionError:
+            sent = False  # whoever asked is gone
+        if sent:
             self._count_traffic("out", 1, len(data))
         else:
             self._count("dropped")
