@@ -117,6 +117,8 @@ class WorkerPool:
     def _leave(self) -> None:
         self._threads.discard(threading.current_thread())
         self._rested.notify_all()
+        if self._ended:  # others may wait for a place that nobody needs any more
+            self._work.notify_all()
 
     def _run(self, turn: Hashable | Task) -> None:
         if not isinstance(turn, _Turn):

@@ -257,3 +257,27 @@ def test_a_task_that_wants_to_exit_takes_no_worker_with_it(make: Make) -> None:
     pool.submit("lane", leave)
     pool.submit("lane", lambda: seen("after"))
     assert seen.wait(1) == ["after"]
+
+
+def test_workers_that_wait_for_a_place_end_with_the_pool(make: Make) -> None:
+    """At once, and not after the time for which they linger."""
+    pool = make(1, linger=60.0)
+    gates = [threading.Event() for _ in range(3)]
+    lent, back = Collector(), threading.Event()
+
+    def lend(gate: threading.Event) -> None:
+        with pool.lend_place():
+            lent(gate)
+            _wait(gate)
+        _wait(back)
+
+    for gate in gates:
+        pool.submit(None, partial(lend, gate))
+    lent.wait(3)
+    for gate in gates:
+        gate.set()
+    pool.submit(None, lambda: None)
+    eventually(lambda: pool._busy == 3)
+    pool.end(Deadline(0))
+    back.set()
+    eventually(lambda: not pool._threads, 5)
