@@ -70,7 +70,8 @@ def connect(
         token_in: where the token travels: ``"query"`` (bare) and ``"header"`` (whole, as ``Authorization``).
         sender: named in each message as the one who speaks.
         name: what logs call the connection.
-        wait: return once the connection is open; ``False`` returns at once, connects behind, and keeps trying.
+        wait: return once the connection has been open, even if it ended since; ``False`` returns at once, connects
+            behind, and keeps trying.
 
     Raises:
         ValueError: an option cannot be used; the message names it.
@@ -137,6 +138,8 @@ def _wait_until_open(connection: Connection, supervisor: Supervisor, timeout: fl
         connection.close(timeout=0.0)
         raise SocketTimeout(f"no connection to {connection.url} within {timeout:g} s") from None
     except SocketConnectionError:
+        if supervisor.was_open:
+            return
         if supervisor.failure is not None:
             raise supervisor.failure from None
         raise

@@ -138,6 +138,25 @@ def granted(request: str, extra: str = "") -> bytes:
     return "\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept}", extra + "\r\n" if extra else "", ""]).encode()
 
 
+UPGRADE_LINES = [
+    "GET {resource} HTTP/1.1",
+    "Host: localhost",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+]
+UPGRADE = "\r\n".join([*UPGRADE_LINES, "", ""]).format(resource="/")
+
+
+def knock(port: int, resource: str = "/", headers: str = "") -> tuple[RawPeer, str]:
+    """A raw client of a server on this machine, and the answer to its upgrade."""
+    peer = RawPeer(socket.create_connection(("127.0.0.1", port), scaled(PATIENCE)))
+    extra = [headers] if headers else []
+    peer.send("\r\n".join([*UPGRADE_LINES, *extra, "", ""]).format(resource=resource).encode())
+    return peer, peer.read_header()
+
+
 Script = Callable[[RawPeer], object]
 Server = TypeVar("Server", bound="ByteServer")
 

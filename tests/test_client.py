@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 import time
 import warnings
 from collections.abc import Callable
@@ -11,14 +12,17 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from handlers import echo
 from helpers import Collector, eventually, scaled
 from sockets import (
+    CLOSE,
     TEXT,
     ByteServer,
     ConnectProxy,
     RawPeer,
     frame,
     free_port,
+    granted,
 )
 
 from owlsocket_sync import (
@@ -30,14 +34,10 @@ from owlsocket_sync import (
     SocketTimeout,
     connect,
 )
-from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync.server import Server, serve
 
 QUICK = Backoff(initial=0.02, factor=1.0, cap=0.02, jitter="none", healthy_after=0.0)
 SECRET = "eyJ0Ijoic2VjcmV0In0"
-
-
-def _echo(conn: Connection, request: Request) -> None:
-    conn.perform("echo", lambda value=None: value)
 
 
 def _result(message: Any, payload: Any) -> bytes:
@@ -93,7 +93,7 @@ def test_token_and_address_are_asked_for_on_every_attempt() -> None:
 def test_a_callable_that_raises(option: str) -> None:
     """What it raises comes out of `connect`."""
     tokens: dict[str, str] = {}
-    with serve(_echo) as server:
+    with serve(echo) as server:
         options: dict[str, Any] = {"url": server.url, option: lambda: tokens["no token"]}
         with pytest.raises(KeyError, match="no token"):
             connect(**options, reconnect=QUICK)
@@ -151,7 +151,7 @@ def test_secrets_stay_secret(script: Callable[[RawPeer], None] | None, caplog: p
     port = free_port()
     with caplog.at_level(logging.DEBUG), ExitStack() as stack:
         proxy = stack.enter_context(ConnectProxy(port, "me:pass-word"))
-        server: ByteServer | Server = ByteServer(script, port=port) if script else serve(_echo, port=port)
+        server: ByteServer | Server = ByteServer(script, port=port) if script else serve(echo, port=port)
         stack.enter_context(server)
         options: dict[str, Any] = {"token": SECRET, "query": {"api_key": "key-in-query"}}
         conn = connect(
@@ -213,7 +213,7 @@ def test_a_failure_of_auth_is_raised_by_connect(error: Exception) -> None:
         attempts.append(conn)
         raise error
 
-    with serve(_echo) as server:
+    with serve(echo) as server:
         with pytest.raises(type(error)) as caught:
             connect(server.url, auth=auth, reconnect=QUICK)
         assert caught.value is error
@@ -231,7 +231,7 @@ def test_auth_that_may_succeed_later_is_tried_again() -> None:
         if len(attempts.items) < 3:
             raise SocketTimeout("the login server is slow")
 
-    with serve(_echo) as server, connect(server.url, auth=auth, wait=False, reconnect=QUICK) as conn:
+    with serve(echo) as server, connect(server.url, auth=auth, wait=False, reconnect=QUICK) as conn:
         assert conn.call("echo", 1, timeout=scaled(5)) == 1
         assert len(attempts.items) == 3
 
@@ -243,3 +243,15 @@ def test_auth_that_takes_too_long() -> None:
         with pytest.raises(SocketTimeout):
             connect(server.url, auth=lambda conn: conn.call("login"), timeout=0.3)
         assert time.monotonic() - began < scaled(1)
+
+
+def test_a_link_that_ends_as_soon_as_it_is_open() -> None:
+    """`connect` returns it, each time: how it ended is for `wait_closed` to tell."""
+
+    def grant_and_close(peer: RawPeer) -> None:
+        peer.send(granted(peer.read_header()) + frame(CLOSE, struct.pack("!H", 1011) + b"no"))
+        peer.at_end()
+
+    with ByteServer(grant_and_close) as server:
+        for _ in range(20):
+            assert connect(server.url, reconnect=None).wait_closed(scaled(5)).code == 1011

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from handlers import echo, keep_payload
 from helpers import Collector, eventually, scaled
 from sockets import (
     CLOSE,
@@ -22,24 +23,16 @@ from sockets import (
     server_context,
 )
 
-from owlsocket_sync import Backoff, Connection, EventMessage, Limits, SocketConnectionError, connect
+from owlsocket_sync import Backoff, Connection, Limits, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
 
 QUICK = Backoff(initial=0.02, factor=1.0, cap=0.02, jitter="none", healthy_after=0.0)
 
 
-def _keep(collector: Collector, message: EventMessage) -> None:
-    collector(message.payload)
-
-
-def _echo(conn: Connection, request: Request) -> None:
-    conn.perform("echo", lambda value=None: value)
-
-
 def test_over_tls() -> None:
     """An encrypted link carries calls both ways, large ones too."""
     big = "x" * 1_000_000
-    with serve(_echo, ssl_context=server_context()) as server:
+    with serve(echo, ssl_context=server_context()) as server:
         with connect(server.url, ssl_context=client_context()) as conn:
             assert server.url.startswith("wss://")
             assert conn.call("echo", big) == big
@@ -63,7 +56,7 @@ def test_handlers_call_back_fifty_deep() -> None:
 
 def test_a_thousand_futures_come_back_each_to_its_own() -> None:
     """Whatever the order of the answers."""
-    with serve(_echo) as server, connect(server.url) as conn:
+    with serve(echo) as server, connect(server.url) as conn:
         futures: dict[Future[Any], int] = {conn.submit("echo", number): number for number in range(1000)}
         for future in as_completed(futures, scaled(10)):
             assert future.result() == futures[future]
@@ -73,7 +66,7 @@ def test_a_thousand_futures_come_back_each_to_its_own() -> None:
 def test_a_callback_of_a_future_may_call() -> None:
     """It runs on a worker, and never holds up the reader."""
     results = Collector()
-    with serve(_echo) as server, connect(server.url, workers=1) as conn:
+    with serve(echo) as server, connect(server.url, workers=1) as conn:
         conn.submit("echo", 1).add_done_callback(lambda done: results(conn.call("echo", done.result() + 1)))
         assert results.wait(1) == [2]
 
@@ -81,9 +74,9 @@ def test_a_callback_of_a_future_may_call() -> None:
 def test_events_keep_their_order_under_load() -> None:
     """Two thousand events of two names, sent while calls go on, arrive in order."""
     seen = {"a": Collector(), "b": Collector()}
-    with serve(_echo) as server, connect(server.url) as conn:
+    with serve(echo) as server, connect(server.url) as conn:
         for name, collector in seen.items():
-            conn.observe(name, partial(_keep, collector))
+            conn.observe(name, partial(keep_payload, collector))
         eventually(lambda: len(server.connections) == 1)
         peer = server.connections[0]
 

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{part: WORDS | SUM | {"protocol"} for part in SUM},
     "runtime": WORDS | {"transport", "runtime"},
     "client": WORDS | SUM | {"protocol", "transport", "runtime"},
-    "server": WORDS | SUM | {"protocol", "runtime", "server"},
+    "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
     "cli": {"__init__", "server", "cli"},
     "__main__": {"cli"},
     "__init__": WORDS | SUM | {"protocol", "client"},

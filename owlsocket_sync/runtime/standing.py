@@ -61,6 +61,7 @@ class Standing:
         self._move_lock = threading.RLock()
         self._standing = threading.Condition(threading.Lock())
         self._state = ConnectionState.CONNECTING
+        self._was_open = False
         self._link: Link | None = None
         self._link_number = 0
         self._early_thread: int | None = None
@@ -80,6 +81,7 @@ class Standing:
                 if self._closing is not None and state not in (ConnectionState.CLOSING, ConnectionState.CLOSED):
                     return
                 previous, self._state = self._state, state
+                self._was_open = self._was_open or state is ConnectionState.OPEN
                 self._standing.notify_all()
             if ending is None:
                 self._hooks.moved(StateChange(state, previous))
@@ -178,6 +180,11 @@ class Standing:
         error.retryable = False
         error.__cause__ = ending.error
         return error
+
+    @property
+    def was_open(self) -> bool:
+        """Whether it has been open, whatever became of it since."""
+        return self._was_open
 
     @property
     def failure(self) -> Exception | None:

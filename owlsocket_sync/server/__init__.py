@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..errors import SocketInitializationError
 
 try:
+    from .accepted import Request
     from .listener import Server, serve
-    from .peer import Request
 except ImportError as error:
     raise SocketInitializationError(
         "the embedded server needs the package websockets: python -m pip install 'owlsocket-sync[server]'"

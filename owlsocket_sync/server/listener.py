@@ -12,12 +12,15 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
+from websockets.http11 import Response
+from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as listen
 
 from ..connection import Connection
@@ -28,7 +31,9 @@ from ..protocol.messages import CALL_TIMEOUT, EventMessage
 from ..runtime.guards import guard, release
 from ..runtime.timer import Timer
 from ..runtime.workers import WorkerPool
-from .peer import SEND_SECONDS, AcceptedLink, Handler, Peer, read_request
+from ..stages import ConnectionState
+from .accepted import SEND_SECONDS, AcceptedLink
+from .peer import Handler, Peer
 
 logger = logging.getLogger("owlsocket_sync")
 
@@ -54,12 +59,12 @@ class Server:
         self._options = options
         self._name = name
         self._peers_lock = threading.Condition(threading.Lock())
-        self._peers: set[Peer] = set()
-        self._running = 0
+        self._peers: dict[AcceptedLink, Peer] = {}
+        self._closing = False
         self._timer = Timer(f"{name}-timer")
         self._senders = WorkerPool(SENDERS, f"{name}-sender")
         self._closed = threading.Event()
-        self._listener = listen(cast(Any, self._serve_one), host, port, **self._listener_options())
+        self._listener = listen(_too_late, host, port, **self._listener_options())
         bound = self._listener.socket.getsockname()
         self.port: int = bound[1]
         self.url = f"{'wss' if self.secure else 'ws'}://{_reachable(bound[0])}:{self.port}"
@@ -78,7 +83,8 @@ class Server:
             "ping_timeout": heartbeat.timeout if heartbeat else None,
             "max_size": self._options["limits"].message_size,
             "compression": None,
-            "create_connection": AcceptedLink,
+            "create_connection": partial(AcceptedLink, serve=self._serve_link),
+            "process_response": self._admit,
             "server_header": None,
             "logger": _library_logger,
         }
@@ -92,7 +98,7 @@ class Server:
     def connections(self) -> list[Connection]:
         """The connections of the clients that are here now."""
         with self._peers_lock:
-            return [peer.connection for peer in self._peers]
+            return [peer.connection for peer in self._peers.values() if peer.state is not ConnectionState.CLOSED]
 
     def broadcast(self, event: str, payload: Any = None) -> None:
         """Send an event to every client, without waiting for them; each gets broadcasts in order.
@@ -113,12 +119,14 @@ class Server:
         deadline = Deadline(check_timeout(timeout))
         if self._closed.is_set():
             return
+        with self._peers_lock:
+            self._closing = True
         stopper = threading.Thread(target=self._stop_listening, name=f"{self._name}-stopper", daemon=True)
         stopper.start()
         for connection in self.connections:
             self._senders.submit(None, partial(connection.close, 1001, "", deadline.remaining()))
         with self._peers_lock:
-            self._peers_lock.wait_for(lambda: not self._running, deadline.wait_seconds())
+            self._peers_lock.wait_for(lambda: not self._peers, deadline.wait_seconds())
         self._timer.stop()
         self._senders.end(deadline)
         stopper.join(deadline.wait_seconds())
@@ -143,7 +151,7 @@ class Server:
         self._closed.set()
         self._listener.socket.close()
         release(self)
-        for peer in self._peers:
+        for peer in self._peers.values():
             peer.disown()
         self._peers.clear()
 
@@ -167,23 +175,45 @@ class Server:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Server {self.url}, {len(self._peers)} connections>"
+        return f"<Server {self.url}, {len(self.connections)} connections>"
 
-    def _serve_one(self, ws: AcceptedLink) -> None:
+    def _admit(self, ws: ServerConnection, request: object, response: Response) -> Response | None:
+        """Before a client learns that it may talk: from here on no broadcast and no farewell passes it by."""
+        assert isinstance(ws, AcceptedLink)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            return None
+        peer = self._make_peer(ws)
         with self._peers_lock:
-            self._running += 1
+            if not self._closing:
+                self._peers[ws] = peer
+                return None
+        return ws.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.\n")
+
+    def _serve_link(self, ws: AcceptedLink, shake_hands: Callable[[], None]) -> None:
         try:
-            peer = self._make_peer(ws)
-            peer.run(self._handler, read_request(ws))
+            shake_hands()
         finally:
             with self._peers_lock:
-                self._running -= 1
+                peer = self._peers.get(ws)
+            if peer is not None:
+                self._serve_peer(peer, ws)
+
+    def _serve_peer(self, peer: Peer, ws: AcceptedLink) -> None:
+        try:
+            if ws.granted:
+                ws.start_keepalive()
+                peer.run(self._handler, ws.read_request())
+            else:
+                peer.give_up()
+        finally:
+            with self._peers_lock:
+                del self._peers[ws]
                 self._peers_lock.notify_all()
 
     def _make_peer(self, ws: AcceptedLink) -> Peer:
         name = f"{self._name}#{next(_numbers)}"
         pool = WorkerPool(self._options["workers"], name)
-        peer = Peer(ws, pool, self._timer, self._forget, self.secure, name)
+        peer = Peer(ws, pool, self._timer, self.secure, name)
         peer.connection = Connection(
             peer,
             pool.submit,
@@ -194,13 +224,7 @@ class Server:
             call_timeout=self._options["call_timeout"],
         )
         peer.connection.expose_tracebacks = self._options["expose_tracebacks"]
-        with self._peers_lock:
-            self._peers.add(peer)
         return peer
-
-    def _forget(self, peer: Peer) -> None:
-        with self._peers_lock:
-            self._peers.discard(peer)
 
 
 def serve(
@@ -260,6 +284,10 @@ def serve(
         "expose_tracebacks": expose_tracebacks,
     }
     return Server(handler, host, port, options, name or f"owlsocket-server-{next(_numbers)}")
+
+
+def _too_late(ws: ServerConnection) -> None:
+    """The handler that websockets would call once a link was served."""
 
 
 def _send_quietly(connection: Connection, data: bytes) -> None:

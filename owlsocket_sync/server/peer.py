@@ -1,9 +1,9 @@
-"""The link to one client, and the request with which it came.
+"""The carrier of the connection to one client.
 
 Threads. websockets gives each link a thread of its own, which runs the user's handler and then reads; a handler that
 waits or sends before it returns has begun its work, so a reader starts beside it at that moment. Messages are therefore
 never read before the handler had its chance to register what it answers. ``_standing`` (a condition) guards the state
-and is a leaf. Writes hold the mutex of websockets, under a timeout on the socket.
+and is a leaf. Writes hold the mutex of websockets, for `SEND_SECONDS` at most.
 
 Where a thread can block, and what frees it: the reader in ``recv`` (the end of the link) and in its pause for a full
 backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link); `Peer.wait_closed` and `Peer.ping`
@@ -13,17 +13,12 @@ backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link);
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import ServerConnection
 
 from ..connection import Connection, cut_reason
 from ..deadline import Deadline
@@ -31,42 +26,14 @@ from ..errors import SocketConnectionError, SocketTimeout
 from ..runtime.timer import Timer
 from ..runtime.workers import WorkerPool
 from ..stages import ConnectionState, Ending, StateChange
+from .accepted import SEND_SECONDS, AcceptedLink, Request
 
 logger = logging.getLogger("owlsocket_sync")
 
-SEND_SECONDS = 15.0
 PAUSE = 0.02
 
 
-@dataclass(frozen=True)
-class Request:
-    """The request with which a client came.
-
-    Attributes:
-        path: of the URL, without the query.
-        query: the parameters of the URL; the last one where a name comes twice.
-        headers: of the request, whatever the case of their names.
-        remote: the address and port that it came from.
-    """
-
-    path: str
-    query: Mapping[str, str] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    remote: tuple[str, int]
-
-
 Handler = Callable[[Connection, Request], object]
-
-
-class AcceptedLink(ServerConnection):
-    """A link that knows where it came from even when its client has left already."""
-
-    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
-        try:
-            self.came_from: tuple[str, int] = sock.getpeername()[:2]
-        except OSError:
-            self.came_from = ("?", 0)
-        super().__init__(sock, *arguments, **options)
 
 
 class Peer:
@@ -80,19 +47,17 @@ class Peer:
         ws: AcceptedLink,
         pool: WorkerPool,
         timer: Timer,
-        forget: Callable[[Peer], None],
         secure: bool,
         name: str,
     ) -> None:
         self._ws = ws
         self._pool = pool
         self._timer = timer
-        self._forget = forget
         self._name = name
         self._standing = threading.Condition(threading.Lock())
         self._ending: Ending | None = None
         self._closing: Ending | None = None
-        self._state = ConnectionState.OPEN
+        self._state = ConnectionState.CONNECTING
         self._reader: threading.Thread | None = None
         self._handler_thread: int | None = None
         host, port = ws.came_from
@@ -102,6 +67,7 @@ class Peer:
 
     def run(self, handler: Handler, request: Request) -> None:
         """Run the handler, then read until the link ends; on the thread that websockets gave this link."""
+        self._move(ConnectionState.OPEN, None)
         self._handler_thread = threading.get_ident()
         try:
             handler(self.connection, request)
@@ -116,6 +82,10 @@ class Peer:
             self._read()
         else:
             self._reader.join()
+
+    def give_up(self) -> None:
+        """The client left, or was refused, before it was told that it may talk; instead of `run`."""
+        self._end(Ending(1006, "the handshake failed"))
 
     def _fail(self, error: Exception) -> None:
         logger.error("%s: the handler failed: %s", self._name, error, exc_info=error)
@@ -160,15 +130,22 @@ class Peer:
         self.connection._link_lost(1, ending)
         self.connection._over(self._closed_error)
         self._pool.end(Deadline(0.0))
-        self._forget(self)
 
-    def _move(self, state: ConnectionState, ending: Ending) -> None:
+    def _move(self, state: ConnectionState, ending: Ending | None) -> None:
         with self._standing:
             if self._state in (state, ConnectionState.CLOSED):
                 return
             previous, self._state = self._state, state
             self._standing.notify_all()
-        self.connection._tell_state(StateChange(state, previous, ending.code, ending.reason, ending.error))
+        change = StateChange(state, previous)
+        if ending is not None:
+            change = StateChange(state, previous, ending.code, ending.reason, ending.error)
+        self.connection._tell_state(change)
+
+    def _await_handshake(self, deadline: Deadline) -> None:
+        """Wait until the client has its answer, or the deadline."""
+        with self._standing:
+            self._standing.wait_for(lambda: self._state is not ConnectionState.CONNECTING, deadline.wait_seconds())
 
     # -- what the connection asks of its carrier ---------------------------------------------------------------------
 
@@ -187,9 +164,12 @@ class Peer:
         return 1 if self._state is ConnectionState.OPEN else None
 
     def await_link(self, deadline: Deadline) -> int:
-        """The same, or the error."""
+        """The same, once the client has its answer, or the error."""
+        self._await_handshake(deadline)
         if self._state is ConnectionState.OPEN:
             return 1
+        if self._state is ConnectionState.CONNECTING:
+            raise SocketTimeout(f"{self._name} was not open within {deadline.seconds:g} s")
         raise self._closed_error()
 
     def transmit(self, frames: Sequence[bytes], link: int, deadline: Deadline, *, answer: bool = False) -> bool:
@@ -210,11 +190,9 @@ class Peer:
         raise SocketConnectionError(f"the link has ended: {failure}") from failure
 
     def _write(self, data: bytes) -> OSError | ConnectionClosed | None:
-        """Write under a time limit, and return what went wrong; with the mutex of websockets."""
+        """Write, and return what went wrong; with the mutex of websockets."""
         try:
-            self._ws.socket.settimeout(SEND_SECONDS)
-            self._ws.socket.sendall(data)
-            self._ws.socket.settimeout(None)
+            self._ws.stream.sendall(data)
         except OSError as failure:
             return failure
         return None
@@ -238,6 +216,7 @@ class Peer:
         """End the link."""
         if self._closing is None:
             self._closing = Ending(code, reason)
+        self._await_handshake(deadline)
         self._move(ConnectionState.CLOSING, self._closing)
         self.begin_work()
         if self._ws.protocol_mutex.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
@@ -250,7 +229,7 @@ class Peer:
         self._pool.end(deadline)
 
     def wait_open(self, deadline: Deadline) -> None:
-        """It is open from the beginning."""
+        """Wait until the client has its answer."""
         self.await_link(deadline)
 
     def wait_closed(self, deadline: Deadline) -> Ending | None:
@@ -261,7 +240,8 @@ class Peer:
 
     def closing_error(self) -> SocketConnectionError | None:
         """A fresh error once the link is gone, else ``None``."""
-        return None if self._state is ConnectionState.OPEN else self._closed_error()
+        here = (ConnectionState.CONNECTING, ConnectionState.OPEN)
+        return None if self._state in here else self._closed_error()
 
     def _closed_error(self) -> SocketConnectionError:
         ending = self._ending or self._closing or Ending(1006)
@@ -274,18 +254,10 @@ class Peer:
         """In a forked child: leave the link to the parent."""
         self._standing = threading.Condition(threading.Lock())
         self._state, self._ending = ConnectionState.CLOSED, Ending(1006, "it belongs to the parent process")
-        self._ws.socket.close()
+        self._ws.stream.abandon()
         self._pool.renew()
         self.connection._renew_after_fork()
 
     def wake_at(self, at: float) -> None:
         """Have the connection look at the clock at this moment."""
         self._timer.add(at, self.connection)
-
-
-def read_request(ws: AcceptedLink) -> Request:
-    """The request behind a link, in our words."""
-    assert ws.request is not None
-    parts = urlsplit(ws.request.path)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return Request(parts.path, query, ws.request.headers, ws.came_from)

@@ -9,48 +9,26 @@ from functools import partial
 from typing import Any
 
 import pytest
+from handlers import echo, keep_payload
 from helpers import Collector, eventually, scaled
-from sockets import RawPeer
+from sockets import UPGRADE, RawPeer, knock
 
 from owlsocket_sync import (
     Connection,
     ConnectionState,
-    EventMessage,
     connect,
 )
-from owlsocket_sync.server import Request, Server, serve
-
-
-def _keep(collector: Collector, message: EventMessage) -> None:
-    collector(message.payload)
-
-
-def _echo(conn: Connection, request: Request) -> None:
-    conn.perform("echo", lambda value=None: value)
-
-
-def _raw(server: Server, resource: str = "/", headers: str = "") -> tuple[RawPeer, str]:
-    """A raw client, and the server's answer to its upgrade."""
-    peer = RawPeer(socket.create_connection(("127.0.0.1", server.port), scaled(5)))
-    lines = [
-        f"GET {resource} HTTP/1.1",
-        f"Host: 127.0.0.1:{server.port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-    ]
-    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
-    peer.send("\r\n".join([*lines, headers + "\r\n" if headers else "", ""]).encode())
-    return peer, peer.read_header()
+from owlsocket_sync.server import serve
 
 
 def test_connections_and_broadcasts() -> None:
     """Everybody who is here gets each broadcast, in order; who left is not there any more."""
-    with serve(_echo) as server:
+    with serve(echo) as server:
         seen = [Collector() for _ in range(3)]
         clients = []
         for collector in seen:
             conn = connect(server.url)
-            conn.observe("all", partial(_keep, collector))
+            conn.observe("all", partial(keep_payload, collector))
             conn.call("echo")
             clients.append(conn)
         assert len(server.connections) == 3
@@ -67,11 +45,22 @@ def test_connections_and_broadcasts() -> None:
             conn.close()
 
 
+def test_a_broadcast_passes_nobody_by() -> None:
+    """Once `connect` has returned, a client is among those who get it."""
+    with serve(echo) as server:
+        for number in range(20):
+            seen = Collector()
+            with connect(server.url) as conn:
+                conn.observe("all", partial(keep_payload, seen))
+                server.broadcast("all", number)
+                assert seen.wait(1) == [number]
+
+
 def test_a_broadcast_does_not_wait_for_a_client_that_reads_nothing() -> None:
     """One stuck client holds up neither the caller nor the others."""
     seen: Collector = Collector()
-    with serve(_echo) as server, connect(server.url) as conn:
-        stuck, _ = _raw(server)
+    with serve(echo) as server, connect(server.url) as conn:
+        stuck, _ = knock(server.port)
         conn.observe("all", lambda message: seen(message.payload["n"]))
         eventually(lambda: len(server.connections) == 2)
         began = time.monotonic()
@@ -87,14 +76,14 @@ def test_a_broadcast_does_not_wait_for_a_client_that_reads_nothing() -> None:
 
 def test_a_port_in_use() -> None:
     """It is told as the system tells it, and nothing is left behind."""
-    with serve(_echo) as server, pytest.raises(OSError, match="in use"):
-        serve(_echo, port=server.port)
+    with serve(echo) as server, pytest.raises(OSError, match="in use"):
+        serve(echo, port=server.port)
 
 
 @pytest.mark.parametrize("kind", ["live", "idle", "mute", "no handshake", "stuck"])
 def test_closing_a_server(kind: str) -> None:
     """Within its deadline, whatever its clients do; those that listen are told 1001."""
-    server = serve(_echo, timeout=1.0)
+    server = serve(echo, timeout=1.0)
     ours: Any = None
     if kind in ("live", "idle"):
         ours = connect(server.url, reconnect=None)
@@ -102,14 +91,15 @@ def test_closing_a_server(kind: str) -> None:
         if future is not None:
             future.result(scaled(5))
     elif kind == "no handshake":
+        before = threading.active_count()
         ours = RawPeer(socket.create_connection(("127.0.0.1", server.port)))
-        eventually(lambda: server._listener.handler_threads)
+        eventually(lambda: threading.active_count() > before)
     else:
-        ours, _ = _raw(server)
+        ours, _ = knock(server.port)
         eventually(lambda: server.connections)
         if kind == "stuck":
             server.broadcast("all", "x" * 8_000_000)
-            eventually(lambda: any(peer._ws.protocol_mutex.locked() for peer in server._peers))
+            eventually(lambda: any(ws.protocol_mutex.locked() for ws in server._peers))
     began = time.monotonic()
     server.close(0.6)
     assert time.monotonic() - began < 0.6 + scaled(0.3)
@@ -124,9 +114,25 @@ def test_closing_a_server(kind: str) -> None:
     server.close(0.1)
 
 
+def test_a_client_that_comes_while_the_server_closes() -> None:
+    """It is told so, and does not hold up the end."""
+    server = serve(echo)
+    before = threading.active_count()
+    late = RawPeer(socket.create_connection(("127.0.0.1", server.port)))
+    eventually(lambda: threading.active_count() > before)
+    closer = threading.Thread(target=server.close)
+    closer.start()
+    eventually(lambda: server._closing)
+    late.send(UPGRADE.encode())
+    assert late.read_header().startswith("HTTP/1.1 503 ")
+    closer.join(scaled(5))
+    assert not closer.is_alive()
+    late.sock.close()
+
+
 def test_a_client_sees_the_servers_farewell() -> None:
     """1001, and a client that reconnects comes back to the next server on that port."""
-    server = serve(_echo)
+    server = serve(echo)
     with connect(server.url) as conn:
         states = Collector()
         conn.on_state(states)
@@ -137,7 +143,7 @@ def test_a_client_sees_the_servers_farewell() -> None:
 
 def test_waiting_for_a_server() -> None:
     """`wait` holds until somebody closes, or for its timeout; closing from a handler's thread works."""
-    server = serve(_echo)
+    server = serve(echo)
     assert server.wait(0.05) is False
     closer = threading.Thread(target=server.close)
     closer.start()
@@ -161,4 +167,4 @@ def test_waiting_for_a_server() -> None:
 def test_options_that_cannot_be_used(options: dict[str, Any], name: str) -> None:
     """`ValueError`, and the message names the option."""
     with pytest.raises(ValueError, match=name):
-        serve(**{"handler": _echo, **options})
+        serve(**{"handler": echo, **options})

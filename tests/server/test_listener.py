@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
+from handlers import echo, keep_payload
 from helpers import Collector, eventually, scaled
-from sockets import CLOSE, TEXT, RawPeer, frame
+from sockets import CLOSE, TEXT, RawPeer, frame, knock
+from websockets.sync.server import ServerConnection
 
 from owlsocket_sync import (
     Connection,
@@ -19,29 +22,7 @@ from owlsocket_sync import (
     SocketTimeout,
     connect,
 )
-from owlsocket_sync.server import Request, Server, serve
-
-
-def _keep(collector: Collector, message: EventMessage) -> None:
-    collector(message.payload)
-
-
-def _echo(conn: Connection, request: Request) -> None:
-    conn.perform("echo", lambda value=None: value)
-
-
-def _raw(server: Server, resource: str = "/", headers: str = "") -> tuple[RawPeer, str]:
-    """A raw client, and the server's answer to its upgrade."""
-    peer = RawPeer(socket.create_connection(("127.0.0.1", server.port), scaled(5)))
-    lines = [
-        f"GET {resource} HTTP/1.1",
-        f"Host: 127.0.0.1:{server.port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-    ]
-    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
-    peer.send("\r\n".join([*lines, headers + "\r\n" if headers else "", ""]).encode())
-    return peer, peer.read_header()
+from owlsocket_sync.server import Request, serve
 
 
 def _read(peer: RawPeer) -> tuple[int, bytes]:
@@ -97,7 +78,7 @@ def test_how_a_handler_may_live(handler: Callable[[Connection, Request], None]) 
                 assert seen.wait(1) == [5]
             assert conn.call("echo", 2) == 2
         eventually(lambda: not server.connections)
-        eventually(lambda: not server._running)
+        eventually(lambda: not server._peers)
 
 
 def test_what_comes_first_waits_for_the_handler() -> None:
@@ -144,6 +125,22 @@ def test_a_client_that_says_something_and_leaves(caplog: pytest.LogCaptureFixtur
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+def test_a_client_that_left_before_its_thread_came_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Busy machines start the handler late; what was said until then is heard all the same."""
+    seen = Collector()
+    shake_hands = ServerConnection.handshake
+
+    def shake_hands_and_dally(ws: ServerConnection, *arguments: Any, **options: Any) -> None:
+        shake_hands(ws, *arguments, **options)
+        ws.recv_events_thread.join(scaled(5))
+
+    monkeypatch.setattr(ServerConnection, "handshake", shake_hands_and_dally)
+    with serve(lambda conn, request: conn.observe("e", partial(keep_payload, seen))) as server:
+        with connect(server.url) as conn:
+            conn.notify("e", 1)
+        assert seen.wait(1) == [1]
+
+
 @pytest.mark.parametrize("words", ["short", "x" * 500, "ü" * 100])
 @pytest.mark.parametrize("used", [False, True])
 def test_a_handler_that_raises(words: str, used: bool, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,7 +152,7 @@ def test_a_handler_that_raises(words: str, used: bool, caplog: pytest.LogCapture
         raise KeyError(words)
 
     with serve(handler) as server:
-        ending = connect(server.url, reconnect=None).wait_closed(scaled(5))
+        ending = connect(server.url, reconnect=None, wait=False).wait_closed(scaled(5))
         assert ending.code == 1011
         assert ending.reason == f"KeyError: {words!r}".encode()[:123].decode("utf-8", "ignore")
         assert connect(server.url, reconnect=None).wait_closed(scaled(5)).code == 1011
@@ -176,15 +173,15 @@ def test_a_handler_that_raises(words: str, used: bool, caplog: pytest.LogCapture
 )
 def test_origins(origin: str, status: int) -> None:
     """Pages of other sites are refused; what is no browser names no origin and may come."""
-    with serve(_echo, origins=["https://good.example"]) as server:
-        peer, answer = _raw(server, headers=origin)
+    with serve(echo, origins=["https://good.example"]) as server:
+        peer, answer = knock(server.port, headers=origin)
         assert answer.startswith(f"HTTP/1.1 {status} ")
         peer.sock.close()
 
 
 def test_a_message_that_is_too_large() -> None:
     """1009, for that client alone."""
-    with serve(_echo, limits=Limits(message_size=1000)) as server, connect(server.url) as other:
+    with serve(echo, limits=Limits(message_size=1000)) as server, connect(server.url) as other:
         conn = connect(server.url, reconnect=None)
         future = conn.submit("echo", "x" * 2000)
         ending = conn.wait_closed(scaled(5))
@@ -259,8 +256,8 @@ def test_a_slow_handler_slows_the_client_down() -> None:
 
 def test_a_client_that_breaks_the_protocol() -> None:
     """An unmasked frame closes that link with 1002 and no other."""
-    with serve(_echo) as server, connect(server.url) as conn:
-        peer, _ = _raw(server)
+    with serve(echo) as server, connect(server.url) as conn:
+        peer, _ = knock(server.port)
         peer.send(frame(TEXT, b"{}"))
         opcode, body = _read(peer)
         assert (opcode, body[:2]) == (CLOSE, b"\x03\xea")
