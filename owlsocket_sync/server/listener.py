@@ -136,7 +136,7 @@ class Server:
             first = not self._closed.is_set()
             self._closed.set()
         if first and not self._acceptor.is_alive():
-            self._close_pipe()
+            close_pipe(self._listener)
 
     def say_goodbye(self, seconds: float) -> None:
         """At exit, when no thread can be started any more: tell the clients, one after another."""
@@ -158,13 +158,6 @@ class Server:
     def _stop_listening(self) -> None:
         with suppress(OSError):  # somebody else was first
             self._listener.shutdown()
-
-    def _close_pipe(self) -> None:
-        """Close the pipe that woke the acceptor; websockets before 17 leaves it open."""
-        for end in ("shutdown_watcher", "shutdown_notifier"):
-            descriptor = getattr(self._listener, end, None)
-            if isinstance(descriptor, int):
-                os.close(descriptor)
 
     def __enter__(self) -> Server:
         return self
@@ -284,6 +277,14 @@ def serve(
         "expose_tracebacks": expose_tracebacks,
     }
     return Server(handler, host, port, options, name or f"owlsocket-server-{next(_numbers)}")
+
+
+def close_pipe(listener: object) -> None:
+    """Close the pipe that woke the acceptor of websockets; before 17 it stays open."""
+    for end in ("shutdown_watcher", "shutdown_notifier"):
+        descriptor = getattr(listener, end, None)
+        if isinstance(descriptor, int):
+            os.close(descriptor)
 
 
 def _too_late(ws: ServerConnection) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
+from owlsocket_sync.server.listener import close_pipe
+
 SECONDS = 5.0
 
 Script = Callable[["Stage"], None]
@@ -80,5 +82,6 @@ class RawServer:
     ) -> None:
         self._server.shutdown()
         self._thread.join(SECONDS)
+        close_pipe(self._server)
         if self.failures:
             raise self.failures[0] from error
