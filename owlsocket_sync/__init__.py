@@ -6,8 +6,9 @@ Everything that is public is here; what is dear to import is imported when it is
 from __future__ import annotations
 
 import logging
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
 
 if TYPE_CHECKING:
     from .client import connect as connect
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
         AuthForbidden as AuthForbidden,
     )
     from .errors import (
+        AuthMalformed as AuthMalformed,
+    )
+    from .errors import (
         AuthManagerError as AuthManagerError,
     )
     from .errors import (
@@ -53,6 +57,9 @@ if TYPE_CHECKING:
     )
     from .errors import (
         InsecureTransportWarning as InsecureTransportWarning,
+    )
+    from .errors import (
+        LoginTimeout as LoginTimeout,
     )
     from .errors import (
         ProfileConsistencyError as ProfileConsistencyError,
@@ -145,6 +152,7 @@ _HOMES = {
         "AuthError",
         "AuthFailedError",
         "AuthForbidden",
+        "AuthMalformed",
         "AuthManagerError",
         "AuthManagerUnsupported",
         "AuthPluginError",
@@ -155,6 +163,7 @@ _HOMES = {
         "AuthenPayloadError",
         "AuthorizationError",
         "InsecureTransportWarning",
+        "LoginTimeout",
         "ProfileConsistencyError",
         "ProfileError",
         "ResilientError",
@@ -189,21 +198,9 @@ _HOMES = {
     "protocol.subscription": ("Subscription",),
     "stages": ("AuthenticationStage", "ConnectionState", "Ending", "StateChange"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)
+__all__ = sorted(name for names in _HOMES.values() for name in names)
+__getattr__, __dir__ = lazily(__name__, _HOMES)
 __version__ = "0.1.0"
 
 logging.getLogger("owlsocket_sync").addHandler(logging.NullHandler())
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

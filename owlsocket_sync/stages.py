@@ -24,6 +24,14 @@ class AuthenticationStage(str, Enum):
         except ValueError:
             return value
 
+    def reached_at(self, stage: AuthenticationStage | str | None) -> bool:
+        """Whether a connection at ``stage`` has come this far; one that failed, or is anywhere unknown, has not."""
+        course = STAGES_TO_REACH
+        return stage in course and course.index(AuthenticationStage(stage)) >= course.index(self)
+
+
+STAGES_TO_REACH = tuple(stage for stage in AuthenticationStage if stage is not AuthenticationStage.ERROR)
+
 
 class ConnectionState(str, Enum):
     """What a connection is doing; only `CLOSED` is for good."""

@@ -48,15 +48,38 @@ class Target:
     @property
     def loopback(self) -> bool:
         """Whether the host is this machine."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def __repr__(self) -> str:
         return f"Target({redact(self.url)!r})"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_base(url: str, option: str) -> tuple[str, str]:
+    """Take the ``http://`` or ``https://`` URL of a service apart: the URL without its last slash, and its host.
+
+    Raises:
+        ValueError: it cannot be used; the message names the option, and holds no secret.
+    """
+    if not isinstance(url, str) or _CONTROL.search(url):
+        raise ValueError(f"{option} must be a URL such as 'https://host/path', without spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
+    except ValueError:
+        fits = None
+    if not fits or parts.query or parts.fragment:
+        raise ValueError(f"{option} must be http:// or https:// with a host, and neither user, query nor fragment")
+    return url.rstrip("/"), parts.hostname or ""
 
 
 def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = None) -> Target:

@@ -19,11 +19,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport": WORDS | {"transport"},
     **{part: WORDS | SUM | {"protocol"} for part in SUM},
     "runtime": WORDS | {"transport", "runtime"},
-    "client": WORDS | SUM | {"protocol", "transport", "runtime"},
+    "dialler": WORDS | SUM | {"transport", "runtime"},
+    "client": WORDS | SUM | {"protocol", "runtime", "dialler"},
+    "auth": WORDS | {"runtime", "lazy", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
-    "cli": {"__init__", "server", "cli"},
+    "cli": {"__init__", "auth", "server", "cli"},
     "__main__": {"cli"},
-    "__init__": WORDS | SUM | {"protocol", "client"},
+    "__init__": WORDS | SUM | {"protocol", "client", "lazy"},
+    "lazy": set(),
 }
 ROOMS = {
     "websocket": {"transport"},
@@ -36,7 +39,12 @@ ROOMS = {
     "django": set(),
     "flask": set(),
     "redis": set(),
-    "requests": set(),
+    "requests": {"auth"},
+    "dataclasses_json": {"auth"},
+    "cryptography": {"auth"},
+    "Crypto": {"auth"},
+    "base58": {"auth"},
+    "rfc8785": {"auth"},
 }
 THREADS_START_IN = {"runtime", "client", "server", "cli"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -18,7 +18,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from ..deadline import Deadline
-from ..errors import AuthError, ResilientError, SocketTimeout, SocketUnsupported
+from ..errors import AuthError, ResilientError, SocketTimeout, SocketUnauthorized, SocketUnsupported
 from ..stages import AuthenticationStage
 from .codec import malformed
 from .endpoint import Endpoint, ErrorContext
@@ -36,9 +36,11 @@ class Auth(Endpoint):
         authenticate: a hook ``(stage, payload) -> (stage or None, response)`` that answers the peer's steps, on a
             worker. A stage of ``None`` sends no answer; what it raises is sent as a refusal. Without a hook every
             step is refused.
+        auth_info: who the peer is, as whoever guards this end verified it; ``None`` for nobody in particular.
     """
 
     stage: Stage | None = None
+    auth_info: Any = None
     authenticate: Authenticate | None = None
 
     def __init__(self) -> None:
@@ -119,17 +121,17 @@ class Auth(Endpoint):
             answer.set_result(message.payload)
 
     def _answer_step(self, message: AuthMessage, link: int) -> None:
-        hook = self.authenticate
+        hook, before = self.authenticate, self.stage
         try:
             if hook is None:
                 raise SocketUnsupported("no authenticate hook is set here")
             stage, response = hook(message.stage or "", message.payload)
             if stage is None:
                 return
-            stage = AuthenticationStage.read(stage)
-            self._answer(AuthMessage(MessageType.AUTH, response, stage=stage), link)
-            self.stage = stage
+            self.stage = AuthenticationStage.read(stage)  # before the peer knows: its next call may be here at once
+            self._answer(AuthMessage(MessageType.AUTH, response, stage=self.stage), link)
         except BaseException as error:
+            self.stage = before
             self._report(error, ErrorContext("authenticate", _spelling(message.stage), message))
             ensured = ResilientError.ensure(error)
             text = ResilientError(ensured.type, ensured.message).marshal()
@@ -140,9 +142,14 @@ class Auth(Endpoint):
         with self._auth_lock:
             answer, self._exchange = self._exchange, None
             self._late_answers = 0
-        self.stage = None
+        self.stage = self.auth_info = None
         if answer is not None:
             answer.set_exception(error())
+
+    def _require_stage(self, stage: AuthenticationStage, what: str) -> None:
+        if not stage.reached_at(self.stage):
+            here = "before any authentication" if self.stage is None else f"at {_spelling(self.stage)!r}"
+            raise SocketUnauthorized(f"{what} is for those who are {stage.value!r}; this connection is {here}")
 
     def _renew_auth(self) -> None:
         self._exchange_lock, self._auth_lock = threading.Lock(), threading.Lock()

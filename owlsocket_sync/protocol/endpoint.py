@@ -14,6 +14,7 @@ from typing import Any
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError
+from ..stages import AuthenticationStage
 from .messages import Message
 
 
@@ -81,6 +82,10 @@ class Endpoint(ABC):
     @abstractmethod
     def _hold(self, messages: int, size: int) -> None:
         """Take (or, negative, give back) room in the backlog of what was read and not yet handled."""
+
+    @abstractmethod
+    def _require_stage(self, stage: AuthenticationStage, what: str) -> None:
+        """Raise `SocketUnauthorized` unless the peer has come so far."""
 
     def _check_open(self) -> None:
         """Raise what ended the connection, if it has ended."""

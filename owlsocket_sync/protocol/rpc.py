@@ -14,10 +14,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import wraps
 from typing import Any, TypeVar, cast, overload
 
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketError, SocketMessageError, SocketMessageMalformed, SocketUnsupported
+from ..stages import STAGES_TO_REACH, AuthenticationStage
 from .codec import is_id, malformed
 from .endpoint import Endpoint, ErrorContext
 from .messages import CallMessage, Message, MessageType, new_id
@@ -227,26 +229,50 @@ class Rpc(Endpoint):
     # -- performing --------------------------------------------------------------------------------------------------
 
     @overload
-    def perform(self, method: str, handler: Callable[..., Any]) -> Subscription: ...
+    def perform(
+        self, method: str, handler: Callable[..., Any], *, stage: AuthenticationStage | None = None
+    ) -> Subscription: ...
     @overload
-    def perform(self, method: str) -> Callable[[Performer], Performer]: ...
+    def perform(self, method: str, *, stage: AuthenticationStage | None = None) -> Callable[[Performer], Performer]: ...
 
     def perform(
-        self, method: str, handler: Callable[..., Any] | None = None
+        self, method: str, handler: Callable[..., Any] | None = None, *, stage: AuthenticationStage | None = None
     ) -> Subscription | Callable[[Performer], Performer]:
         """Answer calls of ``method`` with ``handler(*payload)``; a decorator when ``handler`` is left out.
 
         The handler runs on a worker; calls run side by side. What it returns is the result, what it raises the error.
         The one registered last wins; when that is given up, the one before it answers again.
+
+        Args:
+            method: the name that the peer calls.
+            handler: what answers it.
+            stage: how far the peer must have authenticated; a call before that gets `SocketUnauthorized`.
         """
+        if stage is not None and stage not in STAGES_TO_REACH:
+            raise ValueError(f"stage must be a stage of authentication that can be reached, not {stage!r}")
         if handler is not None:
-            return self._performers.add(method, handler)
+            return self._performers.add(method, self._behind(stage, method, handler))
 
         def register(handler: Performer) -> Performer:
-            self._performers.add(method, handler)
+            self._performers.add(method, self._behind(stage, method, handler))
             return handler
 
         return register
+
+    def _behind(
+        self, stage: AuthenticationStage | None, method: str, handler: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """The handler, for those alone who have come so far."""
+        if stage is None or not callable(handler):
+            return handler
+        required = AuthenticationStage(stage)
+
+        @wraps(handler)
+        def perform(*payload: Any) -> Any:
+            self._require_stage(required, f"method {method!r}")
+            return handler(*payload)
+
+        return perform
 
     def _receive_call(self, message: CallMessage, link: int) -> None:
         performers = self._performers.get(message.method)

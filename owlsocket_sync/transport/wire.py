@@ -145,6 +145,11 @@ class Wire(websocket.WebSocket):
             return _refusal(cast(int, self.status), None, target)
         return None
 
+    def response_header(self, name: str) -> str | None:
+        """A header of the answer to the upgrade, ``None`` where it is not there."""
+        value = (self.headers or {}).get(name.lower())
+        return value if isinstance(value, str) else None
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self) -> Incoming:
@@ -251,6 +256,8 @@ def _refusal(status: int, body: bytes | None, target: Target) -> ResilientError:
         error.status = status  # type: ignore[attr-defined]
         if status in (401, 403):
             error.code = AuthError.code
+        elif status >= 500 and not isinstance(error, AuthError):
+            error.retryable = True
         return error
     words = f"the server refused the upgrade with HTTP {status}" + (f": {text[:200]}" if text.strip() else "")
     if status in (401, 403):
