@@ -9,8 +9,12 @@ from ..errors import SocketInitializationError
 from ..lazy import lazily
 
 if TYPE_CHECKING:
+    from .authority import Authority as Authority
+    from .authority import User as User
     from .envelope import DEFAULT_TTL as DEFAULT_TTL
     from .envelope import Envelope as Envelope
+    from .guard import Guard as Guard
+    from .guard import Step as Step
     from .keys import KeyPair as KeyPair
     from .login import Login as Login
     from .models import AllowanceRequest as AllowanceRequest
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
     from .models import AuthToken as AuthToken
     from .models import PermissionSet as PermissionSet
     from .models import Profile as Profile
+    from .routes import login_app as login_app
+    from .signature import SignatureAuth as SignatureAuth
+    from .signature import TokenAuth as TokenAuth
+    from .spent import Spent as Spent
+    from .spent import SpentStore as SpentStore
+    from .stage_login import StageLogin as StageLogin
     from .words import ALL_SCOPES as ALL_SCOPES
     from .words import AUTH_HEADER as AUTH_HEADER
     from .words import AUTH_QUERY as AUTH_QUERY
@@ -34,7 +44,9 @@ if TYPE_CHECKING:
     from .words import EnvelopeKind as EnvelopeKind
 
 _HOMES = {
+    "authority": ("Authority", "User"),
     "envelope": ("DEFAULT_TTL", "Envelope"),
+    "guard": ("Guard", "Step"),
     "keys": ("KeyPair",),
     "login": ("Login",),
     "models": (
@@ -47,6 +59,10 @@ _HOMES = {
         "PermissionSet",
         "Profile",
     ),
+    "routes": ("login_app",),
+    "signature": ("SignatureAuth", "TokenAuth"),
+    "spent": ("Spent", "SpentStore"),
+    "stage_login": ("StageLogin",),
     "words": (
         "ALL_SCOPES",
         "AUTH_HEADER",

@@ -121,12 +121,13 @@ class Login:
         self._process = os.getpid()
         self._login_lock = threading.Lock()
 
-    def token(self, timeout: float | None = None, wanted: Callable[[], bool] = always) -> str:
+    def token(self, timeout: float | None = None, wanted: Callable[[], bool] = always, *, reuse: bool = False) -> str:
         """A token for a new link, behind its scheme; logs in where that is needed.
 
         Args:
             timeout: seconds, at most those of the constructor.
             wanted: asked now and then; false gives up.
+            reuse: for a request rather than a link: a token that names no end may be used again.
 
         Raises:
             AuthError: the login was refused; ``step`` tells where.
@@ -135,7 +136,7 @@ class Login:
         """
         deadline = Deadline(self._timeout if timeout is None else min(timeout, self._timeout))
         with self._turn(deadline, wanted):
-            if self._bearer is None or not self._usable(self._bearer):
+            if self._bearer is None or not self._usable(self._bearer, reuse):
                 self._bearer = self._log_in(deadline, wanted)
                 self._worked = True
             self._bearer = replace(self._bearer, uses=self._bearer.uses + 1)
@@ -171,9 +172,9 @@ class Login:
         except AuthMalformed:
             return None
 
-    def _usable(self, bearer: Bearer) -> bool:
+    def _usable(self, bearer: Bearer, reuse: bool) -> bool:
         if bearer.ends == math.inf:
-            return bearer.uses == 0
+            return reuse or bearer.uses == 0
         return self._now() < bearer.ends - self._margin
 
     @contextmanager

@@ -13,6 +13,8 @@ import time
 import weakref
 from typing import Protocol
 
+SWEEP = 256
+
 
 class Expiring(Protocol):
     """Something that has things to do at certain moments."""
@@ -29,17 +31,26 @@ class Timer:
         self._alarms = threading.Condition(threading.Lock())
         self._due: list[tuple[float, int, weakref.ref[Expiring]]] = []
         self._numbers = itertools.count()
+        self._swept_at = SWEEP
         self._running = False
         self._name = name
 
     def add(self, at: float, whom: Expiring) -> None:
         """Have ``whom.expire`` called at this moment."""
         with self._alarms:
+            if len(self._due) > self._swept_at:
+                self._sweep()
             heapq.heappush(self._due, (at, next(self._numbers), weakref.ref(whom)))
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._run, name=self._name, daemon=True).start()
             self._alarms.notify()
+
+    def _sweep(self) -> None:
+        """Forget those who are gone."""
+        self._due = [one for one in self._due if one[2]() is not None]
+        heapq.heapify(self._due)
+        self._swept_at = 2 * len(self._due) + SWEEP
 
     def stop(self) -> None:
         """Let nothing be due any more."""

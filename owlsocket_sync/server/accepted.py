@@ -37,12 +37,14 @@ class Request:
         query: the parameters of the URL; the last one where a name comes twice.
         headers: of the request, whatever the case of their names.
         remote: the address and port that it came from.
+        auth: who sent it, as the guard of the server verified it; ``None`` for nobody in particular.
     """
 
     path: str
     query: Mapping[str, str] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     remote: tuple[str, int]
+    auth: Any = None
 
 
 class AcceptedSocket:

@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
@@ -33,6 +34,7 @@ from ..runtime.timer import Timer
 from ..runtime.workers import WorkerPool
 from ..stages import ConnectionState
 from .accepted import SEND_SECONDS, AcceptedLink
+from .gate import CHALLENGE, Authenticate, Gate, Refused
 from .peer import Handler, Peer
 
 logger = logging.getLogger("owlsocket_sync")
@@ -57,6 +59,7 @@ class Server:
     def __init__(self, handler: Handler, host: str, port: int, options: dict[str, Any], name: str) -> None:
         self._handler = handler
         self._options = options
+        self._gate = Gate(options["authenticate"])
         self._name = name
         self._peers_lock = threading.Condition(threading.Lock())
         self._peers: dict[AcceptedLink, Peer] = {}
@@ -175,7 +178,14 @@ class Server:
         assert isinstance(ws, AcceptedLink)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             return None
+        knock = ws.read_request()
+        try:
+            who = self._gate.admit(knock)
+        except Refused as refused:
+            return _refusal(ws, refused)
         peer = self._make_peer(ws)
+        peer.request = replace(knock, auth=who)
+        self._gate.attend(peer.connection, who, peer.end_at)
         with self._peers_lock:
             if not self._closing:
                 self._peers[ws] = peer
@@ -195,7 +205,7 @@ class Server:
         try:
             if ws.granted:
                 ws.start_keepalive()
-                peer.run(self._handler, ws.read_request())
+                peer.run(self._handler)
             else:
                 peer.give_up()
         finally:
@@ -226,6 +236,7 @@ def serve(
     port: int = 0,
     *,
     ssl_context: ssl.SSLContext | None = None,
+    authenticate: Authenticate | None = None,
     origins: Sequence[str] | None = None,
     limits: Limits = Limits(),
     heartbeat: Heartbeat | None = Heartbeat(),
@@ -243,6 +254,9 @@ def serve(
         host: the address to listen on.
         port: the port; 0 takes a free one, which ``Server.port`` tells.
         ssl_context: with a certificate, for ``wss://``.
+        authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> who``, asked before the upgrade; what
+            it raises refuses the client, with HTTP 401 or 403 for errors of authentication. Who it is, is in
+            ``request.auth`` and ``connection.auth_info``; when their ``expires_at`` comes, the link is closed (1008).
         origins: the web sites whose pages may connect; ``None`` lets all. Clients that are no browsers always may.
         limits: how much may pile up, for each client.
         heartbeat: when to ask a silent client for a sign of life; ``None`` never.
@@ -268,6 +282,7 @@ def serve(
         raise ValueError("origins must be a list of origins, not one text")
     options = {
         "ssl_context": ssl_context,
+        "authenticate": authenticate,
         "origins": origins,
         "limits": limits,
         "heartbeat": heartbeat,
@@ -277,6 +292,13 @@ def serve(
         "expose_tracebacks": expose_tracebacks,
     }
     return Server(handler, host, port, options, name or f"owlsocket-server-{next(_numbers)}")
+
+
+def _refusal(ws: AcceptedLink, refused: Refused) -> Response:
+    response = ws.respond(refused.status, refused.text)
+    if refused.status is HTTPStatus.UNAUTHORIZED:
+        response.headers.update(CHALLENGE)
+    return response
 
 
 def close_pipe(listener: object) -> None:

@@ -13,10 +13,13 @@ backlog (slices); a writer in ``sendall`` (`SEND_SECONDS`, the end of the link);
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
 
 from websockets.exceptions import ConnectionClosed
 
@@ -31,6 +34,7 @@ from .accepted import SEND_SECONDS, AcceptedLink, Request
 logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
+POLICY = 1008
 
 
 Handler = Callable[[Connection, Request], object]
@@ -40,6 +44,7 @@ class Peer:
     """The link to one client; see `owlsocket_sync.protocol.carrier.Carrier`. It does not come again once it is gone."""
 
     connection: Connection
+    request: Request
     links = 1
 
     def __init__(
@@ -60,17 +65,18 @@ class Peer:
         self._state = ConnectionState.CONNECTING
         self._reader: threading.Thread | None = None
         self._handler_thread: int | None = None
+        self._ends = math.inf
         host, port = ws.came_from
         self.url = f"{'wss' if secure else 'ws'}://{host}:{port}"
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
 
-    def run(self, handler: Handler, request: Request) -> None:
+    def run(self, handler: Handler) -> None:
         """Run the handler, then read until the link ends; on the thread that websockets gave this link."""
         self._move(ConnectionState.OPEN, None)
         self._handler_thread = threading.get_ident()
         try:
-            handler(self.connection, request)
+            handler(self.connection, self.request)
         except SocketConnectionError as error:
             if self._ending is None:
                 self._fail(error)
@@ -257,6 +263,20 @@ class Peer:
         self._ws.stream.abandon()
         self._pool.renew()
         self.connection._renew_after_fork()
+
+    def end_at(self, moment: datetime | None) -> None:
+        """Close the link at this moment, unless another one is named before; ``None`` for never."""
+        self._ends = math.inf
+        if moment is not None:
+            self._ends = time.monotonic() + moment.timestamp() - time.time()
+            self._timer.add(self._ends, self)
+
+    def expire(self, now: float) -> float:
+        """Close the link when its time is over; on the timer, so a worker does it."""
+        if now >= self._ends and self._state is not ConnectionState.CLOSED:
+            self._ends = math.inf
+            self._pool.submit(None, partial(self.close, POLICY, "the token has expired", Deadline(SEND_SECONDS)))
+        return self._ends
 
     def wake_at(self, at: float) -> None:
         """Have the connection look at the clock at this moment."""

@@ -18,6 +18,7 @@ from owlsocket_sync import (
     ResilientError,
     SocketConnectionError,
     SocketTimeout,
+    SocketUnauthorized,
     SocketUnsupported,
 )
 
@@ -276,3 +277,50 @@ def test_closing_frees_who_waits_for_an_answer(ends: Ends) -> None:
     for waiter in waiters:
         waiter.join(5)
     assert outcomes == [SocketConnectionError] * 2
+
+
+ALL_STAGES: list[Any] = [None, "error", "init", "allowence", "authenticate", "auhtentication", "authenticated", "odd"]
+
+
+@pytest.mark.parametrize("reached", ALL_STAGES)
+@pytest.mark.parametrize("required", ALL_STAGES[2:-1])
+def test_a_handler_may_require_a_stage(reached: Any, required: str) -> None:
+    """Those who have come so far are answered; everybody else is told so, and the handler does not run."""
+    left, right, *_ = make_pair()
+    ran: list[int] = []
+    right.on_error(lambda error, context: None)
+    right.stage = reached
+    right.perform("m", lambda: ran.append(1), stage=AuthenticationStage(required))
+    if reached in ALL_STAGES[2:-1] and ALL_STAGES.index(reached) >= ALL_STAGES.index(required):
+        left.call("m", timeout=5)
+        assert ran == [1]
+    else:
+        with pytest.raises(SocketUnauthorized, match=f"method 'm' is for those who are '{required}'"):
+            left.call("m", timeout=5)
+        assert ran == []
+
+
+def test_a_stage_may_be_required_by_the_decorator_too() -> None:
+    """Which leaves the function as it is; what cannot be reached is refused at once."""
+    left, right, *_ = make_pair()
+
+    @right.perform("m", stage=AUTHENTICATED)
+    def performer(value: int) -> int:
+        return value
+
+    assert performer(5) == 5
+    right.stage = AUTHENTICATED
+    assert left.call("m", 5, timeout=5) == 5
+    for wrong in (AuthenticationStage.ERROR, "nowhere"):
+        with pytest.raises(ValueError, match="stage must be a stage of authentication"):
+            right.perform("m", performer, stage=wrong)  # type: ignore[arg-type]
+
+
+def test_the_stage_is_taken_before_the_answer_leaves(ends: Ends) -> None:
+    """So that a call that comes on the heels of the answer is not refused."""
+    left, right, _, carrier = ends
+    stages: list[Any] = []
+    deliver = carrier.peer.receive
+    carrier.peer.receive = lambda text: (stages.append(right.stage), deliver(text))  # type: ignore[method-assign, assignment, misc]
+    left.auth(AUTHENTICATE, {"credential": "good"})
+    assert stages == [AUTHENTICATED]
