@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -72,9 +73,54 @@ def test_a_script_prints_what_it_should(name: str) -> None:
     assert lines(ran.stdout) == lines(PRINTED[name])
 
 
+def test_the_login_leads_to_the_guarded_server() -> None:
+    """As the server prints it, with a key that it made on the spot; its file is for its owner alone."""
+    server = subprocess.Popen(
+        [sys.executable, "-W", "error", str(SAMPLES / "auth_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert server.stdout is not None
+    _, script, *arguments = server.stdout.readline().split()
+    assert Path(arguments[-1]).stat().st_mode & 0o077 == 0
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=scaled(30),
+        cwd=ROOT,
+    )
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    assert lines(ran.stdout) == [
+        "without a token: 401 api:auth:a token is required",
+        "the server knows us: True",
+        "what we may: ['read']",
+        "what we get: a chest of gold",
+    ]
+    told, wrong = server.communicate("", timeout=scaled(10))
+    assert (server.returncode, wrong) == (0, "")
+    assert told.startswith("came in: ed25519:")
+
+
+def test_the_examples_of_the_readme_run_as_printed() -> None:
+    """The first one, and the one that authenticates."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    whole = [block for block in blocks if "serve(" in block]
+    assert len(whole) == 2
+    for block in whole:
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=scaled(30)
+        )
+        promised = [line.partition("  # ")[2] for line in block.splitlines() if "print(" in line]
+        assert (ran.returncode, ran.stdout.splitlines()) == (0, promised), ran.stderr
+
+
 def test_every_sample_is_run() -> None:
     """None is forgotten here."""
-    ours = {*PRINTED, "flask_app", "django_view", "notebook.ipynb"}
+    ours = {*PRINTED, "auth_server.py", "login.py", "flask_app", "django_view", "notebook.ipynb"}
     assert {path.name for path in SAMPLES.iterdir() if not path.name.startswith("__")} == ours
 
 

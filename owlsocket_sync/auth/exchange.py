@@ -125,7 +125,7 @@ def _cause(error: Exception) -> str:
         if not isinstance(reason, Exception):
             break
         inner = reason
-    text = str(inner).rpartition(">: ")[2]
+    text = str(inner).rpartition("connection: ")[2]
     return text[:SHOWN] or type(error).__name__
 
 

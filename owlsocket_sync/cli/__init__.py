@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-NEEDED = ("click", "rich", "websockets", "websocket", "orjson")
+NEEDED = ("click", "rich", "websockets", "websocket", "orjson", "cryptography", "Crypto", "base58", "rfc8785")
 USAGE = 2
 INTERRUPTED = 130
 

@@ -78,30 +78,30 @@ def _no_json(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
 
 
-def read_token(variable: str | None, file: Path | None) -> str | None:
-    """The token from where the options say it is; it is never an argument, which other users could see.
+def read_secret(variable: str | None, file: Path | None, name: str) -> str | None:
+    """A token or key from where the options say it is; it is never an argument, which other users could see.
 
     What the options hold is not repeated in an error: it could be the token itself, put there by mistake.
     """
     if variable and file:
-        raise click.UsageError("--token-env and --token-file exclude each other")
+        raise click.UsageError(f"--{name}-env and --{name}-file exclude each other")
     if variable:
-        token = os.environ.get(variable, "").strip()
-        if not token:
-            raise click.UsageError("--token-env: no environment variable of this name holds anything")
-        return token
+        secret = os.environ.get(variable, "").strip()
+        if not secret:
+            raise click.UsageError(f"--{name}-env: no environment variable of this name holds anything")
+        return secret
     if file:
-        return _read_token_file(file)
+        return _read_file(file, f"--{name}-file")
     return None
 
 
-def _read_token_file(file: Path) -> str:
+def _read_file(file: Path, option: str) -> str:
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        secret = file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise click.UsageError(f"--token-file: {error.strerror}") from None
+        raise click.UsageError(f"{option}: {error.strerror}") from None
     except ValueError:
-        raise click.UsageError("--token-file: it holds no text") from None
-    if not token:
-        raise click.UsageError("--token-file: it is empty")
-    return token
+        raise click.UsageError(f"{option}: it holds no text") from None
+    if not secret:
+        raise click.UsageError(f"{option}: it is empty")
+    return secret

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from .. import Connection, SocketError, SocketTimeout, __version__, connect
-from .arguments import PlainGroup, Seconds, read_argument, read_token
+from .arguments import PlainGroup, Seconds, read_argument, read_secret
+from .identity import keys, login
 from .outcome import Exit, NotConnected, log_to_stderr, put, say
 
 TIMEOUT = 10.0
@@ -42,7 +43,7 @@ def client_command(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def command(url: str, timeout: float, token_env: str | None, token_file: Path | None, **values: Any) -> Any:
-        token = read_token(token_env, token_file)
+        token = read_secret(token_env, token_file, "token")
         try:
             connection = connect(url, token=token, timeout=timeout, call_timeout=timeout, reconnect=None, wait=False)
         except ValueError as error:
@@ -73,6 +74,10 @@ def opened(connection: Connection, timeout: float) -> Connection:
         return connection.wait_open(timeout + GRACE)
     except SocketError as error:
         raise NotConnected(error.__cause__ or error) from error
+
+
+owlsocket.add_command(keys)
+owlsocket.add_command(login)
 
 
 @owlsocket.command()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import Backoff, Connection, ConnectionState, ResilientError, connect
+from ..auth import KeyPair, Login
 from .outcome import put_line
 
 START_SECONDS = 5.0
@@ -29,14 +30,16 @@ class Unexpected(Exception):
 class ServerProcess:
     """The playground, in a process of its own; killed by `stop`, and gone with this process at the latest."""
 
-    url = ""
+    url = login = ""
 
-    def __init__(self) -> None:
+    def __init__(self, user: str) -> None:
+        self._user = user
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, port: int = 0) -> str:
-        """Start it and return its URL."""
-        command = [sys.executable, "-m", SERVER, "--port", str(port)]
+    def start(self) -> str:
+        """Start it, where it was before or on free ports, and return its URL."""
+        ports = ["--port", _port_of(self.url), "--login-port", _port_of(self.login)]
+        command = [sys.executable, "-m", SERVER, "--user", self._user, *ports]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         impatience = threading.Timer(START_SECONDS, self._process.kill)
         impatience.start()
@@ -48,9 +51,10 @@ class ServerProcess:
         if not line:
             raise Unexpected(f"expected a server within {START_SECONDS:g} s, got none")
         try:
-            self.url = json.loads(line)["url"]
+            told = json.loads(line)
+            self.url, self.login = told["url"], told["login"]
         except (ValueError, KeyError, TypeError):
-            raise Unexpected(f"expected the URL of the server, got {line!r}") from None
+            raise Unexpected(f"expected the URLs of the server, got {line!r}") from None
         return self.url
 
     def stop(self) -> None:
@@ -61,9 +65,13 @@ class ServerProcess:
             process.communicate(timeout=START_SECONDS)
 
     def restart(self) -> str:
-        """An outage, and its end: the same port, another process."""
+        """An outage, and its end: the same ports, another process, which knows none of the tokens of the first."""
         self.stop()
-        return self.start(int(self.url.rpartition(":")[2]))
+        return self.start()
+
+
+def _port_of(url: str) -> str:
+    return url.rpartition(":")[2] or "0"
 
 
 def demo() -> bool:
@@ -91,9 +99,10 @@ def _walk(title: str, step: Step) -> bool:
 @contextmanager
 def _stage() -> Iterator[Iterator[tuple[str, Step]]]:
     """The steps; whatever happens, no process and no connection is left behind."""
-    server = ServerProcess()
+    key = KeyPair.generate()
+    server = ServerProcess(key.public)
     try:
-        steps = _steps(server)
+        steps = _steps(server, key)
         try:
             yield steps
         finally:
@@ -102,10 +111,12 @@ def _stage() -> Iterator[Iterator[tuple[str, Step]]]:
         server.stop()
 
 
-def _steps(server: ServerProcess) -> Generator[tuple[str, Step], None, None]:
+def _steps(server: ServerProcess, key: KeyPair) -> Generator[tuple[str, Step], None, None]:
     yield "start a server in a second process", server.start
-    with connect(server.url, call_timeout=STEP_SECONDS, reconnect=Backoff(initial=0.1, cap=0.5), wait=False) as conn:
-        yield "connect to it", lambda: _connect(conn)
+    options: dict[str, Any] = {"call_timeout": STEP_SECONDS, "reconnect": Backoff(initial=0.1, cap=0.5), "wait": False}
+    with connect(server.url, auth=Login(server.login, key), **options) as conn:
+        yield "log in with a new key, and connect", lambda: _connect(conn)
+        yield "ask the server who we are", lambda: _expect(conn.call("whoAmI"), key.address)
         yield "call a method", lambda: _expect(conn.call("add", 2, 3), 5)
         yield "twenty calls at once", lambda: _parallel(conn)
         yield "observe an event of the server", lambda: _observe(conn)

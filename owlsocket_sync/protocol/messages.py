@@ -68,12 +68,15 @@ class EventMessage(Message):
     event: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class AuthMessage(Message):
-    """One step of authentication; ``stage`` is ``None`` in a refusal."""
+    """One step of authentication; ``stage`` is ``None`` in a refusal. Its repr does not show what it carries."""
 
     type: MessageType | str = MessageType.AUTH
     stage: AuthenticationStage | str | None = None
+
+    def __repr__(self) -> str:
+        return f"AuthMessage(stage={self.stage!r})"
 
 
 def is_message(value: object, ordinary: bool | None = None) -> bool:

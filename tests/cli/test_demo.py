@@ -15,12 +15,13 @@ from contextlib import contextmanager
 import pytest
 from helpers import eventually, scaled
 
+from owlsocket_sync.auth import KeyPair
 from owlsocket_sync.cli import demo as demo_module
 from owlsocket_sync.cli import main
 from owlsocket_sync.cli.demo import SERVER, ServerProcess, Unexpected, demo
 
 PATIENCE = 30.0
-STEPS = 11
+STEPS = 12
 
 STUCK = """
 import sys, threading
@@ -59,7 +60,7 @@ def test_the_demo_works_and_is_quick() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "number"), [("_connect", 2), ("_parallel", 4), ("_consume", 9), ("_error", 10), ("_outage", 11)]
+    ("step", "number"), [("_connect", 2), ("_parallel", 5), ("_consume", 10), ("_error", 11), ("_outage", 12)]
 )
 def test_a_step_that_gives_something_else_fails_the_demo(
     step: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -131,7 +132,7 @@ def test_a_server_that_does_not_start_fails_the_demo(
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait for its URL has an end, and so has the process."""
     monkeypatch.setattr(demo_module, "START_SECONDS", 0.3)
-    server = ServerProcess()
+    server = ServerProcess(KeyPair.generate().public)
     silent = [sys.executable, "-c", "import threading; threading.Event().wait(60)"]
     try:
         with _server_command(silent, monkeypatch), pytest.raises(Unexpected, match="got none"):
@@ -166,7 +167,8 @@ def test_an_interrupted_demo_leaves_no_server(number: signal.Signals, code: int)
 def test_the_server_of_the_demo_passes_over_ctrl_c() -> None:
     """In a terminal it reaches the whole group; only the end of its stdin ends the server."""
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-m", SERVER], stdin=pipe, stdout=pipe, encoding="utf-8") as process:
+    command = [sys.executable, "-m", SERVER, "--user", KeyPair.generate().public]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8") as process:
         try:
             assert process.stdout is not None
             port = port_in(json.loads(process.stdout.readline())["url"])
