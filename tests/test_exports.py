@@ -16,7 +16,7 @@ Limits InsecureTransportWarning register_error_class ResilientError SocketError 
 SocketConnectionError SocketUnauthorized SocketUnsupported SocketTimeout SocketMessageError SocketMessageMalformed
 AuthError AuthUnknown AuthManagerError AuthManagerUnsupported AuthenFailed AuthenExists AuthenPayloadError
 AuthPluginError TypeMissmatchError AuthorizationError AuthForbidden ProfileError ProfileConsistencyError AuthenCredError
-AuthFailedError AccessError
+AuthFailedError AccessError AuthMalformed LoginTimeout
 """.split()
 
 VERBS = """
@@ -74,3 +74,38 @@ def test_the_client_imports_no_server() -> None:
     )
     seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert seen.stdout.strip() == "False False"
+
+
+AUTH = """
+KeyPair Envelope Login StageLogin Guard Authority User Spent SignatureAuth TokenAuth login_app Auth AuthCredentials
+AllowanceRequest AllowanceResponse AuthToken Profile PermissionSet AttributeSet AuthRole AuthenticationType
+AuthorizationType EnvelopeKind
+""".split()
+
+
+@pytest.mark.parametrize("name", AUTH)
+def test_what_authentication_offers_can_be_imported(name: str) -> None:
+    """From one place."""
+    from owlsocket_sync import auth
+
+    assert name in auth.__all__
+    assert getattr(auth, name) is not None
+
+
+def test_logging_in_imports_no_models() -> None:
+    """``dataclasses_json`` is for those who look at who they are."""
+    script = "import sys; from owlsocket_sync.auth import Login, KeyPair; print('dataclasses_json' in sys.modules)"
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert seen.stdout.strip() == "False"
+
+
+def test_without_its_extra_authentication_says_what_to_install() -> None:
+    """In one line."""
+    script = (
+        "import importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'rfc8785' else find(name, *rest)\n"
+        "import owlsocket_sync.auth"
+    )
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert "SocketInitializationError" in seen.stderr.splitlines()[-1]
+    assert "python -m pip install 'owlsocket-sync[auth]'" in seen.stderr.splitlines()[-1]

@@ -109,7 +109,8 @@ class Auth(Endpoint):
         elif late or message.stage is None:
             self._count("unmatched")
             what = "an auth answer that nobody waits for any more" if late else "a refusal that nobody asked for"
-            self._report(malformed(what, ""), ErrorContext("receive", "auth", message))
+            shown = "" if late else message.raw or ""  # an answer may hold a token
+            self._report(malformed(what, shown), ErrorContext("receive", "auth", message))
         else:
             self._submit("auth", len(message.raw or ""), self._answer_step, message, link)
 
