@@ -32,6 +32,7 @@ from .words import REFRESH_HEADER
 ANSWER_BYTES = 1_048_576
 CHUNK_BYTES = 16_384
 SHOWN = 200
+SECRETS = ("credential", "challenge", "token")
 TEMPORARY = frozenset({429, 502, 503, 504})
 
 _BY_STATUS: Mapping[int, Any] = {401: AuthFailedError, 403: AccessError}
@@ -74,7 +75,7 @@ def ask(session: requests.Session, base: str, step: str, question: Mapping[str, 
         session: what to send with.
         base: the URL of the service.
         step: the path of the step, which names it in errors.
-        question: becomes JSON; none of its texts is repeated in an error.
+        question: becomes JSON; no credential, challenge or token in it is repeated in an error.
         deadline: over all of it.
 
     Raises:
@@ -93,7 +94,7 @@ def _post(
     """Do it, and return what went wrong."""
     if deadline.expired():
         return _too_late(step, deadline)
-    secrets = [one for one in question.values() if isinstance(one, str)]
+    secrets = [question[name] for name in SECRETS if name in question]
     host = urlsplit(base).netloc
     try:
         response = session.post(

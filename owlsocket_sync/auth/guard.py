@@ -156,7 +156,7 @@ class Guard:
             if known is None:
                 raise AuthFailedError("nobody is authenticated here")
             return Step(AuthenticationStage.AUTHENTICATED, known.to_dict())
-        raise AuthManagerUnsupported(f"stage {stage}")
+        raise AuthManagerUnsupported(f"stage:{stage.value if isinstance(stage, AuthenticationStage) else stage}")
 
     def _authenticate(self, payload: Any) -> Step:
         if not isinstance(payload, dict):

@@ -143,9 +143,9 @@ class AuthToken(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class AuthCredentials(Model):
-    """Answers a challenge; also what a one-time token holds."""
+    """Answers a challenge; also what a one-time token holds, with a nonce of any length in the challenge's place."""
 
-    challenge: str = _field(text(32, 1024), secret=True)
+    challenge: str = _field(text(1, 1024), secret=True)
     credential: str = _field(text(1, 4096), secret=True)
     type: str = _field(text(1, 64))
     role: str = _field(text(1, 32))
@@ -166,9 +166,9 @@ class AuthCredentials(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Auth(Model):
-    """Who somebody is, as a bearer token says it."""
+    """Who somebody is, as a bearer token says it; its ``token`` is a nonce, whose length servers keep to no schema."""
 
-    token: str = _field(text(32, 1024), secret=True)
+    token: str = _field(text(1, 1024), secret=True)
     user_id: str = _field(text(1, 128))
     role: str = _field(text(1, 32))
     type: str = _field(text(1, 64))
