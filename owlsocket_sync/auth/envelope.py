@@ -136,6 +136,8 @@ class Envelope:
             raise AuthMalformed("the envelope holds no JSON") from None
         if not isinstance(fields, dict):
             raise AuthMalformed(f"the envelope is no object, but {type(fields).__name__}")
+        if [key for key in fields if key in _KEYS] != [key for key in _KEYS if key in fields]:
+            raise AuthMalformed("the fields of the envelope are out of order")
         kind, msg, dt, ttl, sig = (_checked(fields, key) for key in _KEYS)
         return cls(kind, msg, dt, ttl, sig, {key: value for key, value in fields.items() if key not in _KEYS})
 

@@ -101,6 +101,8 @@ GOOD = {"t": "t", "msg": "m", "dt": 1, "ttl": None}
         (token_of({**GOOD, "dt": math.inf}), "holds no JSON"),
         (token_of({**GOOD, "msg": {"a": 1}}), "'msg' of the envelope is of a wrong kind"),
         (token_of({**GOOD, "sig": 5}), "'sig' of the envelope is of a wrong kind"),
+        (token_of({"msg": "m", "t": "t", "dt": 1, "ttl": None}), "out of order"),
+        (token_of({"sig": "s", **GOOD}), "out of order"),
         (token_of({"t": "t", "msg": "m", "dt": 1}), "'ttl' of the envelope is missing"),
         (token_of({"msg": "m", "dt": 1, "ttl": None}), "'t' of the envelope is missing"),
         ("W1tb" * 40_000, "holds no JSON"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from typing import Any
 
@@ -119,6 +120,29 @@ def test_a_private_key_stays_where_it_is() -> None:
             spread(KEY)
     with pytest.raises(AuthMalformed, match="public one"):
         _ = KeyPair.from_public(KEY.public).private
+
+
+@pytest.mark.parametrize("packed", [VECTORS["packAuthCredentials"], VECTORS["packAuthCredentials"]["noExtra"]])
+def test_packed_credentials_are_signed_as_the_reference_signs_them(packed: dict[str, Any]) -> None:
+    """With what goes along, and without: both are signatures over canonical JSON."""
+    asked = dict(VECTORS["packAuthCredentials"]["input"])
+    signature = packed["packed"]["credential"]
+    if "extra" in packed:
+        signature = json.loads(signature)["signature"]
+        asked["credential"] = json.dumps(packed["extra"], separators=(",", ":"))
+    assert signed_bytes(asked).decode() == packed["signedBytesUtf8"]
+    assert KEY.sign(asked) == signature
+    assert KEY.verify(asked, signature)
+
+
+def test_an_address_is_that_of_one_key() -> None:
+    """With its type before it."""
+    told = {
+        "right": KEY.address == VECTORS["key"]["exportAddress"],
+        "wrong": KEY.address == VECTORS["other"]["exportAddress"],
+        "addressWithoutPrefix": KEY.address == VECTORS["key"]["keyPair"]["address"],
+    }
+    assert told == VECTORS["matchAddress"]
 
 
 def test_new_keys_are_new() -> None:

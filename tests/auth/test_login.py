@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import ssl
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from helpers import load, scaled
 from sockets import ByteServer, RawPeer
 
 from owlsocket_sync.auth import Auth, Envelope, KeyPair, Login
-from owlsocket_sync.auth.exchange import ANSWER_BYTES
+from owlsocket_sync.auth.exchange import ANSWER_BYTES, new_session
 from owlsocket_sync.errors import (
     AccessError,
     AuthenFailed,
@@ -177,6 +178,16 @@ def test_a_challenge_that_could_be_something_else_is_not_signed(http: responses.
     with pytest.raises(AuthError, match="it is not signed"):
         Login(BASE, KEY).token()
     assert asked(http) == [INIT]
+
+
+def test_a_session_of_ours_checks_certificates_and_speaks_modern_tls() -> None:
+    """TLS 1.2 or newer; whoever brings a session of their own decides for themselves."""
+    with new_session() as session:
+        adapter = session.get_adapter("https://auth.example")
+        context = adapter.poolmanager.connection_pool_kw["ssl_context"]  # type: ignore[attr-defined]
+    assert session.verify is True
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_a_server_that_cannot_be_reached_is_a_network_error() -> None:
