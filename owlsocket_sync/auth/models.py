@@ -106,23 +106,29 @@ _ATTRIBUTES = each(lambda value, where: check_model(AttributeSet, value, where))
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllowanceRequest(Model):
-    """Asks for a challenge."""
+class AuthPayload(Model):
+    """What may be said of somebody, whatever the occasion."""
 
-    type: str = _field(text(1, 64))
-    role: str | None = _field(text(1, 32), optional=True)
     source: str | None = _field(text(1, 1024), optional=True)
-    user_id: str | None = _field(text(1, 128), optional=True)
     profile_id: str | None = _field(text(1, 128), optional=True)
+    entity_id: str | None = _field(text(3, 256), optional=True)
     expires_at: datetime | None = _moment(optional=True)
     groups: list[str] | None = _field(each(text(1, 128)), optional=True)
-    entity_id: str | None = _field(text(3, 256), optional=True)
-    scopes: list[str] | None = _field(each(text(1, 32)), optional=True)
     permissions: list[PermissionSet] | None = _field(_PERMISSIONS, optional=True)
     attributes: list[AttributeSet] | None = _field(_ATTRIBUTES, optional=True)
     permissioned: bool | None = _field(flag, optional=True)
     denormalized: bool | None = _field(flag, optional=True)
     extra: CatchAll = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllowanceRequest(AuthPayload):
+    """Asks for a challenge."""
+
+    type: str = _field(text(1, 64))
+    role: str | None = _field(text(1, 32), optional=True)
+    user_id: str | None = _field(text(1, 128), optional=True)
+    scopes: list[str] | None = _field(each(text(1, 32)), optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +148,7 @@ class AuthToken(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthCredentials(Model):
+class AuthCredentials(AuthPayload):
     """Answers a challenge; also what a one-time token holds, with a nonce of any length in the challenge's place."""
 
     challenge: str = _field(text(1, 1024), secret=True)
@@ -152,20 +158,10 @@ class AuthCredentials(Model):
     scopes: list[str] = _field(each(text(1, 32)))
     user_id: str | None = _field(text(1, 128), optional=True)
     public_key: str | None = _field(text(16, 1024), optional=True)
-    source: str | None = _field(text(1, 1024), optional=True)
-    profile_id: str | None = _field(text(1, 128), optional=True)
-    entity_id: str | None = _field(text(3, 256), optional=True)
-    expires_at: datetime | None = _moment(optional=True)
-    groups: list[str] | None = _field(each(text(1, 128)), optional=True)
-    permissions: list[PermissionSet] | None = _field(_PERMISSIONS, optional=True)
-    attributes: list[AttributeSet] | None = _field(_ATTRIBUTES, optional=True)
-    permissioned: bool | None = _field(flag, optional=True)
-    denormalized: bool | None = _field(flag, optional=True)
-    extra: CatchAll = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Auth(Model):
+class Auth(AuthPayload):
     """Who somebody is, as a bearer token says it; its ``token`` is a nonce, whose length servers keep to no schema."""
 
     token: str = _field(text(1, 1024), secret=True)
@@ -175,16 +171,6 @@ class Auth(Model):
     is_user: bool = _field(flag)
     created_at: datetime = _moment()
     scopes: list[str] | None = _field(each(text(1, 32)), optional=True)
-    source: str | None = _field(text(1, 1024), optional=True)
-    profile_id: str | None = _field(text(1, 128), optional=True)
-    entity_id: str | None = _field(text(3, 256), optional=True)
-    expires_at: datetime | None = _moment(optional=True)
-    groups: list[str] | None = _field(each(text(1, 128)), optional=True)
-    permissions: list[PermissionSet] | None = _field(_PERMISSIONS, optional=True)
-    attributes: list[AttributeSet] | None = _field(_ATTRIBUTES, optional=True)
-    permissioned: bool | None = _field(flag, optional=True)
-    denormalized: bool | None = _field(flag, optional=True)
-    extra: CatchAll = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
