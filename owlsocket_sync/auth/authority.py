@@ -77,7 +77,7 @@ class Authority:
         self._users = dict(map(_known, users))
         self._source = source
         self._token_ttl = token_ttl
-        self._spent = Spent(now=now) if spent is None else spent
+        self.spent = Spent(now=now) if spent is None else spent
         self._now = now
 
     def init(self, request: Any) -> dict[str, str]:
@@ -131,7 +131,7 @@ class Authority:
         Raises:
             AuthenFailed: it is nobody's, is too old, or was used before.
         """
-        return redeem(envelope, trusted, self._spent, self._now, self._source)
+        return redeem(envelope, trusted, self.spent, self._now, self._source)
 
     def vouch(self, auth: Auth) -> dict[str, str]:
         """A bearer token for somebody, behind its scheme."""
@@ -148,7 +148,7 @@ class Authority:
         asked = AuthCredentials.from_dict(credentials)
         challenge = Envelope.unwrap(asked.challenge)
         ours = challenge.verify(self.key, self._now()) and challenge.type == asked.type
-        if not ours or not self._spent.spend(_mark(challenge), challenge.ends):
+        if not ours or not self.spent.spend(_mark(challenge), challenge.ends):
             raise AuthenFailed("challenge")
         id = asked.user_id or ""
         user = self._users.get(id)

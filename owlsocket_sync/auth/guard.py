@@ -67,7 +67,7 @@ class Guard:
         trusted: the public keys whose tokens are believed: one, or several, as `KeyPair` or text.
         authority: logs users in on the socket itself; its key is trusted too.
         required: refuse whoever brings no token; otherwise they come in at the stage ``INIT``, to authenticate there.
-        spent: remembers one-time tokens; the default is the memory of this process.
+        spent: remembers one-time tokens; the default is the memory of the authority, or of this process.
         now: seconds since the epoch.
     """
 
@@ -88,7 +88,9 @@ class Guard:
             raise ValueError("trusted must hold a public key, or authority be given: nobody could come in")
         self._authority = authority
         self._required = required
-        self._spent = Spent(now=now) if spent is None else spent
+        if spent is None:
+            spent = Spent(now=now) if authority is None else authority.spent
+        self._spent = spent
         self._now = now
 
     def admit(self, request: Knock) -> Auth | None:

@@ -272,10 +272,11 @@ class Peer:
             self._timer.add(self._ends, self)
 
     def expire(self, now: float) -> float:
-        """Close the link when its time is over; on the timer, so a worker does it."""
+        """Close the link when its time is over; on a thread of its own, for neither timer nor workers may be kept."""
         if now >= self._ends and self._state is not ConnectionState.CLOSED:
             self._ends = math.inf
-            self._pool.submit(None, partial(self.close, POLICY, "the token has expired", Deadline(SEND_SECONDS)))
+            farewell = partial(self.close, POLICY, "the token has expired", Deadline(SEND_SECONDS))
+            threading.Thread(target=farewell, name=f"{self._name}-farewell", daemon=True).start()
         return self._ends
 
     def wake_at(self, at: float) -> None:

@@ -145,6 +145,16 @@ def test_a_one_time_token_of_the_reference_comes_once() -> None:
     assert sorted(map(str, outcomes)) == ["auth:manager:authen:spent"] * 7 + [USER.address]
 
 
+def test_a_one_time_token_is_spent_at_every_door() -> None:
+    """A guard and the authority behind it share their memory."""
+    authority = make_authority()
+    claim = Claim(USER)
+    one_time = authority.authenticate(claim.answer(authority.init(claim.ask())["challenge"]))
+    Guard(authority=authority, now=Clock()).verify(one_time["token"])
+    with pytest.raises(AuthenFailed, match="spent"):
+        authority.exchange(one_time)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [({"now": THEN + 901}, "expired"), ({"key": STRANGER}, "signature"), ({"ttl": None}, "type")],

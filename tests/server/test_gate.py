@@ -184,6 +184,24 @@ def test_a_whole_login_leads_to_a_connection_that_outlives_its_token() -> None:
             assert states.items[0].reason == "the token has expired"
 
 
+def test_busy_handlers_do_not_keep_a_link_alive() -> None:
+    """Whose token has run out."""
+    over, endings = threading.Event(), Collector()
+
+    def busy(conn: Connection, request: Request) -> None:
+        conn.perform("hold", lambda: over.wait(scaled(10)))
+
+    authority = Authority(ISSUER, [KEY], token_ttl=0.3)
+    with (
+        serve(busy, authenticate=Guard(ISSUER), workers=1) as server,
+        connect(server.url, token=vouched(authority), reconnect=None) as conn,
+    ):
+        conn.listen(lambda message: endings(message.payload["code"]))
+        conn.submit("hold")
+        assert endings.wait(1) == [1008]
+        over.set()
+
+
 def test_a_refused_token_is_replaced_at_once() -> None:
     """A server that forgot a token gets another one within the same attempt."""
     authority = Authority(ISSUER, [KEY], token_ttl=3600)
