@@ -117,12 +117,13 @@ def _split(auth: Auth | TokenSource | None, token: Text | None) -> tuple[TokenSo
     """What gives tokens, and what speaks on a new link."""
     if auth is None:
         return None, None
-    if isinstance(auth, TokenSource):
+    if isinstance(auth, TokenSource) and not isinstance(auth, type):
         if token is not None:
             raise ValueError("token must be left out where auth is a login: the login gives the tokens")
         return auth, None
-    if not callable(auth):
-        raise ValueError(f"auth must be callable or a login, not {type(auth).__name__}")
+    if isinstance(auth, type) or not callable(auth):
+        what = f"the class {auth.__name__}" if isinstance(auth, type) else type(auth).__name__
+        raise ValueError(f"auth must be callable or a login, not {what}")
     return None, auth
 
 

@@ -21,6 +21,7 @@ from .encoding import canonical, to_base64
 from .envelope import Envelope
 from .keys import KeyPair
 from .models import AllowanceRequest, Auth, AuthCredentials
+from .proof import key_pair
 from .spent import Spent, SpentStore
 from .words import ALL_SCOPES, AuthenticationType, AuthorizationType, AuthRole
 
@@ -53,7 +54,7 @@ class Authority:
     """Logs users in, and vouches for them with its key.
 
     Args:
-        key: signs what it gives out; with its private part.
+        key: signs what it gives out: a `KeyPair` with its private part, or the private key as text.
         users: who may log in: `User` objects, public keys, or their texts.
         source: how it calls itself in its tokens.
         token_ttl: seconds for which a bearer token holds; ``None`` for ever, as with the reference.
@@ -63,7 +64,7 @@ class Authority:
 
     def __init__(
         self,
-        key: KeyPair,
+        key: KeyPair | str,
         users: Iterable[User | KeyPair | str],
         *,
         source: str | None = None,
@@ -71,9 +72,11 @@ class Authority:
         spent: SpentStore | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        if not key.can_sign:
+        self.key = key_pair(key)
+        if not self.key.can_sign:
             raise ValueError("key must hold its private part: tokens are signed with it")
-        self.key = key
+        if isinstance(users, (str, KeyPair, User)):
+            raise ValueError("users must be a list, also of one user")
         self._users = dict(map(_known, users))
         self._source = source
         self._token_ttl = token_ttl

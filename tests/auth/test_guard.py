@@ -306,3 +306,6 @@ def test_a_guard_without_keys_is_no_guard() -> None:
         Guard()
     with pytest.raises(ValueError, match="key must hold its private part"):
         Authority(KeyPair.from_public(ISSUER.public), [])
+    for alone in (USER.public, USER, User(USER)):
+        with pytest.raises(ValueError, match="users must be a list"):
+            Authority(ISSUER.private, alone)  # type: ignore[arg-type]

@@ -227,6 +227,8 @@ def test_a_login_and_a_token_exclude_each_other() -> None:
         connect("ws://127.0.0.1:1", token="t", auth=Login("http://127.0.0.1:1", KEY))
     with pytest.raises(ValueError, match="auth must be callable or a login"):
         connect("ws://127.0.0.1:1", auth=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="auth must be callable or a login, not the class Login"):
+        connect("ws://127.0.0.1:1", auth=Login)  # type: ignore[arg-type]
 
 
 def test_no_log_shows_a_token(caplog: pytest.LogCaptureFixture) -> None:
