@@ -1,4 +1,4 @@
-"""What holds for every test: nothing that it started is left when it ends."""
+"""What holds for every test: nothing that it started is left when it ends; and what it saw is kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,33 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
+import helpers
 import pytest
+from figures import Figure, Ledger
 from helpers import scaled
 
+LEDGER = Ledger()
 FDS = "/proc/self/fd"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run stress tests whole where they were asked for by name."""
+    helpers.WHOLE = config.option.markexpr == "stress"
+
+
+def pytest_sessionfinish() -> None:
+    """Keep the figures of this run where it is asked for."""
+    path = os.environ.get("OWLSOCKET_FIGURES")
+    if path:
+        LEDGER.write(Path(path))
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Notes a figure of this test, and asserts its limit."""
+    return LEDGER.holder(request.node.nodeid)
 
 
 def descriptors() -> dict[str, str]:

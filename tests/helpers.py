@@ -8,7 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Amount = TypeVar("Amount")
+
+WHOLE = False
+"""Whether stress tests run whole (``pytest -m stress``); set before any test runs."""
 
 SCALE = float(os.environ.get("OWLSOCKET_TIME_SCALE", "1"))
 VECTORS = Path(__file__).parent / "vectors"
@@ -17,6 +22,11 @@ VECTORS = Path(__file__).parent / "vectors"
 def scaled(seconds: float) -> float:
     """So many seconds, on this machine."""
     return seconds * SCALE
+
+
+def whole(short: Amount, long: Amount) -> Amount:
+    """How much a stress test takes on: the long form where stress tests were asked for, the short one else."""
+    return long if WHOLE else short
 
 
 def load(name: str) -> Any:
