@@ -18,8 +18,8 @@ from .errors import InsecureTransportWarning, ResilientError, SocketConnectionEr
 from .options import Heartbeat, Limits
 from .runtime.aside import run_aside
 from .runtime.link import Link
+from .transport.client_wire import ClientWire
 from .transport.dial import default_context, dial, parse_proxy, proxy_for
-from .transport.wire import Wire
 from .urls import Target, bare_token, check_headers, parse, redact, whole_token
 
 REFRESH_HEADER = "auth-token-refresh"
@@ -118,7 +118,7 @@ class Dialler:
         if target.secure and self._ssl_context is None:
             self._ssl_context = default_context()
         stream = dial(target, deadline, self._ssl_context, proxy_for(target, self._proxy), wanted)
-        wire = Wire(stream, self._limits.message_size)
+        wire = ClientWire(stream, self._limits.message_size)
         try:
             wire.upgrade(target, self._all_headers(token), deadline.at, wanted)
         except TimeoutError as error:
@@ -137,7 +137,7 @@ class Dialler:
             self._login.refresh(newer)
         return self._watched(wire, number)
 
-    def _watched(self, wire: Wire, number: int) -> Link:
+    def _watched(self, wire: ClientWire, number: int) -> Link:
         receive = self.connection.receive
         return Link(
             wire,

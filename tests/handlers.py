@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from helpers import Collector
 
 from owlsocket_sync import Connection, EventMessage
 from owlsocket_sync.server import Request
+from owlsocket_sync.stages import Ending
 
 
 def echo(conn: Connection, request: Request) -> None:
@@ -16,3 +19,8 @@ def echo(conn: Connection, request: Request) -> None:
 def keep_payload(collector: Collector, message: EventMessage) -> None:
     """Keep what an event carries."""
     collector(message.payload)
+
+
+def drop_link(conn: Connection) -> None:
+    """Be gone without a word; at the server."""
+    cast(Any, conn._carrier)._only_link.die(Ending(1006, "dropped"))

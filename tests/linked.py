@@ -14,8 +14,8 @@ from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.options import Heartbeat
 from owlsocket_sync.runtime.link import Link
 from owlsocket_sync.stages import Ending
+from owlsocket_sync.transport.client_wire import ClientWire
 from owlsocket_sync.transport.stream import DuplexStream
-from owlsocket_sync.transport.wire import Wire
 
 LIMIT = 1_000_000
 
@@ -23,8 +23,8 @@ LIMIT = 1_000_000
 class Run:
     """A link that is read on a thread of its own, and the raw socket at its other end."""
 
-    def __init__(self, heartbeat: Heartbeat | None = None) -> None:
-        ours, theirs = _tcp_pair()
+    def __init__(self, heartbeat: Heartbeat | None = None, buffers: int | None = None) -> None:
+        ours, theirs = _tcp_pair(buffers)
         self.peer = RawPeer(theirs)
         self.got = Collector()
         self.endings = Collector()
@@ -32,7 +32,7 @@ class Run:
         self.room.set()
         self.ticks: list[float] = []
         self.link = Link(
-            Wire(DuplexStream(ours), LIMIT),
+            ClientWire(DuplexStream(ours), LIMIT),
             deliver=self.got,
             has_room=self.room.is_set,
             tick=self._tick,
@@ -58,9 +58,13 @@ class Run:
         self.peer.sock.close()
 
 
-def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+def _tcp_pair(buffers: int | None) -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if buffers is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
         ours = socket.create_connection(listener.getsockname())
+        if buffers is not None:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
         return ours, listener.accept()[0]
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import wait
 from typing import Any
 
 import pytest
+from handlers import drop_link
 from helpers import Collector, eventually
 
 from owlsocket_sync import (
@@ -44,7 +45,7 @@ def service(conn: Connection, request: Request) -> None:
     conn.perform("operation", lambda number: {"number": number})
     conn.perform("longRunningOperation", lambda: conn.consume(timeout=0.5))
     conn.perform("getProtectedData", lambda: "secret" if conn.stage is AuthenticationStage.AUTHENTICATED else None)
-    conn.perform("hangUp", lambda: conn._carrier._ws.close_socket())  # type: ignore[attr-defined]
+    conn.perform("hangUp", lambda: drop_link(conn))
     conn.perform("talkBack", lambda text: conn.call("echo", text))
     conn.observe("user-online", lambda message: conn.notify("chat-message", {"welcome": message.payload["userId"]}))
     conn.observe("order-status-changed", lambda message: conn.notify("order-status-changed", message.payload))

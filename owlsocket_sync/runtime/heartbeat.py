@@ -24,7 +24,7 @@ class Beat(Enum):
 
 
 class Pulse:
-    """The heartbeat of one link. Any byte from the peer is a sign of life.
+    """The heartbeat of one link. Any byte that comes, and any that is taken after a stall, is a sign of life.
 
     Args:
         heartbeat: its interval and timeout; ``None`` never pings and never gives up.
@@ -34,10 +34,11 @@ class Pulse:
     def __init__(self, heartbeat: Heartbeat | None, now: float) -> None:
         self._heartbeat = heartbeat
         self._heard_at = now
+        self._deaf_until = now
         self._asked_at: float | None = None
 
     def heard(self, at: float) -> None:
-        """A byte came at this moment."""
+        """The peer gave a sign of life at this moment."""
         if at > self._heard_at:
             self._heard_at = at
             if self._asked_at is not None and at >= self._asked_at:
@@ -45,27 +46,36 @@ class Pulse:
 
     def beat(self, now: float) -> Beat:
         """What to do now; `Beat.PING` counts as done."""
-        if self._heartbeat is None:
+        if self._heartbeat is None or now < self.next_at():
             return Beat.REST
         if self._asked_at is not None:
-            return Beat.DEAD if now - self._asked_at >= self._heartbeat.timeout else Beat.REST
-        if now - self._heard_at >= self._heartbeat.interval:
-            self._asked_at = now
-            return Beat.PING
-        return Beat.REST
+            return Beat.DEAD
+        self._asked_at = now
+        return Beat.PING
 
-    def pause(self, now: float) -> None:
-        """We did not listen until now, so silence until now says nothing about the peer."""
-        if self._asked_at is not None:
-            self._asked_at = now
+    def beat_unheard(self, now: float, stalled_at: float | None) -> Beat:
+        """What to do now while nothing is read.
+
+        The silence of the peer says nothing about it then, but ours may end its patience: so it gets its pings. Only
+        that it has taken nothing for long (``stalled_at``: since when) speaks against it.
+        """
+        if self._heartbeat is None:
+            return Beat.REST
+        self._deaf_until = now
+        if stalled_at is not None and now - stalled_at >= self._heartbeat.interval + self._heartbeat.timeout:
+            return Beat.DEAD
+        if now - (self._heard_at if self._asked_at is None else self._asked_at) < self._heartbeat.interval:
+            return Beat.REST
+        self._asked_at = now
+        return Beat.PING
 
     def next_at(self) -> float:
         """The moment at which to ask `beat` again."""
         if self._heartbeat is None:
             return math.inf
         if self._asked_at is not None:
-            return self._asked_at + self._heartbeat.timeout
-        return self._heard_at + self._heartbeat.interval
+            return max(self._asked_at, self._deaf_until) + self._heartbeat.timeout
+        return max(self._heard_at, self._deaf_until) + self._heartbeat.interval
 
 
 class PongWaiter:

@@ -67,6 +67,8 @@ class Link:
         self._pongs = Pongs()
         self._ending_lock = threading.Lock()
         self._wake_at = math.inf
+        self._peer_ended = False
+        self._last_beat = b""
         self._ended = threading.Event()
         self.ending: Ending | None = None
         self.lease_until = math.inf
@@ -95,11 +97,11 @@ class Link:
     def _turn(self) -> None:
         """One message, or one look at the clock."""
         now = time.monotonic()
-        due = min(self._look_at_clock(now), self._pulse.next_at())
-        if not self._has_room():
-            time_left = max(0.0, min(due - now, PAUSE))
-            self._ended.wait(time_left)
-            self._pulse.pause(time.monotonic())
+        reads = self._peer_ended or self._has_room()
+        due = self._look_at_clock(now, reads)
+        if not reads:
+            # What comes before the end fits into the buffer of the system: it is read at once, room or not.
+            self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
             return
         self._stream.read_until = due
         self._wake_at = due
@@ -122,18 +124,23 @@ class Link:
         else:
             self._take_close(incoming)
 
-    def _look_at_clock(self, now: float) -> float:
+    def _look_at_clock(self, now: float, reads: bool) -> float:
         """Do what is due; return when something is due again."""
         following = min(self._tick(now), self.lease_until)
         if now >= self.lease_until:
             self.give_up(Ending(1000, "authentication took too long", SocketTimeout("authentication took too long")))
-        beat = self._pulse.beat(now)
+        stream = self._stream
+        self._pulse.heard(stream.heard_at)
+        beat = self._pulse.beat(now) if reads else self._pulse.beat_unheard(now, stream.stalled_at)
         if beat is Beat.DEAD:
             error = SocketConnectionError("the peer gave no sign of life in time (Heartbeat)")
             self.die(Ending(ABNORMAL, "no sign of life", error))
         elif beat is Beat.PING:
-            self._writer.ping(self._pongs.expect()[0])
+            self._pongs.forget(self._last_beat)
+            self._last_beat = self._pongs.expect()[0]
+            self._writer.ping(self._last_beat)
         self._writer.flush()
+        following = min(following, self._pulse.next_at())
         return min(following, now + FLUSH_RETRY) if self._writer.waiting else following
 
     def wake_at(self, at: float) -> None:
@@ -181,6 +188,11 @@ class Link:
             self._ended.wait(grace.wait_seconds())
         self.die(Ending(ABNORMAL, "the peer did not answer the close frame"))
         self._ended.wait(deadline.wait_seconds())
+
+    def say_goodbye(self, code: int, reason: str) -> None:
+        """Send a close frame as soon as that needs no waiting, and read on until the peer's; from any thread."""
+        if not self._writer.say_goodbye(code, reason, Deadline(0.0)):
+            self._stream.wake()  # the reader sends it when the peer takes it
 
     def _take_close(self, close: Close) -> None:
         """The peer says goodbye: answer in kind (RFC 6455, section 5.5.1), unless we did first."""

@@ -54,7 +54,7 @@ class Standing:
     def __init__(self, name: str, address: Callable[[], str]) -> None:
         self._name = name
         self._address = address
-        self._hooks: Hooks
+        self._moved: Callable[[StateChange], None]
         self._stand_anew()
 
     def _stand_anew(self) -> None:
@@ -84,9 +84,9 @@ class Standing:
                 self._was_open = self._was_open or state is ConnectionState.OPEN
                 self._standing.notify_all()
             if ending is None:
-                self._hooks.moved(StateChange(state, previous))
+                self._moved(StateChange(state, previous))
             else:
-                self._hooks.moved(StateChange(state, previous, ending.code, ending.reason, ending.error))
+                self._moved(StateChange(state, previous, ending.code, ending.reason, ending.error))
 
     def _wanted(self) -> bool:
         return self._closing is None

@@ -64,6 +64,7 @@ class Supervisor(Standing):
         self._timeout = timeout
         self._patient = patient
         self._dormant = False
+        self._hooks: Hooks
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -76,6 +77,7 @@ class Supervisor(Standing):
     def start(self, hooks: Hooks) -> None:
         """Begin to connect."""
         self._hooks = hooks
+        self._moved = hooks.moved
         guard(self)
         self._thread.start()
 

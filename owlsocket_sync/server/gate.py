@@ -12,7 +12,7 @@ from ..connection import Connection
 from ..errors import AccessError, AuthError, AuthForbidden, ResilientError
 from ..stages import AuthenticationStage
 from ..urls import TOKEN_SCHEME
-from .accepted import Request
+from .upgrade import Request
 
 logger = logging.getLogger("owlsocket_sync")
 

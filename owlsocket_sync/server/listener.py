@@ -1,28 +1,22 @@
 """``serve()``: a port, the clients that come to it, and what they are given.
 
-Threads: ``_peers_lock`` (a condition) guards who is here, and is a leaf. The acceptor, and a thread for each client,
-come from websockets; broadcasts and farewells are sent by a small pool. `Server.wait` and `Server.close` wait under
-deadlines.
+Threads: ``_peers_lock`` (a condition) guards who is here, and is a leaf. One thread accepts, and each client has one of
+its own. `Server.wait` and `Server.close` wait under deadlines; closing starts no thread, so that it works at exit too.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import os
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
-
-from websockets.http11 import Response
-from websockets.sync.server import ServerConnection
-from websockets.sync.server import serve as listen
 
 from ..connection import Connection
 from ..deadline import Deadline, check_timeout
@@ -31,21 +25,22 @@ from ..options import Heartbeat, Limits
 from ..protocol.messages import CALL_TIMEOUT, EventMessage
 from ..runtime.guards import guard, release
 from ..runtime.timer import Timer
-from ..runtime.workers import WorkerPool
 from ..stages import ConnectionState
-from .accepted import SEND_SECONDS, AcceptedLink
+from .acceptor import Acceptor
 from .gate import CHALLENGE, Authenticate, Gate, Refused
 from .peer import Handler, Peer
+from .upgrade import Upgrade, encrypt
 
 logger = logging.getLogger("owlsocket_sync")
 
-SENDERS = 16
+BROADCAST_SECONDS = 15.0
+LAST_GRACE = 0.2
 
 _numbers = itertools.count(1)
 
 # At DEBUG, websockets logs whole requests, the tokens in their queries included.
 _library_logger = logging.getLogger("owlsocket_sync.server.websockets")
-_library_logger.setLevel(logging.INFO)
+_library_logger.setLevel(logging.WARNING)
 
 
 class Server:
@@ -62,35 +57,16 @@ class Server:
         self._gate = Gate(options["authenticate"])
         self._name = name
         self._peers_lock = threading.Condition(threading.Lock())
-        self._peers: dict[AcceptedLink, Peer] = {}
+        self._peers: set[Peer] = set()
+        self._visitors = 0
         self._closing = False
-        self._timer = Timer(f"{name}-timer")
-        self._senders = WorkerPool(SENDERS, f"{name}-sender")
         self._closed = threading.Event()
-        self._listener = listen(_too_late, host, port, **self._listener_options())
-        bound = self._listener.socket.getsockname()
-        self.port: int = bound[1]
-        self.url = f"{'wss' if self.secure else 'ws'}://{_reachable(bound[0])}:{self.port}"
-        self._acceptor = threading.Thread(target=self._listener.serve_forever, name=f"{name}-acceptor", daemon=True)
-        self._acceptor.start()
+        self._timer = Timer(f"{name}-timer")
+        self._acceptor = Acceptor(host, port, self._welcome, name)
+        bound, self.port = self._acceptor.address
+        self.url = f"{'wss' if self.secure else 'ws'}://{_reachable(bound)}:{self.port}"
         guard(self)
-
-    def _listener_options(self) -> dict[str, Any]:
-        heartbeat: Heartbeat | None = self._options["heartbeat"]
-        origins = self._options["origins"]
-        return {
-            "ssl": self._options["ssl_context"],
-            "origins": None if origins is None else [*origins, None],
-            "open_timeout": self._options["timeout"],
-            "ping_interval": heartbeat.interval if heartbeat else None,
-            "ping_timeout": heartbeat.timeout if heartbeat else None,
-            "max_size": self._options["limits"].message_size,
-            "compression": None,
-            "create_connection": partial(AcceptedLink, serve=self._serve_link),
-            "process_response": self._admit,
-            "server_header": None,
-            "logger": _library_logger,
-        }
+        self._acceptor.start()
 
     @property
     def secure(self) -> bool:
@@ -100,8 +76,11 @@ class Server:
     @property
     def connections(self) -> list[Connection]:
         """The connections of the clients that are here now."""
+        return [peer.connection for peer in self._here()]
+
+    def _here(self) -> list[Peer]:
         with self._peers_lock:
-            return [peer.connection for peer in self._peers.values() if peer.state is not ConnectionState.CLOSED]
+            return [peer for peer in self._peers if peer.state is not ConnectionState.CLOSED]
 
     def broadcast(self, event: str, payload: Any = None) -> None:
         """Send an event to every client, without waiting for them; each gets broadcasts in order.
@@ -109,9 +88,10 @@ class Server:
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.
         """
-        for connection in self.connections:
+        for peer in self._here():
+            connection = peer.connection
             data = connection._encode(EventMessage(payload=payload, event=event))[1]
-            self._senders.submit(id(connection), partial(_send_quietly, connection, data))
+            peer.broadcast(partial(_send_quietly, connection, data))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the server is closed; whether it is, within the timeout (seconds; default: no limit)."""
@@ -124,43 +104,39 @@ class Server:
             return
         with self._peers_lock:
             self._closing = True
-        stopper = threading.Thread(target=self._stop_listening, name=f"{self._name}-stopper", daemon=True)
-        stopper.start()
-        for connection in self.connections:
-            self._senders.submit(None, partial(connection.close, 1001, "", deadline.remaining()))
-        with self._peers_lock:
-            self._peers_lock.wait_for(lambda: not self._peers, deadline.wait_seconds())
+        self._acceptor.stop(deadline.remaining())
+        self._say_farewell(deadline)
         self._timer.stop()
-        self._senders.end(deadline)
-        stopper.join(deadline.wait_seconds())
-        self._acceptor.join(deadline.wait_seconds())
         release(self)
+        self._closed.set()
+
+    def _say_farewell(self, deadline: Deadline) -> None:
+        """Tell all clients at once, leave them time to answer, and end those that did not."""
+        peers = self._here()
+        for peer in peers:
+            peer.begin_closing(1001, "")
+        self._await_departures(Deadline(max(0.0, deadline.remaining() - LAST_GRACE)))
+        for peer in peers:
+            peer.end(deadline)
+        self._await_departures(deadline)
+
+    def _await_departures(self, deadline: Deadline) -> None:
         with self._peers_lock:
-            first = not self._closed.is_set()
-            self._closed.set()
-        if first and not self._acceptor.is_alive():
-            close_pipe(self._listener)
+            self._peers_lock.wait_for(lambda: not self._visitors, deadline.wait_seconds())
 
     def say_goodbye(self, seconds: float) -> None:
-        """At exit, when no thread can be started any more: tell the clients, one after another."""
-        deadline = Deadline(seconds)
-        self._listener.socket.close()
-        for connection in self.connections:
-            connection.close(1001, "the process ends", deadline.remaining())
+        """At exit: tell the clients, within so many seconds."""
+        self.close(seconds)
 
     def disown(self) -> None:
         """In a forked child: leave the port and the links to the parent."""
         self._peers_lock = threading.Condition(threading.Lock())
         self._closed.set()
-        self._listener.socket.close()
+        self._acceptor.abandon()
         release(self)
-        for peer in self._peers.values():
+        for peer in self._peers:
             peer.disown()
         self._peers.clear()
-
-    def _stop_listening(self) -> None:
-        with suppress(OSError):  # somebody else was first
-            self._listener.shutdown()
 
     def __enter__(self) -> Server:
         return self
@@ -173,61 +149,101 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.url}, {len(self.connections)} connections>"
 
-    def _admit(self, ws: ServerConnection, request: object, response: Response) -> Response | None:
+    # -- one client --------------------------------------------------------------------------------------------------
+
+    def _welcome(self, sock: socket.socket) -> None:
+        """Give who was accepted a thread; on the acceptor's."""
+        with self._peers_lock:
+            self._visitors += 1
+        name = f"{self._name}#{next(_numbers)}"
+        try:
+            threading.Thread(target=self._attend, args=(sock, name), name=name, daemon=True).start()
+        except RuntimeError as error:  # no more threads to be had
+            logger.error("%s: no thread for a client: %s", self._name, error)
+            sock.close()
+            self._bid_farewell(None)
+
+    def _attend(self, sock: socket.socket, name: str) -> None:
+        """Serve a client, from its first byte to its last; on its own thread."""
+        peer = None
+        try:
+            peer = self._let_in(sock, name)
+            if peer is not None:
+                peer.run(self._handler)
+        except OSError as error:
+            logger.debug("%s: left before it could talk: %s", name, error)
+        except Exception:
+            logger.exception("%s: could not be served", name)
+        finally:
+            self._bid_farewell(peer)
+
+    def _bid_farewell(self, peer: Peer | None) -> None:
+        with self._peers_lock:
+            self._visitors -= 1
+            if peer is not None:
+                self._peers.discard(peer)
+            self._peers_lock.notify_all()
+
+    def _let_in(self, sock: socket.socket, name: str) -> Peer | None:
+        """Shake hands; ``None`` when the client was refused. Raises `OSError` when it left."""
+        deadline = Deadline(self._options["timeout"])
+        try:
+            remote = sock.getpeername()[:2]
+            stream = encrypt(sock, self._options["ssl_context"], deadline, self._is_taking)
+        except BaseException:
+            sock.close()
+            raise
+        peer = None
+        try:
+            upgrade = Upgrade(
+                stream,
+                remote,
+                self._options["origins"],
+                self._options["limits"].message_size,
+                deadline,
+                self._is_taking,
+                _library_logger,
+            )
+            peer = self._admit(upgrade, name)
+            if peer is not None:
+                upgrade.grant()
+        except BaseException:
+            if peer is not None:
+                peer.give_up()
+                with self._peers_lock:
+                    self._peers.discard(peer)
+            raise
+        finally:
+            if peer is None:
+                stream.close()
+        return peer
+
+    def _is_taking(self) -> bool:
+        return not self._closing
+
+    def _admit(self, upgrade: Upgrade, name: str) -> Peer | None:
         """Before a client learns that it may talk: from here on no broadcast and no farewell passes it by."""
-        assert isinstance(ws, AcceptedLink)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+        knock = upgrade.read_request()
+        if knock is None:
             return None
-        knock = ws.read_request()
         try:
             who = self._gate.admit(knock)
         except Refused as refused:
-            return _refusal(ws, refused)
-        peer = self._make_peer(ws)
+            headers = CHALLENGE if refused.status is HTTPStatus.UNAUTHORIZED else None
+            upgrade.refuse(refused.status, refused.text, headers)
+            return None
+        host, port = knock.remote
+        url = f"{'wss' if self.secure else 'ws'}://{_reachable(host)}:{port}"
+        peer = Peer(upgrade.wire(), self._timer, name, url, self._options)
         peer.request = replace(knock, auth=who)
         self._gate.attend(peer.connection, who, peer.end_at)
         with self._peers_lock:
             if not self._closing:
-                self._peers[ws] = peer
-                return None
-        return ws.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.\n")
-
-    def _serve_link(self, ws: AcceptedLink, shake_hands: Callable[[], None]) -> None:
-        try:
-            shake_hands()
-        finally:
-            with self._peers_lock:
-                peer = self._peers.get(ws)
-            if peer is not None:
-                self._serve_peer(peer, ws)
-
-    def _serve_peer(self, peer: Peer, ws: AcceptedLink) -> None:
-        try:
-            if ws.granted:
-                ws.start_keepalive()
-                peer.run(self._handler)
-            else:
-                peer.give_up()
-        finally:
-            with self._peers_lock:
-                del self._peers[ws]
-                self._peers_lock.notify_all()
-
-    def _make_peer(self, ws: AcceptedLink) -> Peer:
-        name = f"{self._name}#{next(_numbers)}"
-        pool = WorkerPool(self._options["workers"], name)
-        peer = Peer(ws, pool, self._timer, self.secure, name)
-        peer.connection = Connection(
-            peer,
-            pool.submit,
-            peer.lend_place,
-            pool.settle,
-            name=name,
-            limits=self._options["limits"],
-            call_timeout=self._options["call_timeout"],
-        )
-        peer.connection.expose_tracebacks = self._options["expose_tracebacks"]
-        return peer
+                self._peers.add(peer)
+                return peer
+        upgrade.refuse_for_good()
+        peer.give_up()
+        return None
 
 
 def serve(
@@ -294,28 +310,9 @@ def serve(
     return Server(handler, host, port, options, name or f"owlsocket-server-{next(_numbers)}")
 
 
-def _refusal(ws: AcceptedLink, refused: Refused) -> Response:
-    response = ws.respond(refused.status, refused.text)
-    if refused.status is HTTPStatus.UNAUTHORIZED:
-        response.headers.update(CHALLENGE)
-    return response
-
-
-def close_pipe(listener: object) -> None:
-    """Close the pipe that woke the acceptor of websockets; before 17 it stays open."""
-    for end in ("shutdown_watcher", "shutdown_notifier"):
-        descriptor = getattr(listener, end, None)
-        if isinstance(descriptor, int):
-            os.close(descriptor)
-
-
-def _too_late(ws: ServerConnection) -> None:
-    """The handler that websockets would call once a link was served."""
-
-
 def _send_quietly(connection: Connection, data: bytes) -> None:
     try:
-        connection._transmit([data], Deadline(SEND_SECONDS))
+        connection._transmit([data], Deadline(BROADCAST_SECONDS))
     except SocketError as error:
         logger.info("%s: a broadcast did not reach it: %s", connection.name, error)
 

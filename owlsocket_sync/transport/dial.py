@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..urls import Target
-from .stream import SLICE, DuplexStream, wait_ready
+from .stream import DuplexStream, shake_hands, wait_while
 
 PROXY_ANSWER_BYTES = 65_536
 
@@ -169,16 +169,7 @@ class _Attempt:
                     sock.setsockopt(getattr(socket, level), getattr(socket, option), value)
 
     def _wait(self, readers: list[socket.socket], writers: list[socket.socket], until: float) -> None:
-        """Wait for readiness in slices, for as long as the connection is wanted."""
-        while True:
-            if not self._wanted():
-                raise SocketConnectionError("closed while connecting")
-            try:
-                wait_ready(readers, writers, min(until, time.monotonic() + SLICE))
-                return
-            except TimeoutError:
-                if time.monotonic() >= until:
-                    raise
+        wait_while(self._wanted, readers, writers, until)
 
     def tunnel(self, sock: socket.socket, proxy: ProxyAddress) -> None:
         """Have an HTTP proxy connect us through (RFC 9110, section 9.3.6)."""
@@ -227,7 +218,7 @@ class _Attempt:
         """Do the TLS handshake."""
         secure = context.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
         try:
-            self._shake_hands(secure)
+            shake_hands(secure, lambda readers, writers: self._wait(readers, writers, self._deadline.at))
         except ssl.SSLCertVerificationError as error:
             secure.close()
             refused = SocketConnectionError(
@@ -245,12 +236,3 @@ class _Attempt:
             secure.close()
             raise
         return secure
-
-    def _shake_hands(self, secure: ssl.SSLSocket) -> None:
-        while True:
-            try:
-                return secure.do_handshake()
-            except ssl.SSLWantReadError:
-                self._wait([secure], [], self._deadline.at)
-            except ssl.SSLWantWriteError:
-                self._wait([], [secure], self._deadline.at)

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from ..errors import SocketConnectionError
+
 SLICE = 0.05
 READ_SIZE = 65_536
 WRITE_SIZE = 262_144
@@ -44,7 +46,8 @@ class DuplexStream:
         write_until: likewise for `send`.
         budget: how many bytes may still be read, ``None`` for any number.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
-        heard_at: when the last byte came.
+        heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
+        stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
         secure: whether it is encrypted; then a write that was tried must be tried again before any other.
     """
 
@@ -66,6 +69,7 @@ class DuplexStream:
         self.budget: int | None = None
         self.wanted: Callable[[], bool] | None = None
         self.heard_at = time.monotonic()
+        self.stalled_at: float | None = None
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -139,11 +143,16 @@ class DuplexStream:
         while True:
             try:
                 with self._tls_lock:
-                    return self._sock.send(view[:WRITE_SIZE])
+                    sent = self._sock.send(view[:WRITE_SIZE])
             except (BlockingIOError, ssl.SSLWantWriteError):
+                self.stalled_at = self.stalled_at or time.monotonic()
                 wait_ready([], [self._sock], until)
             except ssl.SSLWantReadError:
                 wait_ready([self._sock], [], until)
+            else:
+                if self.stalled_at is not None:
+                    self.stalled_at, self.heard_at = None, time.monotonic()
+                return sent
 
     # -- waiting and waking ------------------------------------------------------------------------------------------
 
@@ -161,6 +170,15 @@ class DuplexStream:
             if now >= self.read_until:
                 break
         return wait_ready(readers, [], self.read_until if self.wanted is None else 0.0)
+
+    def await_end(self, seconds: float) -> bool:
+        """Whether the peer ends the stream within so many seconds; by the reader, while it does not read."""
+        if not hasattr(select, "poll"):
+            time.sleep(seconds)
+            return False
+        poll = select.poll()
+        poll.register(self._sock, getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(math.ceil(seconds * 1000)))
 
     def wake(self) -> None:
         """Have `recv` raise `Woken`, now or when it next waits; from any thread."""
@@ -243,6 +261,37 @@ def wait_ready(readers: list[socket.socket], writers: list[socket.socket], until
     if not ready:
         raise TimeoutError("nothing came" if readers else "the peer did not take what was sent")
     return ready
+
+
+def wait_while(
+    wanted: Callable[[], bool], readers: list[socket.socket], writers: list[socket.socket], until: float
+) -> None:
+    """`wait_ready`, in slices, for as long as it is wanted.
+
+    Raises:
+        TimeoutError: none is ready until then.
+        SocketConnectionError: it is not wanted any more.
+    """
+    while True:
+        if not wanted():
+            raise SocketConnectionError("closed while connecting")
+        try:
+            wait_ready(readers, writers, min(until, time.monotonic() + SLICE))
+            return
+        except TimeoutError:
+            if time.monotonic() >= until:
+                raise
+
+
+def shake_hands(secure: ssl.SSLSocket, wait: Callable[[list[socket.socket], list[socket.socket]], None]) -> None:
+    """Do the TLS handshake on a socket that does not block; ``wait`` waits until it can be read, or written."""
+    while True:
+        try:
+            return secure.do_handshake()
+        except ssl.SSLWantReadError:
+            wait([secure], [])
+        except ssl.SSLWantWriteError:
+            wait([], [secure])
 
 
 def _poll(readers: list[socket.socket], writers: list[socket.socket], seconds: float | None) -> list[socket.socket]:

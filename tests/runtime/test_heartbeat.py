@@ -52,11 +52,27 @@ def test_a_byte_from_before_the_ping_is_no_answer() -> None:
 
 
 def test_a_pause_in_listening_is_not_held_against_the_peer() -> None:
-    """While we do not read, nobody can answer."""
+    """While we do not read, nobody can answer; once we do, it has all its time again."""
     pulse = _pulse()
     assert pulse.beat(120.0) is Beat.PING
-    pulse.pause(130.0)
+    assert pulse.beat_unheard(130.0, None) is Beat.REST
     assert [pulse.beat(130.0), pulse.beat(134.9), pulse.beat(135.0)] == [Beat.REST, Beat.REST, Beat.DEAD]
+
+
+def test_a_peer_that_is_not_listened_to_hears_from_us() -> None:
+    """A ping for each interval, so that it does not take us for dead."""
+    pulse = _pulse()
+    beats = [pulse.beat_unheard(now, None) for now in (119.9, 120.0, 139.9, 140.0, 160.0)]
+    assert beats == [Beat.REST, Beat.PING, Beat.REST, Beat.PING, Beat.PING]
+    pulse.heard(161.0)
+    assert pulse.next_at() == 181.0
+
+
+def test_a_peer_that_takes_nothing_for_long_is_given_up_unheard() -> None:
+    """After interval and time-out of a stall, whether we read or not."""
+    pulse = _pulse()
+    assert pulse.beat_unheard(134.9, 110.0) is Beat.PING
+    assert pulse.beat_unheard(135.0, 110.0) is Beat.DEAD
 
 
 def test_when_to_look_again() -> None:
@@ -73,6 +89,7 @@ def test_no_heartbeat() -> None:
     """``None`` never pings and never gives up."""
     pulse = Pulse(None, START)
     assert pulse.beat(1e9) is Beat.REST
+    assert pulse.beat_unheard(1e9, 0.0) is Beat.REST
     assert pulse.next_at() == math.inf
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 import time
@@ -24,8 +25,8 @@ def start() -> Iterator[Start]:
     """Starts links, and ends them."""
     runs: list[Run] = []
 
-    def start_one(heartbeat: Heartbeat | None = None) -> Run:
-        runs.append(Run(heartbeat))
+    def start_one(heartbeat: Heartbeat | None = None, buffers: int | None = None) -> Run:
+        runs.append(Run(heartbeat, buffers))
         return runs[-1]
 
     yield start_one
@@ -108,6 +109,40 @@ def test_a_pause_in_reading_is_not_held_against_the_peer(start: Start) -> None:
     run.room.set()
     assert run.got.wait(3) == ["0", "1", "2"]
     assert len(held) <= 1
+
+
+def test_a_peer_that_is_not_listened_to_hears_from_us(start: Start) -> None:
+    """While handlers are behind it gets a ping for each interval, and so knows that we live."""
+    run = start(Heartbeat(scaled(0.05), 0.1))
+    run.room.clear()
+    run.link.wake_at(0.0)
+    assert [run.peer.read_frame().opcode for _ in range(4)] == [PING] * 4
+    assert run.link.ending is None
+
+
+@pytest.mark.parametrize("end", ["reset", "finish"])
+def test_an_end_behind_a_full_backlog_is_seen_at_once(start: Start, end: str) -> None:
+    """Whatever came before it is read, and no room is waited for."""
+    run = start(None)
+    run.room.clear()
+    run.peer.send(b"".join(frame(TEXT, str(number).encode()) for number in range(300)))
+    run.peer.reset() if end == "reset" else run.peer.sock.shutdown(socket.SHUT_WR)
+    assert run.endings.wait(1, 1.0)[0].code == 1006
+    assert run.got.items == [str(number) for number in range(len(run.got.items))]
+    assert len(run.got.items) == 300 or end == "reset"
+
+
+def test_a_slow_upload_is_a_sign_of_life(start: Start) -> None:
+    """A peer that takes a long message bit by bit is not given up, though the ping waits behind that message."""
+    run = start(Heartbeat(0.2, 0.3), buffers=65_536)
+    outcome = aside(lambda: run.link.write([b"x" * 8_000_000], within(20)))
+    end, tick = time.monotonic() + 1.2, threading.Event()
+    while time.monotonic() < end:
+        run.peer.read(20_000)
+        tick.wait(0.005)
+    assert run.link.ending is None
+    assert not outcome.items
+    assert run.ended().reason == "no sign of life"
 
 
 def test_the_clock_can_be_asked_for(start: Start) -> None:

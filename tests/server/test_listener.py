@@ -206,9 +206,10 @@ def test_a_message_that_is_too_large_for_the_client() -> None:
 
 def test_timeouts_of_the_server() -> None:
     """A call of the server's own times out, with and without somebody who waits."""
-    results = Collector()
+    results, ready = Collector(), threading.Event()
 
     def handler(conn: Connection, request: Request) -> None:
+        ready.wait(scaled(5))
         began = time.monotonic()
         conn.submit("never", timeout=0.2).add_done_callback(
             lambda done: results("submit", type(done.exception()), time.monotonic() - began)
@@ -221,6 +222,7 @@ def test_timeouts_of_the_server() -> None:
     go = threading.Event()
     with serve(handler) as server, connect(server.url) as conn:
         conn.perform("never", lambda: go.wait(scaled(5)))
+        ready.set()
         ended = results.wait(2)
         go.set()
     assert {name for name, _, _ in ended} == {"call", "submit"}

@@ -1,4 +1,4 @@
-"""`Wire.upgrade`: what it asks for, and what may stand in place of a grant."""
+"""`ClientWire.upgrade`: what it asks for, and what may stand in place of a grant."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from owlsocket_sync.errors import (
     SocketConnectionError,
     SocketUnauthorized,
 )
+from owlsocket_sync.transport.client_wire import ClientWire
 from owlsocket_sync.transport.stream import DuplexStream
-from owlsocket_sync.transport.wire import Wire
 
 LIMIT = 1000
 TARGET = urls.parse("ws://api.example.com:8080/ws?x=1")
 
-Ends = tuple[Wire, RawPeer]
+Ends = tuple[ClientWire, RawPeer]
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     """A wire, and the raw socket at its other end."""
     ours, theirs = socket.socketpair()
-    wire = Wire(DuplexStream(ours), LIMIT)
+    wire = ClientWire(DuplexStream(ours), LIMIT)
     wire.stream.read_until = time.monotonic() + scaled(5)
     yield wire, RawPeer(theirs)
     wire.stream.close()
@@ -90,7 +90,7 @@ def test_frames_right_behind_the_answer_are_read(ends: Ends) -> None:
 def test_a_limit_on_the_handshake_is_none_on_messages() -> None:
     """Messages larger than what an answer to the upgrade may be are read."""
     ours, theirs = socket.socketpair()
-    wire, peer = Wire(DuplexStream(ours), 1_000_000), RawPeer(theirs)
+    wire, peer = ClientWire(DuplexStream(ours), 1_000_000), RawPeer(theirs)
     body = b"x" * 200_000
     _upgrade((wire, peer), lambda request: granted(request) + frame(TEXT, body))
     assert wire.read() == body.decode()
@@ -209,7 +209,7 @@ def test_cookies_stay_on_their_connection(status: str) -> None:
 
     for _ in range(2):
         ours, theirs = socket.socketpair()
-        wire = Wire(DuplexStream(ours), LIMIT)
+        wire = ClientWire(DuplexStream(ours), LIMIT)
         with contextlib.suppress(SocketConnectionError):
             _upgrade((wire, RawPeer(theirs)), answer)
         wire.stream.close()

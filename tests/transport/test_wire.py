@@ -1,4 +1,4 @@
-"""`Wire.read`: messages and control frames, held to RFC 6455 and to limits."""
+"""`ClientWire.read`: messages and control frames, held to RFC 6455 and to limits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import pytest
 from helpers import scaled
 from sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_frame, frame
 
+from owlsocket_sync.transport.client_wire import ClientWire
 from owlsocket_sync.transport.stream import DuplexStream
-from owlsocket_sync.transport.wire import Close, Ping, Pong, Wire, WireError
+from owlsocket_sync.transport.wire import Close, Ping, Pong, WireError
 
 LIMIT = 1000
 
-Ends = tuple[Wire, RawPeer]
+Ends = tuple[ClientWire, RawPeer]
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     """A wire, and the raw socket at its other end."""
     ours, theirs = socket.socketpair()
-    wire = Wire(DuplexStream(ours), LIMIT)
+    wire = ClientWire(DuplexStream(ours), LIMIT)
     wire.stream.read_until = time.monotonic() + scaled(5)
     yield wire, RawPeer(theirs)
     wire.stream.close()

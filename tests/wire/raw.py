@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -10,8 +11,6 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
-
-from owlsocket_sync.server.listener import close_pipe
 
 SECONDS = 5.0
 
@@ -82,6 +81,14 @@ class RawServer:
     ) -> None:
         self._server.shutdown()
         self._thread.join(SECONDS)
-        close_pipe(self._server)
+        _close_pipe(self._server)
         if self.failures:
             raise self.failures[0] from error
+
+
+def _close_pipe(listener: object) -> None:
+    """Close the pipe that woke the acceptor of websockets; before 17 it stays open."""
+    for end in ("shutdown_watcher", "shutdown_notifier"):
+        descriptor = getattr(listener, end, None)
+        if isinstance(descriptor, int):
+            os.close(descriptor)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from handlers import drop_link
 
 from owlsocket_sync import (
     Connection,
@@ -64,7 +67,7 @@ def _performers(conn: Connection) -> dict[str, Callable[..., Any]]:
         "consume": lambda pattern=None: _consume(conn, pattern),
         "stage": lambda: conn.stage,
         "closeMe": lambda code=1000, reason="": _soon(lambda: conn.close(code, reason)),
-        "dropMe": lambda: _soon(conn._carrier._ws.close_socket),  # type: ignore[attr-defined]
+        "dropMe": lambda: _soon(partial(drop_link, conn)),
     }
 
 

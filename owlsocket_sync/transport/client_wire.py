@@ -1,0 +1,160 @@
+"""The client's side of a link: the upgrade, and frames, by `websocket.WebSocket` held to RFC 6455 and to limits.
+
+What websocket-client leaves to its caller is done here: frames are sized before they are read, masked and fragmented
+control frames refused, redirects refused, and cookies kept to the connection that they came on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import websocket
+from websocket import ABNF
+from websocket import _handshake as handshake_module
+
+from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
+from ..urls import Target, redact_text, secrets_of
+from .stream import BudgetExceeded, DuplexStream
+from .wire import CLOSE, Frame, Wire, WireError
+
+HANDSHAKE_BYTES = 65_536
+CONTROL_BYTES = 125
+SWITCHING_PROTOCOLS = 101
+
+
+class SizedFrames(websocket.frame_buffer):
+    """Reads frames, and refuses one that is too large before it makes room for it."""
+
+    limit: int
+
+    def recv_length(self) -> None:
+        """Read the length of a frame (RFC 6455, section 5.2)."""
+        super().recv_length()
+        assert self.header is not None
+        assert self.length is not None
+        opcode, length = self.header[4], self.length
+        if opcode >= CLOSE and length > CONTROL_BYTES:
+            raise WireError(1002, "a control frame of more than 125 bytes")
+        if length > self.limit:
+            raise WireError(1009, f"a frame of {length} bytes, {self.limit} are allowed")
+
+
+class ClientWire(Wire):
+    """Messages in, masked frames out, on one stream.
+
+    Args:
+        stream: connected to the server.
+        message_size: bytes of the largest message that is taken in.
+    """
+
+    def __init__(self, stream: DuplexStream, message_size: int) -> None:
+        super().__init__(stream, message_size)
+        self._websocket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+        self._frames = SizedFrames(self._receive, True)
+        self._frames.limit = message_size
+
+    # -- the upgrade -------------------------------------------------------------------------------------------------
+
+    def upgrade(
+        self, target: Target, headers: Mapping[str, str], until: float, wanted: Callable[[], bool] | None = None
+    ) -> None:
+        """Ask the server to speak WebSocket (RFC 6455, section 4.1).
+
+        Raises:
+            SocketConnectionError: it does not; ``status`` is its HTTP status. Where the body is a marshalled error,
+                that error is raised in its place.
+            TimeoutError: no answer until then.
+        """
+        self.stream.read_until = self.stream.write_until = until
+        self.stream.budget = HANDSHAKE_BYTES
+        self.stream.wanted = wanted
+        refusal = self._shake_hands(target, headers)
+        if refusal is not None:
+            raise refusal  # outside of any except: what websocket-client raised may hold our secrets
+        self.stream.budget = self.stream.wanted = None
+
+    def _shake_hands(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
+        """Do it, and return why it failed."""
+        try:
+            # A host that nobody has keeps the cookies of other connections of this process to themselves.
+            self._websocket.connect(  # type: ignore[no-untyped-call]
+                f"ws://owlsocket.invalid{target.resource}",
+                socket=self.stream,
+                host=target.host_header,
+                header=[f"{name}: {value}" for name, value in headers.items()],
+                suppress_origin=True,
+                redirect_limit=0,
+            )
+        except websocket.WebSocketBadStatusException as error:
+            if error.status_code is None:
+                return _invalid_upgrade("it has no status")
+            return _refusal(error.status_code, error.resp_body, target)
+        except websocket.WebSocketTimeoutException as error:
+            raise TimeoutError("the server did not answer the upgrade") from error
+        except BudgetExceeded:
+            return _invalid_upgrade(f"more than {HANDSHAKE_BYTES} bytes")
+        except (websocket.WebSocketException, ValueError, IndexError) as error:
+            if self._websocket.status is None:
+                return _invalid_upgrade(str(error))
+        finally:
+            if "set-cookie" in (self._websocket.headers or {}):
+                handshake_module.CookieJar.jar.clear()
+        if self._websocket.status != SWITCHING_PROTOCOLS:
+            return _refusal(cast(int, self._websocket.status), None, target)
+        return None
+
+    def response_header(self, name: str) -> str | None:
+        """A header of the answer to the upgrade, ``None`` where it is not there."""
+        value = (self._websocket.headers or {}).get(name.lower())
+        return value if isinstance(value, str) else None
+
+    # -- frames ------------------------------------------------------------------------------------------------------
+
+    def _read_frame(self) -> Frame:
+        try:
+            frame: ABNF = self._frames.recv_frame()
+        except websocket.WebSocketProtocolException as error:
+            raise WireError(1002, str(error)) from error
+        if frame.mask_value:
+            raise WireError(1002, "a masked frame")
+        if frame.opcode >= CLOSE and not frame.fin:
+            raise WireError(1002, "a fragmented control frame")
+        return Frame(frame.opcode, bool(frame.fin), cast(bytes, frame.data))
+
+    def _receive(self, size: int) -> bytes:
+        data = self.stream.recv(size)
+        if not data:
+            raise EOFError("the peer ended the stream without a close frame")
+        return data
+
+    def frame(self, opcode: int, data: bytes) -> bytes:
+        """A whole frame, masked."""
+        frame: bytes = ABNF.create_frame(data, opcode).format()
+        return frame
+
+
+def _refusal(status: int, body: bytes | None, target: Target) -> ResilientError:
+    """What an HTTP status in place of the upgrade means; a body that repeats our secrets is cleared of them."""
+    text = redact_text((body or b"").decode("utf-8", "replace"), *secrets_of(target.resource))
+    if SEPARATOR in text:
+        error = ResilientError.unmarshal(text)
+        error.status = status  # type: ignore[attr-defined]
+        if status in (401, 403):
+            error.code = AuthError.code
+        elif status >= 500 and not isinstance(error, AuthError):
+            error.retryable = True
+        return error
+    words = f"the server refused the upgrade with HTTP {status}" + (f": {text[:200]}" if text.strip() else "")
+    if status in (401, 403):
+        refusal: SocketConnectionError = SocketUnauthorized(words)
+    elif 300 <= status < 400:
+        refusal = SocketConnectionError(f"{words} (a redirect; connect to its target instead)")
+    else:
+        refusal = SocketConnectionError(words)
+    refusal.status = status
+    return refusal
+
+
+def _invalid_upgrade(what: str) -> SocketConnectionError:
+    return SocketConnectionError(f"the server's answer to the upgrade is no WebSocket handshake: {what}")

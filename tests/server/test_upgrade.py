@@ -1,0 +1,95 @@
+"""Before a client may talk: what it may send, how long it may take, and what it is told."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from handlers import echo
+from helpers import eventually, scaled
+from sockets import PATIENCE, TEXT, UPGRADE, RawPeer, client_context, frame, knock, server_context
+
+from owlsocket_sync import connect
+from owlsocket_sync.server import serve
+
+
+def _raw(port: int) -> RawPeer:
+    return RawPeer(socket.create_connection(("127.0.0.1", port), scaled(PATIENCE)))
+
+
+def test_a_client_that_left_before_it_was_accepted() -> None:
+    """Its socket has no address any more; the others do not notice."""
+    with serve(echo) as server:
+        gone = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        for one in gone:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            one.close()
+        with connect(server.url) as conn:
+            assert conn.call("echo", 1) == 1
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: b"])
+def test_a_client_that_does_not_finish_its_request(begun: bytes) -> None:
+    """Gets no thread for longer than the server waits, and is told why."""
+    with serve(echo, timeout=0.05) as server:
+        silent = _raw(server.port)
+        silent.send(begun)
+        assert silent.read_header().startswith("HTTP/1.1 408 ")
+        assert silent.at_end()
+        silent.sock.close()
+        peer, answer = knock(server.port)
+        assert answer.startswith("HTTP/1.1 101")
+        eventually(lambda: server.connections)
+        peer.sock.close()
+        eventually(lambda: not server.connections)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS where none is spoken\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000 + b"\r\n", 431),
+        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", 414),
+    ],
+)
+def test_requests_that_ask_for_something_else(request_bytes: bytes, status: int) -> None:
+    """They are told so, whatever the version of websockets calls it, and the server lives on."""
+    with serve(echo) as server:
+        peer = _raw(server.port)
+        peer.send(request_bytes)
+        answer = peer.read_header()
+        assert answer.startswith((f"HTTP/1.1 {status} ", "HTTP/1.1 400 ")), answer
+        assert peer.at_end()
+        peer.sock.close()
+        with connect(server.url) as conn:
+            assert conn.call("echo", 1) == 1
+
+
+def test_what_comes_with_the_request_is_read_once_it_is_granted() -> None:
+    """A client may send at once; its ping and its call are answered after the answer to its request."""
+    call = frame(TEXT, b'{"type":"call","id":"1","method":"echo","payload":[7]}', masked=True)
+    with serve(echo) as server:
+        peer = _raw(server.port)
+        for piece in (UPGRADE.encode()[:-2], UPGRADE.encode()[-2:] + frame(9, b"hi", masked=True) + call):
+            peer.send(piece)
+        assert peer.read_header().startswith("HTTP/1.1 101 ")
+        assert peer.read(4) == b"\x8a\x02hi"
+        assert b'"payload":7' in peer.read(40)
+        peer.sock.close()
+        eventually(lambda: not server.connections)
+
+
+def test_tls_that_fails_harms_nobody() -> None:
+    """A client that speaks no TLS, or trusts nobody, is gone; the next one is served."""
+    with serve(echo, ssl_context=server_context(), timeout=0.2) as server:
+        peer = _raw(server.port)
+        peer.send(UPGRADE.encode())
+        assert peer.at_end()
+        peer.sock.close()
+        silent = _raw(server.port)
+        assert silent.at_end()
+        silent.sock.close()
+        with connect(server.url, ssl_context=client_context()) as conn:
+            assert conn.call("echo", 1) == 1
