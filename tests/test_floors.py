@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "context": WORDS | SUM | {"client", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
     "cli": {"__init__", "auth", "server", "cli"},
+    "testing": {"__init__", "client", "server", "lazy", "testing"},
     "__main__": {"cli"},
     "__init__": WORDS | SUM | {"protocol", "client", "lazy"},
     "lazy": set(),
@@ -33,8 +34,10 @@ ROOMS = {
     "websocket": {"transport"},
     "websockets": {"server"},
     "orjson": {"protocol"},
-    "socket": {"transport", "server"},
+    "socket": {"transport", "server", "testing"},
     "select": {"transport"},
+    "selectors": {"testing"},
+    "pytest": {"testing"},
     "click": {"cli"},
     "rich": {"cli"},
     "django": set(),
@@ -47,7 +50,7 @@ ROOMS = {
     "base58": {"auth"},
     "rfc8785": {"auth"},
 }
-THREADS_START_IN = {"runtime", "client", "server", "cli"}
+THREADS_START_IN = {"runtime", "client", "server", "cli", "testing"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
