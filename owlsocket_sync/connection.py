@@ -34,6 +34,7 @@ from .stages import ConnectionState, Ending
 Interface = TypeVar("Interface")
 
 CLOSE_REASON_BYTES = 123
+CLOSE_SECONDS = 3.0
 
 
 class Connection(Incoming):
@@ -141,7 +142,7 @@ class Connection(Incoming):
         self._carrier.reconnect()
 
     def drain(self, timeout: float = 30.0) -> None:
-        """Take in nothing new, let calls and handlers finish, then close.
+        """Take in nothing new, let calls and handlers finish, then close; all of it within so many seconds.
 
         Raises:
             SocketTimeout: they did not finish within the timeout; the connection is closed all the same.
@@ -150,7 +151,7 @@ class Connection(Incoming):
         self._draining = True
         with self._waiting(deadline):
             finished = self._finish(deadline)
-        self.close()
+        self.close(timeout=min(CLOSE_SECONDS, deadline.remaining()))
         if not finished:
             raise SocketTimeout(f"{self.name} did not finish within {deadline.seconds:g} s and was closed")
 
@@ -159,7 +160,7 @@ class Connection(Incoming):
         futures = [pending.future for pending in list(self._calls.values())]
         return not wait(futures, deadline.wait_seconds()).not_done and self._settle(deadline)
 
-    def close(self, code: int = 1000, reason: str = "", timeout: float = 3.0) -> None:
+    def close(self, code: int = 1000, reason: str = "", timeout: float = CLOSE_SECONDS) -> None:
         """End the connection, for good; idempotent, from any thread, in any state.
 
         Args:

@@ -236,6 +236,7 @@ class Supervisor(Standing):
             self._finish(None)
         elif self._thread.is_alive():
             self._thread.join(deadline.wait_seconds())
+            self._hooks.over(self._closed_error)  # nobody waits on, though the reader may be a moment behind
         self._pool.end(deadline)
 
     # -- forks and exits ---------------------------------------------------------------------------------------------

@@ -93,7 +93,6 @@ class Upgrade:
         self._message_size = message_size
         self._protocol = ServerProtocol(
             origins=None if origins is None else [*(Origin(one) for one in origins), None],
-            max_size=message_size,
             logger=logger,
         )
         self._response: Response
@@ -145,7 +144,7 @@ class Upgrade:
 
     def wire(self) -> ServerWire:
         """What carries messages once the upgrade was granted."""
-        return ServerWire(self._stream, self._message_size, self._protocol, self._early)
+        return ServerWire(self._stream, self._message_size, self._early)
 
     def grant(self) -> None:
         """Tell the client that it may talk; raises `OSError` when it is gone."""

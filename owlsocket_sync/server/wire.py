@@ -1,15 +1,18 @@
-"""The server's side of a link: frames of clients, by the protocol of websockets, which knows nothing of sockets."""
+"""The server's side of a link: websockets takes the frames of clients apart, and owns no socket here."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Generator
 
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.frames import Close, Opcode
 from websockets.frames import Frame as LibraryFrame
-from websockets.frames import Opcode
-from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 
 from ..transport.stream import READ_SIZE, DuplexStream
-from ..transport.wire import Frame, Wire, WireError
+from ..transport.wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
+
+Steps = Generator[None, None, LibraryFrame]
 
 
 class ServerWire(Wire):
@@ -18,41 +21,55 @@ class ServerWire(Wire):
     Args:
         stream: where the client is.
         message_size: bytes of the largest message that is taken in.
-        protocol: has granted the upgrade, and refuses what is larger.
         early: what the client sent behind its request.
     """
 
-    def __init__(self, stream: DuplexStream, message_size: int, protocol: ServerProtocol, early: bytes) -> None:
+    def __init__(self, stream: DuplexStream, message_size: int, early: bytes) -> None:
         super().__init__(stream, message_size)
-        self._protocol = protocol
-        self._early = early
-        self._frames: deque[LibraryFrame] = deque()
+        self._reader = StreamReader()
+        if early:
+            self._reader.feed_data(early)
+        self._steps = self._parse()
 
     def _read_frame(self) -> Frame:
-        while not self._frames:
-            if self._protocol.parser_exc is not None:
-                raise self._offence(self._protocol.parser_exc)
-            self._take_in(self._receive())
-        frame = self._frames.popleft()
+        try:
+            frame = self._await_frame()
+            if frame.opcode == CLOSE:
+                Close.parse(frame.data)
+        except PayloadTooBig as error:
+            raise WireError(1009, str(error)) from error
+        except ProtocolError as error:
+            raise WireError(1002, str(error)) from error
+        except UnicodeDecodeError as error:
+            raise WireError(1007, "a close reason that is no UTF-8") from error
         return Frame(frame.opcode, frame.fin, bytes(frame.data))
 
-    def _receive(self) -> bytes:
-        early, self._early = self._early, b""
-        data = early or self.stream.recv(READ_SIZE)
-        if not data:
-            raise EOFError("the client ended the stream without a close frame")
-        return data
+    def _await_frame(self) -> LibraryFrame:
+        """Take the next frame apart, and read on whenever there is less than that needs."""
+        while True:
+            try:
+                next(self._steps)
+            except StopIteration as done:
+                self._steps = self._parse()
+                return done.value  # type: ignore[no-any-return]
+            data = self.stream.recv(READ_SIZE)
+            if not data:
+                raise EOFError("the client ended the stream without a close frame")
+            self._reader.feed_data(data)
 
-    def _take_in(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        self._frames.extend(event for event in self._protocol.events_received() if isinstance(event, LibraryFrame))
-        self._protocol.data_to_send()  # pings and close frames are answered by the link, in its own time
+    def _parse(self) -> Steps:
+        """The steps of websockets, behind a look at what it would wait for before it refuses it."""
+        head = yield from self._reader.read_exact(2)
+        if head[0] & 0x0F >= CLOSE and head[1] & 0x7F > CONTROL_BYTES:
+            raise ProtocolError("a control frame of more than 125 bytes")
+        heads = [head]
 
-    def _offence(self, error: Exception) -> WireError:
-        told = self._protocol.close_sent
-        offence = WireError(told.code if told is not None else 1002, str(error))
-        offence.__cause__ = error
-        return offence
+        def read_exact(size: int) -> Generator[None, None, bytes | bytearray]:
+            if heads:
+                return heads.pop()
+            return (yield from self._reader.read_exact(size))
+
+        return (yield from LibraryFrame.parse(read_exact, mask=True, max_size=self._message_size))
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, bare."""

@@ -16,10 +16,9 @@ from websocket import _handshake as handshake_module
 from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
 from ..urls import Target, redact_text, secrets_of
 from .stream import BudgetExceeded, DuplexStream
-from .wire import CLOSE, Frame, Wire, WireError
+from .wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
 
 HANDSHAKE_BYTES = 65_536
-CONTROL_BYTES = 125
 SWITCHING_PROTOCOLS = 101
 
 

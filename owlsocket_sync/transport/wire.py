@@ -17,6 +17,7 @@ from typing import NamedTuple
 from .stream import DuplexStream
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+CONTROL_BYTES = 125
 
 
 class WireError(Exception):
