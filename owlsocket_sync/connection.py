@@ -35,6 +35,7 @@ Interface = TypeVar("Interface")
 
 CLOSE_REASON_BYTES = 123
 CLOSE_SECONDS = 3.0
+FAREWELL_SHARE = 0.5
 
 
 class Connection(Incoming):
@@ -149,8 +150,9 @@ class Connection(Incoming):
         """
         deadline = self._budget(timeout)
         self._draining = True
+        seconds = deadline.remaining()
         with self._waiting(deadline):
-            finished = self._finish(deadline)
+            finished = self._finish(Deadline(max(seconds / 2, seconds - FAREWELL_SHARE)))
         self.close(timeout=min(CLOSE_SECONDS, deadline.remaining()))
         if not finished:
             raise SocketTimeout(f"{self.name} did not finish within {deadline.seconds:g} s and was closed")

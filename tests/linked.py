@@ -23,7 +23,7 @@ LIMIT = 1_000_000
 class Run:
     """A link that is read on a thread of its own, and the raw socket at its other end."""
 
-    def __init__(self, heartbeat: Heartbeat | None = None, buffers: int | None = None) -> None:
+    def __init__(self, heartbeat: Heartbeat | None = None, buffers: int | None = None, limit: int = LIMIT) -> None:
         ours, theirs = _tcp_pair(buffers)
         self.peer = RawPeer(theirs)
         self.got = Collector()
@@ -32,7 +32,7 @@ class Run:
         self.room.set()
         self.ticks: list[float] = []
         self.link = Link(
-            ClientWire(DuplexStream(ours), LIMIT),
+            ClientWire(DuplexStream(ours), limit),
             deliver=self.got,
             has_room=self.room.is_set,
             tick=self._tick,

@@ -20,17 +20,27 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 PATIENCE = 5.0
 
 
+def head(opcode: int, size: int, *, fin: bool = True, masked: bool = False, rsv: int = 0) -> bytes:
+    """The first bytes of a frame, up to its mask (RFC 6455, section 5.2)."""
+    first = bytes([(fin << 7) | (rsv << 4) | opcode])
+    if size < 126:
+        return first + bytes([(masked << 7) | size])
+    if size < 65_536:
+        return first + bytes([(masked << 7) | 126]) + struct.pack("!H", size)
+    return first + bytes([(masked << 7) | 127]) + struct.pack("!Q", size)
+
+
+def mask(data: bytes, key: bytes) -> bytes:
+    """Data under a mask; twice is once too often (RFC 6455, section 5.3)."""
+    size = len(data)
+    long_key = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+    return (int.from_bytes(data, "big") ^ long_key).to_bytes(size, "big")
+
+
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = False, rsv: int = 0) -> bytes:
     """A frame as a server writes it; what is asked for beyond that breaks the protocol."""
-    head = bytes([(fin << 7) | (rsv << 4) | opcode])
-    size = len(payload)
-    if size < 126:
-        head += bytes([(masked << 7) | size])
-    elif size < 65_536:
-        head += bytes([(masked << 7) | 126]) + struct.pack("!H", size)
-    else:
-        head += bytes([(masked << 7) | 127]) + struct.pack("!Q", size)
-    return head + (b"\0\0\0\0" if masked else b"") + payload
+    start = head(opcode, len(payload), fin=fin, masked=masked, rsv=rsv)
+    return start + (b"\0\0\0\0" if masked else b"") + payload
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
@@ -72,6 +82,12 @@ class RawPeer:
         taken, self._seen = self._seen[:size], self._seen[size:]
         return taken
 
+    def has_more(self) -> bool:
+        """Wait for a byte, or for the end of the stream."""
+        if not self._seen:
+            self._seen = self.sock.recv(65_536)
+        return bool(self._seen)
+
     def read_header(self) -> str:
         """An HTTP header, its empty line included."""
         while b"\r\n\r\n" not in self._seen:
@@ -82,19 +98,18 @@ class RawPeer:
         header, _, self._seen = self._seen.partition(b"\r\n\r\n")
         return header.decode() + "\r\n\r\n"
 
-    def read_frame(self) -> Frame:
-        """The next frame, which must be masked."""
+    def read_frame(self, *, masked: bool = True) -> Frame:
+        """The next frame, which must be whole, and masked where a client sent it."""
         first, second = self._exactly(2)
-        assert second & 0x80, "clients mask"
+        assert first & 0xF0 == 0x80, "neither fragments nor reserved bits are sent"
+        assert bool(second & 0x80) is masked, "clients mask, servers do not"
         size = second & 0x7F
         if size == 126:
             size = struct.unpack("!H", self._exactly(2))[0]
         elif size == 127:
             size = struct.unpack("!Q", self._exactly(8))[0]
-        mask = self._exactly(4)
-        data = self._exactly(size)
-        key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-        return Frame(first & 0x0F, (int.from_bytes(data, "big") ^ key).to_bytes(size, "big"))
+        key = self._exactly(4) if masked else b"\0\0\0\0"
+        return Frame(first & 0x0F, mask(self._exactly(size), key))
 
     def _exactly(self, size: int) -> bytes:
         data = self.read(size)
