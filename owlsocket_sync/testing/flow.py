@@ -16,6 +16,7 @@ CAPACITY = 256 * 1024
 LONGEST_PIECE = 64
 BURST_SECONDS = 0.1
 STEP_SECONDS = 0.02
+ROUNDING = 1e-6
 
 NOTHING = memoryview(b"")
 
@@ -103,7 +104,8 @@ class Bucket:
         """How many of so many bytes may pass now; none until it is worth a send."""
         self._level = min(self._most, self._level + (now - self._seen) * self._rate)
         self._seen = now
-        return min(wanted, int(self._level)) if self._level >= self._worth(wanted) else 0
+        whole = int(self._level + ROUNDING)
+        return min(wanted, whole) if whole >= self._worth(wanted) else 0
 
     def spend(self, count: int) -> None:
         """So many bytes have passed."""

@@ -191,11 +191,9 @@ class Loop:
     def _obey(self, now: float) -> None:
         """Carry the commands out, over all who have come until now, those not yet accepted included."""
         self._give_turn(self.door, now)
-        while True:
-            with self._commands_lock:
-                if not self._commands:
-                    return
-                action, future = self._commands.popleft()
+        with self._commands_lock:
+            given, self._commands = self._commands, deque()
+        for action, future in given:
             if not future.set_running_or_notify_cancel():
                 continue
             try:

@@ -1,0 +1,16 @@
+"""What tests of the proxy share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ends import Ends
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    """Two ends with a proxy between them."""
+    ends = Ends()
+    yield ends
+    ends.close()
