@@ -21,7 +21,8 @@ FDS = "/proc/self/fd"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run stress tests whole where they were asked for by name."""
+    """Run stress tests whole where they were asked for by name; load our plugin only now that coverage watches."""
+    config.pluginmanager.import_plugin("owlsocket_sync.testing.plugin")
     helpers.WHOLE = config.option.markexpr == "stress"
 
 

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "context": WORDS | SUM | {"client", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
     "cli": {"__init__", "auth", "server", "cli"},
-    "testing": {"__init__", "client", "server", "lazy", "testing"},
+    "testing": {"__init__", "connection", "server", "lazy", "testing"},
     "__main__": {"cli"},
     "__init__": WORDS | SUM | {"protocol", "client", "lazy"},
     "lazy": set(),
