@@ -40,12 +40,13 @@ class Door:
         if on is not self._open:
             return
         if on:
+            self._open = False
             self._watch.close()
             self._watch = Watch(self._selector, _bound(self.port), self)
         else:
             self._watch.sock.listen(BACKLOG)
             self._watch.ask(READ)
-        self._open = not on
+            self._open = True
 
     def turn(self, now: float, sock: socket.socket | None = None, events: int = 0) -> float:
         """Let in who waits; when to come back unasked."""

@@ -26,6 +26,7 @@ from .flow import Direction, Faults
 from .pipe import READ, Address, Farewell, Pipe, Watch
 
 COMMAND_SECONDS = 5.0
+LONGEST_WAIT = 3600.0
 
 Result = TypeVar("Result")
 
@@ -159,7 +160,7 @@ class Loop:
 
     def _go_round(self) -> None:
         soonest = min(self._dwellers.values())
-        wait = None if soonest == math.inf else max(0.0, soonest - time.monotonic())
+        wait = None if soonest == math.inf else min(max(0.0, soonest - time.monotonic()), LONGEST_WAIT)
         ready = self._selector.select(wait)
         now = time.monotonic()
         for key, events in ready:

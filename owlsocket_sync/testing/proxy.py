@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import socket
+import sys
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .door import HOST
 from .flow import Direction, Faults
 from .loop import Loop, ProxyClosed
+
+LARGEST = sys.float_info.max
 
 
 class Proxied(NamedTuple):
@@ -135,18 +137,18 @@ class FaultProxy:
             seed: of what is drawn.
             direction: ``"both"``, ``"upstream"`` or ``"downstream"``.
         """
-        _seconds(seconds, "seconds")
-        _seconds(jitter, "jitter")
-        self._change(direction, delay=seconds, jitter=jitter, delay_seed=_whole(seed, "seed", least=None))
+        latency, most = _seconds(seconds, "seconds"), _seconds(jitter, "jitter")
+        self._change(direction, delay=latency, jitter=most, delay_seed=_whole(seed, "seed", least=None))
 
     def throttle(self, bytes_per_second: float | None, *, direction: str = "both") -> None:
         """Let no more bytes pass in each direction of each connection; after a pause, a tenth of a second's at once.
 
         ``None`` ends it.
         """
-        if bytes_per_second is not None and not _seconds(bytes_per_second, "bytes_per_second"):
+        rate = None if bytes_per_second is None else _seconds(bytes_per_second, "bytes_per_second")
+        if rate == 0:
             raise ValueError("bytes_per_second must be more than 0 (blackhole() stops everything)")
-        self._change(direction, rate=bytes_per_second)
+        self._change(direction, rate=rate)
 
     def split(self, seed: int | None, *, direction: str = "both") -> None:
         """Send in pieces of 1 to 64 bytes, cut at places that the seed chooses; ``None`` ends it.
@@ -177,8 +179,8 @@ class FaultProxy:
             self._loop.do(self._clear)
 
     def _clear(self) -> None:
-        self._loop.door.refuse(False)
         self._loop.change(list(Direction), vars(Faults()))
+        self._loop.door.refuse(False)
 
     def _change(self, direction: str, **changes: Any) -> None:
         chosen = _directions(direction)
@@ -219,9 +221,9 @@ def _whole(value: int, name: str, least: int | None = 0) -> int:
 
 
 def _seconds(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
         raise ValueError(f"{name} must be a number, 0 or more, not {value!r}")
-    return value
+    return float(value)
 
 
 def _flag(value: bool, name: str) -> bool:

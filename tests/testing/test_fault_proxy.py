@@ -228,6 +228,7 @@ def test_a_forked_child_has_no_part_in_it() -> None:
         (lambda proxy: proxy.url("nowhere"), "path must begin"),
         (lambda proxy: proxy.delay(-1), "seconds must be"),
         (lambda proxy: proxy.delay(float("inf")), "seconds must be"),
+        (lambda proxy: proxy.delay(10**400), "seconds must be"),
         (lambda proxy: proxy.delay(1, jitter=float("nan")), "jitter must be"),
         (lambda proxy: proxy.delay(1, seed="x"), "seed must be"),
         (lambda proxy: proxy.throttle(0), "bytes_per_second must be"),
