@@ -10,12 +10,12 @@ The counterpart of ``@owlmeans/context`` for scripts and web workers::
 
 Threads: ``_services_lock`` guards the table and the phase of a context, and is free while a service connects or closes.
 ``_connection_lock`` of a service is held while it connects, so that all threads of a process get one connection, and is
-waited for under the service's deadline. Both are made anew in a forked child, where nobody else is.
+waited for under the service's deadline. Both are made anew at the first use in a forked child: by then a worker of
+gevent has patched what locks are.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -26,6 +26,7 @@ from .client import connect
 from .connection import Connection
 from .deadline import check_timeout
 from .errors import ConfigError, SocketConnectionError, SocketInitializationError, SocketTimeout
+from .runtime.process import PerProcess
 from .stages import ConnectionState
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class AuthService(Service):
         return f"<AuthService {self.alias!r}: {self._login or 'a token'}>"
 
 
-class SocketService(Service):
+class SocketService(Service, PerProcess):
     """One connection per process, made when it is first asked for, and again when it was closed.
 
     Args:
@@ -139,7 +140,8 @@ class SocketService(Service):
         setup: Callable[[Connection], object] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(alias)
+        Service.__init__(self, alias)
+        PerProcess.__init__(self)
         self._url = url
         self._auth = auth
         self._setup = setup
@@ -147,10 +149,8 @@ class SocketService(Service):
         self._timeout = check_timeout(options.get("timeout", CONNECT_SECONDS))
         self._credentials: dict[str, Any] = {}
         self._closed = False
-        self._begin_here()
 
     def _begin_here(self) -> None:
-        self._process = os.getpid()
         self._connection_lock = threading.Lock()
         self._connection: Connection | None = None
 
@@ -175,8 +175,7 @@ class SocketService(Service):
             SocketInitializationError: the service was closed.
             SocketTimeout: no connection within the timeout of `owlsocket_sync.connect`; and what else that raises.
         """
-        if self._process != os.getpid():  # the parent's connection is the parent's
-            self._begin_here()
+        self._arrive()
         connection = self._connection
         if connection is not None and connection.state is not ConnectionState.CLOSED:
             return connection
@@ -220,18 +219,20 @@ class SocketService(Service):
     def close(self) -> None:
         """Close the connection, for good; from any thread."""
         self._closed = True
+        self._arrive()
         connection = self._connection
-        if connection is not None and self._process == os.getpid():
+        if connection is not None:
             connection.close()
 
     def __repr__(self) -> str:
+        self._arrive()
         return f"<SocketService {self.alias!r}: {self._connection or 'not connected'}>"
 
 
 AnyService = TypeVar("AnyService", bound=Service)
 
 
-class Context:
+class Context(PerProcess):
     """Holds services by name; a context manager, and fit for any number of threads.
 
     `service` configures and initialises by itself, so a script needs to call neither.
@@ -241,14 +242,13 @@ class Context:
     """
 
     def __init__(self, *services: Service) -> None:
-        self._begin_here()
+        super().__init__()
         self._services: dict[str, Service] = {}
         self._phase = Phase.OPEN
         for service in services:
             self.register(service)
 
     def _begin_here(self) -> None:
-        self._process = os.getpid()
         self._services_lock = threading.RLock()
 
     @property
@@ -262,6 +262,7 @@ class Context:
         Raises:
             ConfigError: its alias is taken, or the context is configured already.
         """
+        self._arrive()
         with self._services_lock:
             if self._phase is not Phase.OPEN:
                 raise ConfigError(f"service {service.alias!r} comes too late: the context is {self._phase.value}")
@@ -273,6 +274,7 @@ class Context:
 
     def configure(self) -> Context:
         """Let the services find each other; returns the context. Raises `ConfigError` when one is missing."""
+        self._arrive()
         with self._services_lock:
             self._check_open()
             if self._phase is Phase.OPEN:
@@ -283,8 +285,7 @@ class Context:
 
     def init(self) -> Context:
         """Configure, and let the services get ready; connects nothing yet. Returns the context; idempotent."""
-        if self._process != os.getpid():
-            self._begin_here()
+        self._arrive()
         with self._services_lock:
             self.configure()
             if self._phase is Phase.CONFIGURED:
@@ -314,6 +315,7 @@ class Context:
 
     def close(self) -> None:
         """Close the services, the last one first; idempotent, from any thread."""
+        self._arrive()
         with self._services_lock:
             first = self._phase is not Phase.CLOSED
             self._phase = Phase.CLOSED

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dialler": WORDS | SUM | {"transport", "runtime"},
     "client": WORDS | SUM | {"protocol", "runtime", "dialler"},
     "auth": WORDS | {"runtime", "lazy", "auth"},
-    "context": WORDS | SUM | {"client", "auth"},
+    "context": WORDS | SUM | {"client", "runtime", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
     "cli": {"__init__", "auth", "server", "cli"},
     "testing": {"__init__", "connection", "server", "lazy", "testing"},
