@@ -12,7 +12,7 @@ import time
 import weakref
 from typing import Protocol
 
-EXIT_SECONDS = 2.0
+EXIT_SECONDS = 1.0
 
 
 class Guarded(Protocol):

@@ -69,6 +69,7 @@ class Supervisor(Standing):
 
     def _begin_anew(self) -> None:
         self._hurry = threading.Event()
+        self._first_use = threading.Lock()  # taken once, by whoever ends the dormancy
         self._asked_to_reconnect = False
         self._opened_at: float | None = None
         self._last_ending: Ending | None = None
@@ -86,7 +87,7 @@ class Supervisor(Standing):
     def _run(self) -> None:
         failures = 0
         error: Exception | None = None
-        while self._wanted():
+        while self._wanted_here():
             ending: Ending | None = None
             self._opened_at = None
             try:
@@ -94,16 +95,29 @@ class Supervisor(Standing):
                 error = ending.error
             except Exception as failure:
                 error = failure
+            if not self._reads():
+                return
             self._last_ending = ending
             failures = 1 if self._was_healthy() else failures + 1
             if not self._rest(failures, ending, error):
                 break
-        self._finish(error)
+        if self._reads():
+            self._finish(error)
+
+    def _reads(self) -> bool:
+        """Whether this thread is the reader. One that a fork took along, a greenlet, is not: it ends without a word."""
+        return threading.current_thread() is self._thread
+
+    def _wanted_here(self) -> bool:
+        return self._wanted() and self._reads()
 
     def _live(self) -> Ending:
         """One link, from dialling to its end."""
         deadline = Deadline(self._timeout)
-        link = self._dial(deadline, self._wanted, self._link_number + 1)
+        link = self._dial(deadline, self._wanted_here, self._link_number + 1)
+        if not self._reads():
+            link.abandon()
+            return Ending(1006, "it belongs to the parent process")
         with self._standing:
             self._link, self._link_number = link, self._link_number + 1
             number = self._link_number
@@ -116,6 +130,8 @@ class Supervisor(Standing):
             name = f"{self._name}-auth"
             threading.Thread(target=self._authenticate, args=(link, deadline), name=name, daemon=True).start()
         ending = link.pump()
+        if not self._reads():
+            return ending
         with self._standing:
             self._link = None
             self._latency = link.latency
@@ -141,7 +157,8 @@ class Supervisor(Standing):
             return
         finally:
             with self._standing:
-                self._early_thread = None
+                if self._early_thread == threading.get_ident():
+                    self._early_thread = None
         self._open(link)
 
     def _open(self, link: Link) -> None:
@@ -168,8 +185,9 @@ class Supervisor(Standing):
         over = Deadline(delay)
         while not over.expired() and not self._hurry.wait(min(over.remaining(), SLICE)):
             self._hooks.tick(time.monotonic())
-        self._take_request()
-        return self._wanted()
+        if self._reads():
+            self._take_request()
+        return self._wanted_here()
 
     def _will_reconnect(self, error: Exception | None) -> bool:
         """Whether another attempt makes sense after this."""
@@ -230,9 +248,12 @@ class Supervisor(Standing):
         if threading.current_thread() is self._thread:
             return
         if link is not None:
-            link.close(code, reason, deadline)
-        if self._dormant:
-            self._dormant = False
+            try:
+                link.close(code, reason, deadline)
+            except BaseException:  # an interrupt: whoever does not wait for the goodbye does without it
+                link.die(Ending(1006, "interrupted while closing"))
+                raise
+        if self._wake_up():
             self._finish(None)
         elif self._thread.is_alive():
             self._thread.join(deadline.wait_seconds())
@@ -262,6 +283,12 @@ class Supervisor(Standing):
 
     def _awaken(self) -> None:
         """The first use in a forked child connects anew."""
-        if self._dormant:
-            self._dormant = False
+        if self._wake_up():
             self.start(self._hooks)
+
+    def _wake_up(self) -> bool:
+        """Whether it was dormant, and this thread is the one to end that."""
+        if not (self._dormant and self._first_use.acquire(blocking=False)):
+            return False
+        self._dormant = False
+        return True

@@ -65,36 +65,46 @@ class WorkerPool:
                     return True
                 self._lanes[lane] = deque([task])
                 self._ready.append(_Turn(lane))
-            self._staff()
-            return True
+            thread = self._staff()
+        self._start(thread)
+        return True
 
-    def _staff(self) -> None:
-        """See to it that somebody takes what is ready; with the lock held."""
+    def _staff(self) -> threading.Thread | None:
+        """See to it that somebody takes what is ready, with the lock held; whom to start once it is free."""
         if not self._ready or self._busy >= self._size:
-            return
+            return None
         if self._idle:
             self._work.notify()
-            return
+            return None
         thread = threading.Thread(target=self._loop, name=f"{self._name}-worker", daemon=True)
         self._threads.add(thread)
         self._busy += 1  # on behalf of the thread that starts, so that nobody starts a second one for the same task
+        return thread
+
+    def _start(self, thread: threading.Thread | None) -> None:
+        """Start it; without the lock, which it may want before it counts as started."""
+        if thread is None:
+            return
         try:
             thread.start()
         except RuntimeError as error:  # no more threads to be had, or the interpreter is going away
-            self._threads.discard(thread)
-            self._busy -= 1
+            with self._work:
+                self._threads.discard(thread)
+                self._busy -= 1
+                self._rested.notify_all()
             if not sys.is_finalizing():
                 logger.warning("%s: no thread for a handler: %s", self._name, error)
 
     def _loop(self) -> None:
-        self._mine.worker = True
-        while True:
-            turn = self._next()
+        mine = self._mine
+        mine.worker = True
+        while self._mine is mine:  # else a fork took this thread along, and its place is not in the pool any more
+            turn = self._next(mine)
             if turn is None:
                 return
-            self._run(turn)
+            self._run(turn, mine)
 
-    def _next(self) -> Hashable | Task | None:
+    def _next(self, mine: threading.local) -> Hashable | Task | None:
         """The next thing to do, ``None`` to end; the place of the last one is given back first."""
         with self._work:
             self._busy -= 1
@@ -105,14 +115,17 @@ class WorkerPool:
                 self._idle += 1
                 self._rested.notify_all()
                 worked = self._work.wait(self._linger)
+                if self._mine is not mine:
+                    return None
                 self._idle -= 1
                 if not worked and not (self._ready and self._busy < self._size):
                     self._leave()
                     return None
             self._busy += 1
             turn = self._ready.popleft()
-            self._staff()
-            return turn
+            thread = self._staff()
+        self._start(thread)
+        return turn
 
     def _leave(self) -> None:
         self._threads.discard(threading.current_thread())
@@ -120,7 +133,7 @@ class WorkerPool:
         if self._ended:  # others may wait for a place that nobody needs any more
             self._work.notify_all()
 
-    def _run(self, turn: Hashable | Task) -> None:
+    def _run(self, turn: Hashable | Task, mine: threading.local) -> None:
         if not isinstance(turn, _Turn):
             return _perform(turn)  # type: ignore[arg-type]
         with self._work:
@@ -128,14 +141,17 @@ class WorkerPool:
             task = queue.popleft() if queue else None
         if task is not None:
             _perform(task)
+        if self._mine is not mine:
+            return None
         with self._work:
             queue = self._lanes.get(turn.lane)
             if queue:
                 self._ready.append(turn)
-                self._staff()
+                thread = self._staff()
             else:
                 self._lanes.pop(turn.lane, None)
-        return None
+                thread = None
+        return self._start(thread)
 
     @contextmanager
     def lend_place(self) -> Iterator[None]:
@@ -143,16 +159,19 @@ class WorkerPool:
         if not getattr(self._mine, "worker", False) or getattr(self._mine, "lent", False):
             yield
             return
-        self._mine.lent = True
+        mine = self._mine
+        mine.lent = True
         with self._work:
             self._busy -= 1
-            self._staff()
+            thread = self._staff()
+        self._start(thread)
         try:
             yield
         finally:
-            with self._work:
-                self._busy += 1
-            self._mine.lent = False
+            if self._mine is mine:
+                with self._work:
+                    self._busy += 1
+            mine.lent = False
 
     def settle(self, deadline: Deadline) -> bool:
         """Wait until nothing is left to do; whether that was within the deadline."""
@@ -184,9 +203,12 @@ class WorkerPool:
         with self._work:
             self._ended = True
             self._work.notify_all()
-            others = self._threads - {threading.current_thread()}
+            mine = {threading.current_thread()}
+            others = self._threads - mine
+            self._rested.wait_for(lambda: self._threads <= mine, deadline.wait_seconds())
         for thread in others:
-            thread.join(deadline.wait_seconds())
+            if thread.is_alive():  # one that was not started yet cannot be joined, and was out of time to wait for
+                thread.join(deadline.wait_seconds())
 
 
 class _Turn:
