@@ -24,7 +24,7 @@ class Run:
     """A link that is read on a thread of its own, and the raw socket at its other end."""
 
     def __init__(self, heartbeat: Heartbeat | None = None, buffers: int | None = None, limit: int = LIMIT) -> None:
-        ours, theirs = _tcp_pair(buffers)
+        ours, theirs = tcp_pair(buffers)
         self.peer = RawPeer(theirs)
         self.got = Collector()
         self.endings = Collector()
@@ -58,7 +58,8 @@ class Run:
         self.peer.sock.close()
 
 
-def _tcp_pair(buffers: int | None) -> tuple[socket.socket, socket.socket]:
+def tcp_pair(buffers: int | None = None) -> tuple[socket.socket, socket.socket]:
+    """Two ends of one TCP connection, with small buffers where they are asked for."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         if buffers is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
