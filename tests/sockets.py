@@ -286,14 +286,15 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextmanager
-def full_port() -> Iterator[int]:
+def full_port(host: str = "127.0.0.1") -> Iterator[int]:
     """A port that answers nothing at all, not even that it is there: its backlog is full."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener = stack.enter_context(socket.socket(family))
+        listener.bind((host, 0))
         listener.listen(0)
         for _ in range(4):
-            filler = stack.enter_context(socket.socket())
+            filler = stack.enter_context(socket.socket(family))
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]

@@ -13,8 +13,10 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..deadline import Deadline
@@ -23,6 +25,8 @@ from ..urls import Target
 from .stream import DuplexStream, shake_hands, wait_while
 
 PROXY_ANSWER_BYTES = 65_536
+
+Address = tuple[Any, ...]
 
 _OPTIONS = (
     ("SOL_SOCKET", "SO_KEEPALIVE", 1),
@@ -119,6 +123,14 @@ def default_context() -> ssl.SSLContext:
     return context
 
 
+def _in_turn(addresses: Sequence[Address]) -> list[Address]:
+    """One of each family after the other (RFC 8305, section 4): a family that leads nowhere costs one share."""
+    families: dict[int, list[Address]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
+
+
 class _Attempt:
     """One walk from a name to a stream."""
 
@@ -130,7 +142,7 @@ class _Attempt:
     def connect(self, host: str, port: int) -> socket.socket:
         """Connect to the first address that answers; each gets an even share of the time that is left."""
         try:
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = _in_turn(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             raise SocketConnectionError(f"{host} is no known host: {error}") from error
         failure: Exception | None = None
