@@ -82,6 +82,8 @@ class DuplexStream:
             BudgetExceeded: more came than the budget allows.
             OSError: the connection broke.
         """
+        if self.budget is not None and time.monotonic() >= self.read_until:
+            raise TimeoutError("the handshake took too long")  # it is read by the byte: what is here takes time as well
         if size and self._position >= len(self._buffer):
             self._fill()
         chunk = self._buffer[self._position : self._position + size]

@@ -200,6 +200,19 @@ def test_a_budget_bounds_what_is_read(ends: Ends) -> None:
         stream.recv(1)
 
 
+def test_a_budget_does_not_outlive_its_deadline(ends: Ends) -> None:
+    """What came in time is not read for ever; once the handshake is over it is."""
+    stream, peer = ends
+    stream.budget = 1000
+    peer.sendall(b"12")
+    assert _read_all(stream, 1) == b"1"
+    stream.read_until = 0.0
+    with pytest.raises(TimeoutError):
+        stream.recv(1)
+    stream.budget = None
+    assert _read_all(stream, 1) == b"2"
+
+
 def test_a_reader_that_is_wanted_no_more_gives_up(ends: Ends) -> None:
     """`wanted` is asked while a read waits."""
     stream, _ = ends

@@ -212,7 +212,7 @@ def test_row_d15_an_answer_without_end() -> None:
         assert len(ws.headers) > 3000
         ws.shutdown()
         with pytest.raises(SocketConnectionError, match="65536 bytes"):
-            connect(server.url, timeout=scaled(5))
+            connect(server.url, timeout=scaled(20))
 
 
 def test_row_d15_the_body_of_a_refusal() -> None:
