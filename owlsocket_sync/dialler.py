@@ -111,7 +111,7 @@ class Dialler:
 
     def _link(self, url: str, token: str | None, deadline: Deadline, wanted: Wanted, number: int) -> Link:
         """Dial, and ask for the upgrade."""
-        target = self._target(url, token)
+        target, headers = self._target(url, token), self._all_headers(token)
         self.shown = redact(target.url)
         if not self._known:
             _warn_of_clear_text(target, token, stacklevel=2)
@@ -120,7 +120,7 @@ class Dialler:
         stream = dial(target, deadline, self._ssl_context, proxy_for(target, self._proxy), wanted)
         wire = ClientWire(stream, self._limits.message_size)
         try:
-            wire.upgrade(target, self._all_headers(token), deadline.at, wanted)
+            wire.upgrade(target, headers, deadline.at, wanted)
         except TimeoutError as error:
             stream.close()
             raise SocketTimeout(f"{self.shown} did not answer the upgrade within {deadline.seconds:g} s") from error

@@ -6,7 +6,9 @@ control frames refused, redirects refused, and cookies kept to the connection th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from http.cookies import CookieError, SimpleCookie
 from typing import cast
 
 import websocket
@@ -14,12 +16,15 @@ from websocket import ABNF
 from websocket import _handshake as handshake_module
 
 from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
-from ..urls import Target, redact_text, secrets_of
+from ..urls import SECRET_KEYS, Target, redact, redact_text, secrets_of
 from .stream import BudgetExceeded, DuplexStream
 from .wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
 
 HANDSHAKE_BYTES = 65_536
 SWITCHING_PROTOCOLS = 101
+
+_ANSWER = re.compile(rb"HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)", re.DOTALL)
+_LOCATION = re.compile(rb"^location:[ \t]*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 class SizedFrames(websocket.frame_buffer):
@@ -72,6 +77,7 @@ class ClientWire(Wire):
         if refusal is not None:
             raise refusal  # outside of any except: what websocket-client raised may hold our secrets
         self.stream.budget = self.stream.wanted = None
+        self.stream.seen.clear()
 
     def _shake_hands(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
         """Do it, and return why it failed."""
@@ -85,23 +91,30 @@ class ClientWire(Wire):
                 suppress_origin=True,
                 redirect_limit=0,
             )
-        except websocket.WebSocketBadStatusException as error:
-            if error.status_code is None:
-                return _invalid_upgrade("it has no status")
-            return _refusal(error.status_code, error.resp_body, target)
-        except websocket.WebSocketTimeoutException as error:
-            raise TimeoutError("the server did not answer the upgrade") from error
-        except BudgetExceeded:
-            return _invalid_upgrade(f"more than {HANDSHAKE_BYTES} bytes")
-        except (websocket.WebSocketException, ValueError, IndexError) as error:
-            if self._websocket.status is None:
-                return _invalid_upgrade(str(error))
+        except (websocket.WebSocketException, BudgetExceeded, CookieError, ValueError, IndexError) as error:
+            refusal = self._refusal(target, headers)
+            if refusal is not None:
+                return refusal  # a body that is too long, too slow or cut short makes it no less of one
+            if isinstance(error, websocket.WebSocketTimeoutException):
+                raise TimeoutError("the server did not answer the upgrade") from error
+            return _invalid_upgrade(f"more than {HANDSHAKE_BYTES} bytes" if self.stream.budget == 0 else str(error))
         finally:
-            if "set-cookie" in (self._websocket.headers or {}):
-                handshake_module.CookieJar.jar.clear()
+            _forget_cookies(self.response_header("set-cookie"))
         if self._websocket.status != SWITCHING_PROTOCOLS:
-            return _refusal(cast(int, self._websocket.status), None, target)
+            return self._refusal(target, headers) or _invalid_upgrade(f"HTTP {self._websocket.status}")
         return None
+
+    def _refusal(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
+        """What the answer that was read says in place of the upgrade, ``None`` when it is none."""
+        found = _ANSWER.match(self.stream.seen)
+        if found is None:
+            return None
+        secrets = secrets_of(target.resource)
+        for name, value in headers.items():
+            secrets += value.split()[-1:] if name.lower() in SECRET_KEYS else []
+        location = _LOCATION.search(found[2])
+        elsewhere = redact_text(redact(location[1].decode("utf-8", "replace")), *secrets) if location else None
+        return _refusal(int(found[1]), redact_text(found[3].decode("utf-8", "replace"), *secrets), elsewhere)
 
     def response_header(self, name: str) -> str | None:
         """A header of the answer to the upgrade, ``None`` where it is not there."""
@@ -133,9 +146,8 @@ class ClientWire(Wire):
         return frame
 
 
-def _refusal(status: int, body: bytes | None, target: Target) -> ResilientError:
-    """What an HTTP status in place of the upgrade means; a body that repeats our secrets is cleared of them."""
-    text = redact_text((body or b"").decode("utf-8", "replace"), *secrets_of(target.resource))
+def _refusal(status: int, text: str, elsewhere: str | None) -> ResilientError:
+    """What an HTTP status in place of the upgrade means, with this body, and this target of a redirect."""
     if SEPARATOR in text:
         error = ResilientError.unmarshal(text)
         error.status = status  # type: ignore[attr-defined]
@@ -148,11 +160,24 @@ def _refusal(status: int, body: bytes | None, target: Target) -> ResilientError:
     if status in (401, 403):
         refusal: SocketConnectionError = SocketUnauthorized(words)
     elif 300 <= status < 400:
-        refusal = SocketConnectionError(f"{words} (a redirect; connect to its target instead)")
+        where = f"to {elsewhere[:200]!r}" if elsewhere else "that names no target"
+        refusal = SocketConnectionError(f"{words} (a redirect {where}, which is not followed)")
     else:
         refusal = SocketConnectionError(words)
     refusal.status = status
     return refusal
+
+
+def _forget_cookies(set_cookie: str | None) -> None:
+    """Take out of the jar of this process what an answer to us put there, and leave what others keep in it."""
+    jar = handshake_module.CookieJar.jar
+    cookies = SimpleCookie(set_cookie or "")
+    for cookie in cookies.values():
+        domain = "." + cookie["domain"].lower().removeprefix(".")
+        for name in cookies:
+            jar.get(domain, {}).pop(name, None)
+        if not jar.get(domain):
+            jar.pop(domain, None)
 
 
 def _invalid_upgrade(what: str) -> SocketConnectionError:

@@ -45,6 +45,7 @@ class DuplexStream:
         read_until: the moment (``time.monotonic``) at which `recv` gives up.
         write_until: likewise for `send`.
         budget: how many bytes may still be read, ``None`` for any number.
+        seen: what was read under a budget.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
         heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
         stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
@@ -67,6 +68,7 @@ class DuplexStream:
         self.read_until = math.inf
         self.write_until = math.inf
         self.budget: int | None = None
+        self.seen = bytearray()
         self.wanted: Callable[[], bool] | None = None
         self.heard_at = time.monotonic()
         self.stalled_at: float | None = None
@@ -79,19 +81,22 @@ class DuplexStream:
         Raises:
             Woken: `wake` was called.
             TimeoutError: nothing came until `read_until`.
-            BudgetExceeded: more came than the budget allows.
+            BudgetExceeded: the budget is used up.
             OSError: the connection broke.
         """
-        if self.budget is not None and time.monotonic() >= self.read_until:
-            raise TimeoutError("the handshake took too long")  # it is read by the byte: what is here takes time as well
+        if self.budget is not None:
+            if size and not self.budget:
+                raise BudgetExceeded("the peer's answer to the handshake is too large")
+            if time.monotonic() >= self.read_until:
+                raise TimeoutError("the handshake took too long")  # what is here is read by the byte: that takes time
+            size = min(size, self.budget)
         if size and self._position >= len(self._buffer):
             self._fill()
         chunk = self._buffer[self._position : self._position + size]
         self._position += len(chunk)
         if self.budget is not None:
             self.budget -= len(chunk)
-            if self.budget < 0:
-                raise BudgetExceeded("the peer's answer to the handshake is too large")
+            self.seen += chunk
         return chunk
 
     def buffered(self) -> bool:

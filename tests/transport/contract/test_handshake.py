@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 import pytest
@@ -158,6 +159,31 @@ def test_row_d14_no_cookie_of_ours_reaches_others(domain: str, empty_jar: dict[s
     assert [header_of(request, "Cookie") for request in asked.requests] == ["", "", ""]
 
 
+def test_row_d14_cookies_of_others_stay_in_the_jar(empty_jar: dict[str, Any]) -> None:
+    """A cookie for one of our connections takes nothing from those who share the process."""
+    theirs, ours = Asked("Set-Cookie: own=1; Domain=127.0.0.1"), Asked("Set-Cookie: a=b; Domain=.Example.com; Path=/")
+    with ByteServer(theirs) as server, ByteServer(ours) as other:
+        connect_upstream(server.url).shutdown()
+        with our_wire(other):
+            assert list(empty_jar) == [".127.0.0.1"]
+        connect_upstream(server.url).shutdown()
+    assert header_of(theirs.requests[1], "Cookie") == "own=1"
+
+
+def test_row_d14_a_cookie_that_cannot_be_read(empty_jar: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer Pythons refuse control characters in cookies; then an answer is no handshake, and no other error."""
+
+    def refuse(*_: object) -> None:
+        raise CookieError("control characters are not allowed in cookies")
+
+    monkeypatch.setattr(SimpleCookie, "load", refuse)
+    with ByteServer(Asked("Set-Cookie: a=b; Domain=example.com")) as server:
+        with pytest.raises(CookieError):
+            connect_upstream(server.url)
+        with pytest.raises(SocketConnectionError, match="control characters"):
+            connect(server.url, timeout=scaled(5))
+
+
 def test_row_d22_what_is_sent_unasked_and_compared_loosely() -> None:
     """Upstream names an origin, and takes an accept value and a subprotocol in any case; ours names neither."""
     requests: list[str] = []
@@ -176,7 +202,7 @@ def test_row_d22_what_is_sent_unasked_and_compared_loosely() -> None:
         assert ws.subprotocol == "chat"
         ws.shutdown()
         with our_wire(server) as wire:
-            assert wire.subprotocol is None
+            assert wire._websocket.subprotocol is None
     assert header_of(requests[0], "Origin") == f"http://127.0.0.1:{server.port}"
     assert [header_of(requests[1], name) for name in ("Origin", "Sec-WebSocket-Protocol")] == ["", ""]
 

@@ -14,7 +14,7 @@ import websocket
 from helpers import Collector, scaled
 from linked import aside
 from sockets import BINARY, CONTINUATION, PING, TEXT, ByteServer, RawPeer, frame, header_of
-from upstream import ClientWire, Upstream, connect_upstream, granting, ours_and_peer, upstream_and_peer
+from upstream import Upstream, connect_upstream, granting, ours_and_peer, upstream_and_peer
 
 import owlsocket_sync
 from owlsocket_sync import Heartbeat, connect
@@ -127,12 +127,11 @@ def test_row_d24_fragments_one_by_one() -> None:
         assert [ws.recv_data() for _ in range(2)] == [(BINARY, b"\xff"), (CONTINUATION, b"\xfe")]
 
 
-def test_row_d24_our_wire_is_a_websocket_with_a_frame_buffer_of_its_own() -> None:
-    """The buffer that we put in place is the one that reads, and pings pass through no method of upstream."""
+def test_row_d24_our_wire_has_a_websocket_and_a_frame_buffer_of_its_own() -> None:
+    """The upgrade is upstream's, the buffer that reads is the one that we put in place of upstream's."""
     with ours_and_peer() as (wire, peer):
-        assert isinstance(wire, Upstream)
-        assert isinstance(wire.frame_buffer, websocket.frame_buffer)
-        assert type(wire.frame_buffer) is not websocket.frame_buffer
+        assert type(wire._websocket) is Upstream
+        assert isinstance(wire._frames, websocket.frame_buffer)
+        assert type(wire._frames) is not websocket.frame_buffer
         peer.send(frame(TEXT, b"through"))
         assert wire.read() == "through"
-        assert ClientWire.recv_frame is websocket.WebSocket.recv_frame
