@@ -14,6 +14,7 @@ SECRET_KEYS = frozenset(
 )
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_HALF = re.compile(r"[\ud800-\udfff]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ENVELOPE = re.compile(r"(ED25519-BASIC-(?:TOKEN|SIGNATURE)\s+|Bearer\s+|Basic\s+)\S+", re.IGNORECASE)
@@ -70,7 +71,7 @@ def parse_base(url: str, option: str) -> tuple[str, str]:
     Raises:
         ValueError: it cannot be used; the message names the option, and holds no secret.
     """
-    if not isinstance(url, str) or _CONTROL.search(url):
+    if not isinstance(url, str) or _CONTROL.search(url) or _HALF.search(url):
         raise ValueError(f"{option} must be a URL such as 'https://host/path', without spaces or control characters")
     try:
         parts = urlsplit(url)
@@ -92,6 +93,9 @@ def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = 
         raise ValueError(f"url must be text such as 'wss://host/path', not {type(url).__name__}")
     if _CONTROL.search(url):
         raise ValueError(f"url must not hold spaces or control characters: {redact(_CONTROL.sub('', url))!r}")
+    pairs = [*(query or {}).items(), *([("token", token)] if token is not None else [])]
+    if any(_HALF.search(text) for text in (url, *(part for pair in pairs for part in pair))):
+        raise ValueError("url, query and token must not hold half a surrogate pair")
     shown = redact(url)
     try:
         parts = urlsplit(url)
@@ -109,7 +113,6 @@ def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = 
         raise ValueError(f"url must not hold a user name or password, use token= or headers= instead: {shown!r}")
     if port == 0:
         raise ValueError(f"url must not have port 0: {shown!r}")
-    pairs = [*(query or {}).items(), *([("token", token)] if token is not None else [])]
     added = urlencode(pairs, quote_via=quote)
     resource = _ascii(parts.path or "/")
     if parts.query or added:
@@ -137,12 +140,14 @@ def redact(url: str) -> str:
         parts.port  # noqa: B018 - raises where it is the beginning of a password with a "/" in it
     except ValueError:
         return "***"
+    if not parts.netloc and "@" in url:
+        return "***"  # a slash is missing, so what stands before the "@" is in the path
     place = parts.netloc.rpartition("@")
     netloc = f"***@{place[2]}" if place[1] else parts.netloc
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if any(key.lower() in SECRET_KEYS for key, _ in pairs):
         hidden = [(key, "***" if key.lower() in SECRET_KEYS else value) for key, value in pairs]
-        return urlunsplit((parts.scheme, netloc, parts.path, urlencode(hidden, safe="*"), ""))
+        return urlunsplit((parts.scheme, netloc, parts.path, urlencode(hidden, safe="*", errors="replace"), ""))
     return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
 
 

@@ -142,3 +142,36 @@ def test_headers_that_can_travel_come_back() -> None:
     headers = {"X-Owl": "a\tb", "Cookie": "ü"}
     assert check_headers(headers) == headers
     assert check_headers(headers) is not headers
+
+
+@pytest.mark.parametrize(
+    "url", ["ws:/u:%s@host/x", "u:%s@host", "ws:u:%s@host", "ws:\\u:%s@host", "wss:///u:%s@host?a=1"]
+)
+def test_a_password_without_its_slashes_is_one_still(url: str) -> None:
+    """A slip in the beginning of the URL does not show it."""
+    with pytest.raises(ValueError) as caught:
+        parse(url % "hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in redact(url % "hunter2")
+
+
+@pytest.mark.parametrize(
+    ("url", "query", "token"),
+    [
+        ("ws://host/\ud800", None, None),
+        ("ws://host/?token=hunter2&\udc9f", None, None),
+        ("ws://\ud800.example/", None, None),
+        ("ws://host/", {"a": "\ud800"}, None),
+        ("ws://host/", {"\ud800": "a"}, None),
+        ("ws://host/", None, "hunter2\ud800"),
+    ],
+)
+def test_half_a_character_is_refused_in_words_of_ours(
+    url: str, query: dict[str, str] | None, token: str | None
+) -> None:
+    """The error of the codec would carry what it could not write, secrets included."""
+    with pytest.raises(ValueError, match="half a surrogate pair") as caught:
+        parse(url, query, token)
+    assert type(caught.value) is ValueError
+    assert "hunter2" not in str(caught.value)
+    assert isinstance(redact(url), str)
