@@ -61,7 +61,7 @@ class Model(DataClassJsonMixin):
             AuthMalformed: it is not; the message says where, and shows no value.
         """
         check_model(cls, kvs, cls.__name__)
-        return super().from_dict(kvs, infer_missing=infer_missing)
+        return super().from_dict(_gathered(cls, kvs), infer_missing=infer_missing)
 
     @classmethod
     def from_json(cls: type[M], s: str | bytes | bytearray, **options: Any) -> M:
@@ -75,10 +75,31 @@ class Model(DataClassJsonMixin):
 
 def check_model(cls: type[Model], value: Any, where: str) -> None:
     """Raise `AuthMalformed` unless a value has the shape of a model."""
-    fields = [one for one in dataclasses.fields(cast(Any, cls)) if CHECK in one.metadata]
-    known = {LetterCase.CAMEL(one.name): one for one in fields}  # type: ignore[no-untyped-call]
+    known = _known(cls)
     checks = {name: cast(Check, one.metadata[CHECK]) for name, one in known.items()}
     check_object(value, where, checks, {name for name, one in known.items() if one.default is dataclasses.MISSING})
+
+
+def _known(cls: type[Model]) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a model, by their names on the wire."""
+    fields = [one for one in dataclasses.fields(cast(Any, cls)) if CHECK in one.metadata]
+    return {LetterCase.CAMEL(one.name): one for one in fields}  # type: ignore[no-untyped-call]
+
+
+def _gathered(cls: type[Model], value: dict[str, Any]) -> dict[str, Any]:
+    """A checked object, its unknown keys under ``extra``.
+
+    dataclasses-json would choke on a key that is called ``extra``, and take one that is the name of a field in Python
+    for that field, past its check, when it reads and when it writes: such a key is left out.
+    """
+    known = _known(cls)
+    gathered = {key: one for key, one in value.items() if key in known}
+    for key, listed in gathered.items():
+        inner = _MODELS_IN.get(known[key].metadata[CHECK])
+        if inner is not None and listed is not None:
+            gathered[key] = [_gathered(inner, one) for one in listed]
+    ours = {one.name for one in known.values()}
+    return {**gathered, "extra": {key: one for key, one in value.items() if key not in known and key not in ours}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +124,7 @@ class AttributeSet(Model):
 
 _PERMISSIONS = each(lambda value, where: check_model(PermissionSet, value, where))
 _ATTRIBUTES = each(lambda value, where: check_model(AttributeSet, value, where))
+_MODELS_IN: dict[Check, type[Model]] = {_PERMISSIONS: PermissionSet, _ATTRIBUTES: AttributeSet}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,6 +112,25 @@ def test_a_model_goes_through_unchanged(model: type[Model], wire: dict[str, Any]
     assert json.loads(read.to_json()) == wire
 
 
+@pytest.mark.parametrize("value", [1, None, {}, {"a": 1}, [], "x"])
+def test_a_key_that_is_called_extra_is_one_like_others(value: Any) -> None:
+    """It names nothing that anybody here knows, within a list either."""
+    wire = {**FULL, "extra": value, "permissions": [{"scope": "s", "permissions": {}, "extra": value}]}
+    read = Auth.from_dict(wire)
+    assert read.extra == {"extra": value}
+    assert read.to_dict() == wire
+
+
+@pytest.mark.parametrize("key", ["user_id", "is_user", "created_at", "profile_id", "expires_at"])
+@pytest.mark.parametrize("value", [None, 5, [], "somebody else"])
+def test_the_name_of_a_field_in_python_is_no_way_past_its_check(key: str, value: Any) -> None:
+    """The wire's name alone tells; the other one is left out."""
+    wire = {name: one for name, one in FULL.items() if name != "profileId"}
+    read = Auth.from_dict({**wire, key: value})
+    assert read == Auth.from_dict(wire)
+    assert read.to_dict() == wire
+
+
 def test_fields_have_pythons_names_and_types() -> None:
     """And the schema of marshmallow knows them too."""
     read = Auth.from_dict(FULL)
