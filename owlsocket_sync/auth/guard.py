@@ -99,7 +99,11 @@ class Guard:
         Raises:
             AuthError: the token does not hold, or there is none and one is required.
         """
-        scheme, _, envelope = (request.headers.get(AUTH_HEADER) or "").partition(" ")
+        try:
+            header = request.headers.get(AUTH_HEADER) or ""
+        except LookupError:  # the headers of websockets give no value where there are several
+            raise AuthFailedError("one authorization header is allowed, not several") from None
+        scheme, _, envelope = header.partition(" ")
         token = envelope.strip() if scheme == TOKEN_SCHEME else request.query.get(AUTH_QUERY)
         if token:
             return self.verify(token)

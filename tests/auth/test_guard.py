@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import load, scaled
+from websockets.datastructures import Headers
 
 from owlsocket_sync import AuthenticationStage
 from owlsocket_sync.auth import Authority, Envelope, Guard, KeyPair, Spent, User
@@ -23,6 +24,7 @@ from owlsocket_sync.errors import (
     AuthManagerUnsupported,
     AuthUnknown,
 )
+from owlsocket_sync.server import Request
 
 RECORDED = load("login.json")
 ISSUER = KeyPair.parse(RECORDED["keys"]["app"]["export"])
@@ -116,6 +118,13 @@ def test_a_token_holds_until_its_end() -> None:
     clock.now = THEN + 1.001
     with pytest.raises(AuthFailedError, match="expired"):
         guard.verify(token())
+
+
+def test_several_tokens_are_none() -> None:
+    """Headers that give no value where there are several do not make the guard fail."""
+    headers = Headers([("authorization", BEARER), ("authorization", BEARER)])
+    with pytest.raises(AuthFailedError, match="not several"):
+        Guard(ISSUER.public).admit(Request("/", {}, headers, ("127.0.0.1", 1)))
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "ed25519-basic-token x"}, {"authorization": "Bearer x"}])
