@@ -1,0 +1,58 @@
+"""Runs a reader on broken inputs for so many seconds, and tells the input and the seed of what it does wrongly."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from fuzz.accidents import inputs_of
+from fuzz.target import Run, Target
+from helpers import scaled
+from hypothesis import HealthCheck, given, seed, settings
+
+SECONDS_FOR_ONE = 2.0
+ROUND = 250
+
+
+class Watched:
+    """Runs inputs, counts them, and remembers the last one and the slowest."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.runs = 0
+        self.last = b""
+        self.slowest = 0.0
+
+    def __call__(self, data: bytes) -> None:
+        self.last = data
+        self.runs += 1
+        began = time.thread_time()
+        self._run(data)
+        took = time.thread_time() - began
+        self.slowest = max(self.slowest, took)
+        assert took < scaled(SECONDS_FOR_ONE), f"{len(data)} bytes took {took:.1f} s"
+
+
+def drive(target: Target, seconds: float) -> Watched:
+    """Run a reader on broken inputs; what it raises goes on, after its seed and input were printed."""
+    end = time.monotonic() + seconds
+    with target.open() as run:
+        watched = Watched(run)
+        while time.monotonic() < end:
+            _one_round(target, watched, random.getrandbits(32), end)
+    return watched
+
+
+def _one_round(target: Target, watched: Watched, number: int, end: float) -> None:
+    @seed(number)
+    @settings(max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(inputs_of(target))
+    def examples(data: bytes) -> None:
+        if time.monotonic() < end:
+            watched(data)
+
+    try:
+        examples()
+    except BaseException:
+        print(f"{target.name}: seed {number}, input {watched.last!r}")
+        raise
