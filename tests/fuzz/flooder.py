@@ -29,6 +29,7 @@ class Flood:
         self._rate = rate
         self._seconds = seconds
         self._sending = threading.Lock()
+        self._over = threading.Event()
         self.sent = 0
         self.pongs = 0
         self.last = b""
@@ -44,6 +45,7 @@ class Flood:
             pings = [frame(PING, b"%08x" % (self.sent + place)) for place in range(self._size)]
             self.sent += self._size
             self.send(b"".join(pings) + unasked)
+        self._over.set()
 
     def send(self, data: bytes) -> None:
         """Send bytes whole."""
@@ -51,13 +53,15 @@ class Flood:
             self._sock.sendall(data)
 
     def serve(self) -> None:
-        """Answer calls, and count pongs, until the link ends."""
+        """Answer calls, that of ``end`` once the flood is over, and count pongs, until the link ends."""
         for opcode, payload in frames_of(self._sock):
             if opcode == PONG:
                 self.pongs += 1
                 self.last = payload
             elif opcode == TEXT and b'"call"' in payload:
                 asked = json.loads(payload)
+                if asked["method"] == "end":
+                    self._over.wait(PATIENCE)
                 answer = {"type": "result", "id": asked["id"], "payload": asked["payload"][0]}
                 self.send(frame(TEXT, json.dumps(answer).encode()))
             elif opcode == CLOSE:

@@ -89,12 +89,14 @@ class _Reading:
             not first & 0x70
             and opcode in (0, 1, 2, 8, 9, 10)
             and masked == self._masked
-            and not (control and (size > 125 or not fin))
+            and (fin or not control)
             and (control or (opcode == CONTINUATION) is (self._opcode is not None))
         )
         self._breaches = set() if sound else {1002}
         if size >= 126:
             size = int.from_bytes(self._bytes.take(2 if size == 126 else 8), "big")
+        if control and size > 125:
+            self._breaches = {1002}
         if size > self._limit or (not control and len(self._fragments) + size > self._limit):
             self._verdict.codes = self._breaches | ({1009, 1002} if size >> 63 else {1009})
             return  # nobody waits for the rest of it

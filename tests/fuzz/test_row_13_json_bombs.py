@@ -43,7 +43,7 @@ def _alive(victim: Victim) -> None:
     assert victim.conn.call("echo", "alive", timeout=scaled(10)) == "alive"
     for error, _ in victim.told():
         assert isinstance(error, SocketError), error
-        assert not isinstance(error, SocketMessageMalformed) or len(str(error)) < 1000
+        assert not isinstance(error, SocketMessageMalformed) or len(str(error)) < 3000
 
 
 def _event(payload: bytes) -> bytes:
@@ -162,6 +162,7 @@ def bombs(draw: st.DrawFn) -> bytes:
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # other threads draw numbers too
 @pytest.mark.parametrize("side", SIDES)
 def test_row_13_no_generated_bomb_ends_the_link(side: str, figure: Figure) -> None:
     """20 000 in the whole form, half of them for either side."""

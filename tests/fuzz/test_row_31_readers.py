@@ -35,6 +35,7 @@ def test_row_31_valid_inputs_are_read_as_documented(name: str) -> None:
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # other threads draw numbers too
 @pytest.mark.parametrize("name", TARGETS)
 def test_row_31_broken_inputs_are_read_as_documented(name: str, figure: Figure) -> None:
     """No undocumented exception, no input that takes long, no memory that piles up."""
