@@ -19,6 +19,11 @@ class Speaker(Protocol):
         """Take one step of authentication."""
         ...
 
+    @property
+    def stage(self) -> AuthenticationStage | str | None:
+        """How far it has come."""
+        ...
+
 
 class StageLogin:
     """What ``connect(url, auth=StageLogin(key))`` calls on every new link, before anything else leaves.
@@ -49,6 +54,8 @@ class StageLogin:
         if challenge is None:
             raise AuthMalformed("the answer to the first step holds no challenge")
         connection.auth(AuthenticationStage.AUTHENTICATE, self._claim.answer(challenge))
+        if not AuthenticationStage.AUTHENTICATED.reached_at(connection.stage):
+            raise AuthMalformed(f"the peer took the proof, and left the connection at stage {connection.stage!r}")
 
     def __repr__(self) -> str:
         return f"<StageLogin {self._claim.key.address}>"

@@ -67,6 +67,7 @@ class Writer:
                 raise over or SocketConnectionError("the link is closing")
             self._finish_torn(deadline.at)
             self._send_all(data, deadline.at)
+            self._send_slots_at_once()
         except TimeoutError as error:
             self._stream.wake()  # the reader finishes what is torn when the peer takes it
             raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
@@ -127,6 +128,13 @@ class Writer:
             close()
 
     # -- with the write lock -----------------------------------------------------------------------------------------
+
+    def _send_slots_at_once(self) -> None:
+        """Let pongs and pings leave, as far as that needs no waiting: the next writer may be here already."""
+        try:
+            self._send_all(self._take_slots(), 0.0, keep=True)
+        except TimeoutError:
+            self._stream.wake()
 
     def _send_waiting(self, until: float) -> None:
         self._finish_torn(until)

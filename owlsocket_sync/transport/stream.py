@@ -22,6 +22,7 @@ from ..errors import SocketConnectionError
 
 SLICE = 0.05
 READ_SIZE = 65_536
+LEAST_READ_SIZE = 4096
 WRITE_SIZE = 262_144
 
 _WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
@@ -63,6 +64,7 @@ class DuplexStream:
         self._wake_write.setblocking(False)
         self._buffer = b""
         self._position = 0
+        self._read_size = LEAST_READ_SIZE
         self._closed = False  # websocket-client looks at this name before it closes
         self._close_lock = threading.Lock()
         self.read_until = math.inf
@@ -112,7 +114,7 @@ class DuplexStream:
             pending = False
             try:
                 with self._tls_lock:
-                    data = self._sock.recv(READ_SIZE)
+                    data = self._sock.recv(self._read_size)
             except _WANT_READ:
                 continue
             except ssl.SSLWantWriteError:
@@ -126,6 +128,14 @@ class DuplexStream:
         self._buffer, self._position = data, 0
         if data:
             self.heard_at = time.monotonic()
+        self._adapt(len(data))
+
+    def _adapt(self, size: int) -> None:
+        """Ask for as much as tends to come: large reads that bring little leave holes in the heap of the process."""
+        if size == self._read_size:
+            self._read_size = min(READ_SIZE, 4 * size)
+        elif 8 * size < self._read_size:
+            self._read_size = max(LEAST_READ_SIZE, self._read_size // 2)
 
     def _pending(self) -> bool:
         with self._tls_lock:

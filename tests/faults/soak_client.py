@@ -89,7 +89,8 @@ class Work:
         return {
             "at": round(time.monotonic() - began, 1),
             "rss": pages * os.sysconf("SC_PAGE_SIZE"),
-            "threads": threading.active_count(),
+            "threads": sum(not thread.name.endswith("-worker") for thread in threading.enumerate()),
+            "workers": sum(thread.name.endswith("-worker") for thread in threading.enumerate()),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "pending": self._conn.stats.pending,
             "reconnects": self._conn.stats.reconnects,

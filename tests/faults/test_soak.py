@@ -118,7 +118,8 @@ def _stays_level(samples: list[dict[str, float]], figure: Figure) -> None:
         first, last = samples[:part], samples[-part:]
         return statistics.median(one[name] for one in last) - statistics.median(one[name] for one in first)
 
-    figure("threads gained", growth("threads"), whole(3, 0), "threads")
+    figure("threads gained, beside workers", growth("threads"), 0, "threads")
+    figure("workers at most", max(one["workers"] for one in samples), 4, "threads")
     figure("descriptors gained", growth("descriptors"), whole(3, 0), "descriptors")
     figure("memory gained after warm-up", growth("rss") / 2**20, whole(4.0, 1.0), "MiB")
 
