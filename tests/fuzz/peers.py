@@ -12,7 +12,7 @@ from typing import Any
 
 from handlers import echo
 from helpers import Collector, scaled
-from sockets import CLOSE, TEXT, ByteServer, RawPeer, frame, knock
+from sockets import CLOSE, PING, PONG, TEXT, ByteServer, RawPeer, frame, knock
 
 from owlsocket_sync import Backoff, Connection, ErrorContext, connect
 from owlsocket_sync.server import Request, serve
@@ -46,7 +46,9 @@ class Talker:
         """Answer calls of `echo` until the other end says goodbye, then end the stream."""
         with contextlib.suppress(EOFError, OSError):
             while (came := self._peer.read_frame(masked=not self._masked)).opcode != CLOSE:
-                if came.opcode == TEXT and b'"echo"' in came.payload:
+                if came.opcode == PING:
+                    self.send(frame(PONG, came.payload, masked=self._masked))
+                elif came.opcode == TEXT and b'"echo"' in came.payload:
                     asked = json.loads(came.payload)
                     answer = {"type": "result", "id": asked["id"], "payload": asked["payload"][0]}
                     self.say(json.dumps(answer).encode())
