@@ -23,6 +23,7 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..urls import Target
 from .stream import DuplexStream, shake_hands, wait_while
+from .tls import tls_failure
 
 PROXY_ANSWER_BYTES = 65_536
 
@@ -228,22 +229,15 @@ class _Attempt:
 
     def encrypt(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
         """Do the TLS handshake."""
-        secure = context.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
+        secure = sock
         try:
+            secure = context.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
             shake_hands(secure, lambda readers, writers: self._wait(readers, writers, self._deadline.at))
-        except ssl.SSLCertVerificationError as error:
+        except OSError as error:
             secure.close()
-            refused = SocketConnectionError(
-                f"the certificate of {self._target.host} does not hold: {error.verify_message} "
-                "(hand over an ssl_context= that trusts its issuer)"
-            )
-            refused.retryable = False
-            raise refused from error
-        except (OSError, ssl.SSLError) as error:
-            secure.close()
-            if isinstance(error, TimeoutError):
+            if isinstance(error, (TimeoutError, SocketConnectionError)):
                 raise
-            raise SocketConnectionError(f"TLS with {self._target.host} failed: {error}") from error
+            raise tls_failure(error, self._target.host) from error
         except BaseException:
             secure.close()
             raise

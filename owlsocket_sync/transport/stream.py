@@ -1,6 +1,6 @@
 """A connected socket that one thread reads and others write: buffered, with a deadline for either direction.
 
-Threads: `recv` belongs to the reader; `send` and `send_now` to whoever holds the link's write lock. The socket never
+Threads: `recv` and `send` belong to the reader; `send_some` to whoever holds the link's write lock. The socket never
 blocks; a thread waits for readiness in `poll`, outside of any lock. A TLS object must never be in read and write at
 once (OpenSSL demands it and CPython does not see to it), so each single call into it holds ``_tls_lock``; a plain
 socket needs none. `wake` and `interrupt` free the reader from any thread; only the reader closes.
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..errors import SocketConnectionError
+from .tls import tls_failure
 
 SLICE = 0.05
 READ_SIZE = 65_536
@@ -123,6 +124,8 @@ class DuplexStream:
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 data = b""
                 break
+            except ssl.SSLError as error:
+                raise self._explained(error) from error
             else:
                 break
         self._buffer, self._position = data, 0
@@ -141,19 +144,42 @@ class DuplexStream:
         with self._tls_lock:
             return self._sock.pending() > 0  # type: ignore[attr-defined, no-any-return]
 
+    def _explained(self, error: ssl.SSLError) -> OSError:
+        host = getattr(self._sock, "server_hostname", None)
+        return error if host is None else tls_failure(error, host)
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> int:
-        """Send all of it, waiting until `write_until` for the peer to take it.
+        """Send all of it, waiting until `write_until` for the peer to take it; by the reader only.
 
         Raises:
             TimeoutError: it was not taken in time; how much was is unknown to the caller.
             OSError: the connection broke.
         """
         view = memoryview(data)
-        while len(view):
-            view = view[self.send_some(view, self.write_until) :]
+        try:
+            while len(view):
+                view = view[self.send_some(view, self.write_until) :]
+        except TimeoutError:
+            raise
+        except OSError:
+            if self.secure:
+                self._look_for_alert()
+            raise
         return len(data)
+
+    def _look_for_alert(self) -> None:
+        """Raise what the peer said before it went: in TLS 1.3 it refuses a client certificate after our handshake."""
+        try:
+            with self._tls_lock:
+                self._sock.recv(READ_SIZE)
+        except (*_WANT_READ, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return
+        except ssl.SSLError as error:
+            raise self._explained(error) from error
+        except OSError:
+            return  # it went without a word
 
     def send_some(self, view: memoryview | bytes, until: float) -> int:
         """Send a part of it, at least a byte, waiting until then for room; raises what `send` raises."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from helpers import scaled
@@ -196,15 +198,18 @@ def _unknown_issuer(server: ByteServer, proxy: ConnectProxy) -> DuplexStream:
     return dial(parse(f"wss://localhost:{server.port}"), _within(), default_context())
 
 
-@pytest.mark.parametrize("attempt", [_wrong_host, _unknown_issuer])
+@pytest.mark.parametrize(
+    ("attempt", "words"),
+    [(_wrong_host, "certificate of far.example.*connect by a name"), (_unknown_issuer, "certificate.*ssl_context=")],
+)
 def test_a_certificate_that_does_not_hold(
-    attempt: Callable[[ByteServer, ConnectProxy], DuplexStream],
+    attempt: Callable[[ByteServer, ConnectProxy], DuplexStream], words: str
 ) -> None:
-    """No second attempt would trust it more; the message says what to hand over."""
+    """No second attempt would trust it more; the message says what to do."""
     with (
         ByteServer(_greet, server_context()) as server,
         ConnectProxy(server.port) as proxy,
-        pytest.raises(SocketConnectionError, match=r"certificate.*ssl_context=") as caught,
+        pytest.raises(SocketConnectionError, match=words) as caught,
     ):
         attempt(server, proxy)
     assert not caught.value.retryable
@@ -229,3 +234,20 @@ def test_a_server_that_shakes_no_hands() -> None:
         with pytest.raises(SocketTimeout):
             dial(parse(f"wss://127.0.0.1:{server.port}"), Deadline(0.2), client_context())
         assert 0.2 <= time.monotonic() - began < scaled(1)
+
+
+class _TooLate(ssl.SSLContext):
+    """The connection is reset before TLS can begin."""
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        raise ConnectionResetError(104, "reset by peer")
+
+
+def test_a_server_that_resets_before_tls_begins() -> None:
+    """It is a typed error like one that resets a moment later."""
+    with (
+        ByteServer(_greet) as server,
+        pytest.raises(SocketConnectionError, match="TLS with localhost failed") as caught,
+    ):
+        dial(parse(f"wss://localhost:{server.port}"), _within(), _TooLate(ssl.PROTOCOL_TLS_CLIENT))
+    assert caught.value.retryable
