@@ -25,6 +25,7 @@ SLICE = 0.05
 READ_SIZE = 65_536
 LEAST_READ_SIZE = 4096
 WRITE_SIZE = 262_144
+RECORD_SIZE = 16_384
 
 _WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
 
@@ -183,19 +184,30 @@ class DuplexStream:
 
     def send_some(self, view: memoryview | bytes, until: float) -> int:
         """Send a part of it, at least a byte, waiting until then for room; raises what `send` raises."""
+        # OpenSSL says nothing of a part before it has sent all: record by record, a slow peer is seen to take them.
+        part = view[: RECORD_SIZE if self.secure else WRITE_SIZE]
         while True:
             try:
                 with self._tls_lock:
-                    sent = self._sock.send(view[:WRITE_SIZE])
+                    sent = self._sock.send(part)
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self.stalled_at = self.stalled_at or time.monotonic()
                 wait_ready([], [self._sock], until)
             except ssl.SSLWantReadError:
-                wait_ready([self._sock], [], until)
+                self._await_news(until)
             else:
                 if self.stalled_at is not None:
                     self.stalled_at, self.heard_at = None, time.monotonic()
                 return sent
+
+    def _await_news(self, until: float) -> None:
+        """Wait for what the peer must say before we may write; the reader may take it first, so look again soon."""
+        soon = time.monotonic() + SLICE
+        try:
+            wait_ready([self._sock], [], min(until, soon))
+        except TimeoutError:
+            if until <= soon:
+                raise
 
     # -- waiting and waking ------------------------------------------------------------------------------------------
 
