@@ -151,8 +151,12 @@ class Connection(Incoming):
         deadline = self._budget(timeout)
         self._draining = True
         seconds = deadline.remaining()
-        with self._waiting(deadline):
-            finished = self._finish(Deadline(max(seconds / 2, seconds - FAREWELL_SHARE)))
+        try:
+            with self._waiting(deadline):
+                finished = self._finish(Deadline(max(seconds / 2, seconds - FAREWELL_SHARE)))
+        except BaseException:  # an interrupt: the connection goes on
+            self._draining = False
+            raise
         self.close(timeout=min(CLOSE_SECONDS, deadline.remaining()))
         if not finished:
             raise SocketTimeout(f"{self.name} did not finish within {deadline.seconds:g} s and was closed")

@@ -65,6 +65,8 @@ class Link:
         self._pulse = Pulse(heartbeat, time.monotonic())
         self._writer = Writer(wire, self._over, self._broke)
         self._pongs = Pongs()
+        self._owed: bytes | None = None
+        self._stream.before_wait = self._answer_ping
         self._ending_lock = threading.Lock()
         self._wake_at = math.inf
         self._peer_ended = False
@@ -100,6 +102,7 @@ class Link:
         reads = self._peer_ended or self._has_room()
         due = self._look_at_clock(now, reads)
         if not reads:
+            self._answer_ping()
             # What comes before the end fits into the buffer of the system: it is read at once, room or not.
             self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
             return
@@ -118,11 +121,16 @@ class Link:
         if isinstance(incoming, (str, bytes)):
             self._deliver(incoming)
         elif isinstance(incoming, Ping):
-            self._writer.pong(incoming.payload)
+            self._owed = incoming.payload  # of the pings that came together, the last is answered (section 5.5.3)
         elif isinstance(incoming, Pong):
             self._pongs.arrived(incoming.payload)
         else:
             self._take_close(incoming)
+
+    def _answer_ping(self) -> None:
+        if self._owed is not None:
+            owed, self._owed = self._owed, None
+            self._writer.pong(owed)
 
     def _look_at_clock(self, now: float, reads: bool) -> float:
         """Do what is due; return when something is due again."""

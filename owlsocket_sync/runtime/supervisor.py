@@ -73,13 +73,14 @@ class Supervisor(Standing):
         self._asked_to_reconnect = False
         self._opened_at: float | None = None
         self._last_ending: Ending | None = None
-        self._thread = threading.Thread(target=self._run, name=f"{self._name}-reader", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self, hooks: Hooks) -> None:
         """Begin to connect."""
         self._hooks = hooks
         self._moved = hooks.moved
         guard(self)
+        self._thread = threading.Thread(target=self._run, name=f"{self._name}-reader", daemon=True)
         self._thread.start()
 
     # -- the reader --------------------------------------------------------------------------------------------------
@@ -255,7 +256,7 @@ class Supervisor(Standing):
                 raise
         if self._wake_up():
             self._finish(None)
-        elif self._thread.is_alive():
+        elif self._thread is not None and self._thread.is_alive():
             self._thread.join(deadline.wait_seconds())
             self._hooks.over(self._closed_error)  # nobody waits on, though the reader may be a moment behind
         self._pool.end(deadline)

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ..transport.stream import wait_ready
+from ..transport.readiness import wait_ready
 
 logger = logging.getLogger("owlsocket_sync")
 

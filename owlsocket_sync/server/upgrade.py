@@ -21,7 +21,9 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin
 
 from ..deadline import Deadline
-from ..transport.stream import READ_SIZE, DuplexStream, shake_hands, wait_while
+from ..transport.readiness import wait_while
+from ..transport.stream import READ_SIZE, DuplexStream
+from ..transport.tls import shake_hands
 from .wire import ServerWire
 
 LINGER = 0.2
@@ -117,11 +119,15 @@ class Upgrade:
         if request is None:
             self._answer()
             return None
+        try:
+            parts = urlsplit(request.path)
+        except ValueError:  # such as "//["
+            self.refuse(HTTPStatus.BAD_REQUEST, "The target of the request cannot be read.\n")
+            return None
         self._response = self._protocol.accept(request)
         if self._response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._refuse(self._response)
             return None
-        parts = urlsplit(request.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         return Request(parts.path, query, cast(Mapping[str, str], request.headers), self._remote)
 

@@ -22,8 +22,9 @@ from urllib.parse import unquote, urlsplit
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..urls import Target
-from .stream import DuplexStream, shake_hands, wait_while
-from .tls import tls_failure
+from .readiness import wait_while
+from .stream import DuplexStream
+from .tls import shake_hands, tls_failure
 
 PROXY_ANSWER_BYTES = 65_536
 

@@ -18,10 +18,9 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from ..errors import SocketConnectionError
+from .readiness import SLICE, wait_ready
 from .tls import tls_failure
 
-SLICE = 0.05
 READ_SIZE = 65_536
 LEAST_READ_SIZE = 4096
 WRITE_SIZE = 262_144
@@ -50,6 +49,7 @@ class DuplexStream:
         budget: how many bytes may still be read, ``None`` for any number.
         seen: what was read under a budget.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
+        before_wait: called by the reader when all that came was taken, before it waits for more.
         heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
         stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
         secure: whether it is encrypted; then a write that was tried must be tried again before any other.
@@ -74,6 +74,7 @@ class DuplexStream:
         self.budget: int | None = None
         self.seen = bytearray()
         self.wanted: Callable[[], bool] | None = None
+        self.before_wait: Callable[[], None] | None = None
         self.heard_at = time.monotonic()
         self.stalled_at: float | None = None
 
@@ -109,6 +110,8 @@ class DuplexStream:
 
     def _fill(self) -> None:
         """Wait for bytes and take all that one system call gives."""
+        if self.before_wait is not None:
+            self.before_wait()
         pending = self.secure and self._pending()
         while True:
             if not pending:
@@ -298,63 +301,3 @@ class DuplexStream:
     def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
         """The same as `interrupt`."""
         self.interrupt()
-
-
-def wait_ready(readers: list[socket.socket], writers: list[socket.socket], until: float) -> list[socket.socket]:
-    """Wait until one of these sockets can be read or written, or has failed, and return those that can.
-
-    Raises:
-        TimeoutError: none can until then (``time.monotonic``).
-    """
-    seconds = until - time.monotonic()
-    limit = None if seconds == math.inf else max(0.0, seconds)
-    if hasattr(select, "poll"):
-        ready = _poll(readers, writers, limit)
-    else:
-        readable, writable, failed = select.select(readers, writers, writers, limit)
-        ready = [*readable, *writable, *failed]
-    if not ready:
-        raise TimeoutError("nothing came" if readers else "the peer did not take what was sent")
-    return ready
-
-
-def wait_while(
-    wanted: Callable[[], bool], readers: list[socket.socket], writers: list[socket.socket], until: float
-) -> None:
-    """`wait_ready`, in slices, for as long as it is wanted.
-
-    Raises:
-        TimeoutError: none is ready until then.
-        SocketConnectionError: it is not wanted any more.
-    """
-    while True:
-        if not wanted():
-            raise SocketConnectionError("closed while connecting")
-        try:
-            wait_ready(readers, writers, min(until, time.monotonic() + SLICE))
-            return
-        except TimeoutError:
-            if time.monotonic() >= until:
-                raise
-
-
-def shake_hands(secure: ssl.SSLSocket, wait: Callable[[list[socket.socket], list[socket.socket]], None]) -> None:
-    """Do the TLS handshake on a socket that does not block; ``wait`` waits until it can be read, or written."""
-    while True:
-        try:
-            return secure.do_handshake()
-        except ssl.SSLWantReadError:
-            wait([secure], [])
-        except ssl.SSLWantWriteError:
-            wait([], [secure])
-
-
-def _poll(readers: list[socket.socket], writers: list[socket.socket], seconds: float | None) -> list[socket.socket]:
-    poll = select.poll()
-    by_fileno = {}
-    for mask, sockets in ((select.POLLIN, readers), (select.POLLOUT, writers)):
-        for one in sockets:
-            by_fileno[one.fileno()] = one
-            poll.register(one, mask)
-    found = poll.poll(None if seconds is None else math.ceil(seconds * 1000))
-    return [by_fileno[fileno] for fileno, _ in found]

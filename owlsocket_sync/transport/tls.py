@@ -1,8 +1,10 @@
-"""What it means when TLS fails: whose fault it is, whether another attempt may help, and what to do."""
+"""The TLS handshake, and what it means when TLS fails: whose fault it is, and whether another attempt may help."""
 
 from __future__ import annotations
 
+import socket
 import ssl
+from collections.abc import Callable
 
 from ..errors import SocketConnectionError
 
@@ -38,6 +40,17 @@ _LASTING = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _ABSENT,
     "TLSV1_UNRECOGNIZED_NAME": "it knows no host of this name",
 }
+
+
+def shake_hands(secure: ssl.SSLSocket, wait: Callable[[list[socket.socket], list[socket.socket]], None]) -> None:
+    """Do the TLS handshake on a socket that does not block; ``wait`` waits until it can be read, or written."""
+    while True:
+        try:
+            return secure.do_handshake()
+        except ssl.SSLWantReadError:
+            wait([secure], [])
+        except ssl.SSLWantWriteError:
+            wait([], [secure])
 
 
 def tls_failure(error: OSError, host: str) -> SocketConnectionError:

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from figures import Figure
 from fuzz.flooder import frames_of
 from fuzz.memory import Growth
-from helpers import eventually, scaled
+from helpers import eventually, scaled, whole
 from sockets import PING, PONG, ByteServer, RawPeer, frame
 
 from owlsocket_sync import connect
 
+TESTS = Path(__file__).parents[1]
+PINGS_A_SECOND = 50_000
 MIB = 1024 * 1024
+
+
+@contextmanager
+def flooding(seconds: float) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """A process that floods its client: its port, and itself."""
+    command = [sys.executable, "-m", "fuzz.flooder", str(PINGS_A_SECOND), str(seconds)]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=TESTS) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline()), process
+        finally:
+            process.kill()
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(120)
+def test_row_14_calls_go_on_in_a_flood_of_pings(figure: Figure) -> None:
+    """Each is answered within a second, and so is the last ping."""
+    seconds = whole(1.0, 5.0)
+    took: list[float] = []
+    with flooding(seconds) as (port, process):
+        with connect(f"ws://127.0.0.1:{port}") as conn:
+            end = time.monotonic() + seconds
+            while (began := time.monotonic()) < end:
+                assert conn.call("echo", len(took), timeout=30) == len(took)
+                took.append(time.monotonic() - began)
+            conn.call("end", 0, timeout=30)
+            conn.call("echo", 0, timeout=30)  # by now the last ping was answered
+        told = json.loads(process.communicate(timeout=30)[0])
+    figure("p99 of a call", sorted(took)[int(len(took) * 0.99)], 1.0, "s")
+    assert told["pings"] > 0.5 * PINGS_A_SECOND * seconds
+    assert 0 < told["pongs"] <= told["pings"]
+    assert told["latest"], "the last ping has no pong"
 
 
 def test_row_14_pongs_do_not_pile_up_for_who_does_not_read(figure: Figure) -> None:

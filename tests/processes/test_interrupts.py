@@ -189,3 +189,34 @@ def test_row_26_an_interrupt_while_connecting(
     seconds, thread = map(float, done.words)
     figure("SIGINT to KeyboardInterrupt", seconds, INTERRUPT_SECONDS, "s")
     figure("until the thread that connects is gone", thread, 2.0 if place == "DNS" else 0.5, "s")
+
+
+DRAINING = (
+    STRIKE
+    + """
+conn = connect(url, timeout=20)
+pending = conn.submit('slow')
+interrupt()
+try:
+    conn.drain(30)
+except KeyboardInterrupt:
+    print(time.monotonic() - struck_at, flush=True)
+assert pending.cancel()
+assert conn.call('echo', 'usable', timeout=10) == 'usable'
+seen = threading.Event()
+conn.observe('go', lambda message: seen.set())
+conn.call('callback')
+print(seen.wait(2), flush=True)
+conn.close()
+"""
+)
+
+
+def test_row_26_an_interrupted_drain_goes_on_as_before(figure: Figure) -> None:
+    """The connection is open, and takes in events again."""
+    with serve(echo) as server:
+        done = run(DRAINING, server.url)
+    assert (done.code, done.complaints) == (0, "")
+    seconds, seen = done.words
+    figure("SIGINT to KeyboardInterrupt", float(seconds), INTERRUPT_SECONDS, "s")
+    assert seen == "True"

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,12 +71,20 @@ class Site:
         assert said["answer"] == 2 * number
         return int(said["process"])
 
+    def get_from_successor(self, number: int) -> int:
+        """Likewise, while workers end: gunicorn may drop a request that one of them accepted and did not begin."""
+        for _ in range(WORKERS):
+            with suppress(ConnectionError):
+                return self.get(number)
+        return self.get(number)
+
     def ask_until(self, count: int, but: set[int] | None = None) -> set[int]:
-        """Ask from many threads until so many processes have answered, others than these."""
+        """Ask from many threads until so many processes have answered, others than these, which are about to end."""
         processes: set[int] = set()
+        get = self.get if but is None else self.get_from_successor
         with ThreadPoolExecutor(16) as threads:
             for _ in range(200):
-                processes |= set(threads.map(self.get, range(whole(48, 480)))) - (but or set())
+                processes |= set(threads.map(get, range(whole(48, 480)))) - (but or set())
                 if len(processes) >= count:
                     return processes
         raise AssertionError(f"{len(processes)} of {count} workers answered")
@@ -147,7 +155,7 @@ def test_row_24_celery(server: Server, attendance: Attendance, tmp_path: Path) -
     with Child(command, env) as worker:
         with Child([sys.executable, str(APPS / "tasks.py"), str(count)], env) as client:
             assert client.finish().code == 0
-        attendance.wait(lambda counts: len(counts) == 3)
+        attendance.wait(lambda counts: len(counts) >= 2)
         eventually(lambda: len(attendance.numbers) == count, 60)
         assert attendance.numbers == set(range(count))
         assert set(attendance.counts.values()) == {1}
