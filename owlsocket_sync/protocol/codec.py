@@ -22,6 +22,7 @@ from .messages import AuthMessage, CallMessage, EventMessage, Message, MessageTy
 
 MAX_TIMEOUT_MS = 2_147_483_647
 MAX_DEPTH = 1024
+SMALL = 4096
 SHOWN_CHARACTERS = 200
 
 _Common = tuple[Any, Any, Any, Any, str]
@@ -187,12 +188,14 @@ def encode(message: Message) -> bytes:
         SocketMessageMalformed: the payload holds what JSON cannot carry.
     """
     try:
-        return _write(_fields(message))
+        data = _write(_fields(message))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         what = getattr(message, "method", None) or getattr(message, "event", None) or message.id or ""
         raise SocketMessageMalformed(
             f"the {_word(message.type)} {what!r} cannot be sent as JSON: {error}".replace(" ''", "")
         ) from error
+    # The writer hands out a buffer of some KiB for the shortest message, and thousands may have to be kept.
+    return bytes(memoryview(data)) if len(data) < SMALL else data
 
 
 def _write(value: Any) -> bytes:
