@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 from .deadline import Deadline, check_timeout
-from .errors import SocketConnectionError, SocketTimeout
+from .errors import SocketConnectionError, SocketMessageError, SocketTimeout
 from .incoming import Incoming
 from .options import Limits
 from .outgoing import Outgoing
 from .protocol.auth import Auth
 from .protocol.carrier import Carrier
+from .protocol.endpoint import ErrorContext
 from .protocol.events import Events
 from .protocol.lifecycle import Lifecycle, Stats
 from .protocol.messages import CALL_TIMEOUT
@@ -36,6 +37,8 @@ Interface = TypeVar("Interface")
 CLOSE_REASON_BYTES = 123
 CLOSE_SECONDS = 3.0
 FAREWELL_SHARE = 0.5
+TOO_BIG = 1009
+BREACHES = frozenset({1002, 1007, TOO_BIG})
 
 
 class Connection(Incoming):
@@ -109,7 +112,7 @@ class Connection(Incoming):
             SocketConnectionError: it is closed for good.
         """
         deadline = self._budget(timeout)
-        with self._waiting(deadline):
+        with self._stepping_back(deadline):
             self._carrier.wait_open(deadline)
         return self
 
@@ -120,7 +123,7 @@ class Connection(Incoming):
             SocketTimeout: it was not within the timeout (seconds; default: no limit).
         """
         deadline = self._budget(timeout, math.inf)
-        with self._waiting(deadline):
+        with self._stepping_back(deadline):
             ending = self._carrier.wait_closed(deadline)
         if ending is None:
             raise SocketTimeout(f"{self.name} was not closed within {deadline.seconds:g} s")
@@ -152,7 +155,7 @@ class Connection(Incoming):
         self._draining = True
         seconds = deadline.remaining()
         try:
-            with self._waiting(deadline):
+            with self._stepping_back(deadline):
                 finished = self._finish(Deadline(max(seconds / 2, seconds - FAREWELL_SHARE)))
         except BaseException:  # an interrupt: the connection goes on
             self._draining = False
@@ -229,7 +232,17 @@ class Connection(Incoming):
         self._fail_calls(error, link)
         self._fail_auth(error)
         self._fail_requests(error)
+        self._tell_breach(ending)
         self._tell_closed_link(ending)
+
+    def _tell_breach(self, ending: Ending) -> None:
+        """Frames that break the protocol, or a limit, cost the peer its link: that is counted and told once."""
+        if ending.error is not None and ending.code in BREACHES:
+            limit = " (Limits.message_size)" if ending.code == TOO_BIG else ""
+            breach = SocketMessageError(f"the link was closed with {ending.code}: {ending.reason}{limit}")
+            breach.__cause__ = ending.error
+            self._count("malformed")
+            self._report(breach, ErrorContext("receive"))
 
     def _over(self, error: Callable[[], SocketConnectionError]) -> None:
         """The connection is closed for good: free everybody who waits for something."""

@@ -63,7 +63,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
             self._report(malformed("text that is no JSON", message), ErrorContext("receive"))
             self._tell_listeners(message)
         elif message.type == "ping":
-            self._submit("pong", 0, self._carrier.transmit, [PONG], link, Deadline(self.default_call_timeout))
+            self._submit("pong", size, self._carrier.transmit, [PONG], link, Deadline(self.default_call_timeout))
         elif message.type != "pong":
             if message.dt is None:
                 message.dt = time.time()
@@ -115,17 +115,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def _submit(self, lane: Hashable, size: int, function: Callable[..., Any], *arguments: Any) -> None:
         if size:
             self._backlog.hold(1, size)
-
-        def task() -> None:
-            try:
-                function(*arguments)
-            except BaseException as error:
-                self._report(error, ErrorContext(str(lane or "worker")))
-            finally:
-                if size:
-                    self._backlog.hold(-1, -size)
-
-        if not self._run(lane, task):
+        if not self._run(lane, Task(self, lane, size, function, arguments)):
             self._count("dropped")
             if size:
                 self._backlog.hold(-1, -size)
@@ -148,6 +138,31 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def _has_room(self) -> bool:
         """Whether more may be read: a full backlog stops that, an answer that is waited for lets it go on a while."""
         self._clean_up()
-        if self._backlog.within(1):
+        if self._backlog.has_room():
             return True
-        return bool(self._calls or self._exchange is not None) and self._backlog.within(2)
+        return bool(self._calls or self._exchange is not None or self._awaited) and self._backlog.has_reserve()
+
+
+class Task:
+    """What a worker has to run; thousands may wait, so it is kept small."""
+
+    __slots__ = ("_arguments", "_function", "_lane", "_owner", "_size")
+
+    def __init__(
+        self, owner: Incoming, lane: Hashable, size: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        self._owner = owner
+        self._lane = lane
+        self._size = size
+        self._function = function
+        self._arguments = arguments
+
+    def __call__(self) -> None:
+        """Run, and give the room in the backlog back."""
+        try:
+            self._function(*self._arguments)
+        except BaseException as error:
+            self._owner._report(error, ErrorContext(str(self._lane or "worker")))
+        finally:
+            if self._size:
+                self._owner._hold(-1, -self._size)

@@ -17,7 +17,9 @@ class Limits:
         message_size: bytes of one message, either way; a larger one is refused (incoming: close code 1009).
         pending_calls: calls that wait for their answer at once; one more raises.
         inbox_messages: messages in the queue that nobody consumed yet; one more is dropped and reported.
-        dispatch_messages: messages that were read and not yet handled; above it, reading pauses.
+        dispatch_messages: messages that were read and not yet handled; above it, reading pauses. While an answer is
+            waited for it goes on a while, with up to 40 MiB of memory more. Broadcasts of a server that its client has
+            yet to take are bounded by it too; one more is dropped and reported.
         dispatch_bytes: the same in bytes.
         json_depth: nesting of an incoming message; 1024 at most.
     """

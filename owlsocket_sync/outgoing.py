@@ -48,6 +48,7 @@ class Outgoing(Rpc):
         self._sender = sender
         self._stamp = stamp
         self._thoughts = Thoughts()
+        self._awaited: set[object] = set()
 
     # -- several at once -----------------------------------------------------------------------------------------------
 
@@ -164,6 +165,8 @@ class Outgoing(Rpc):
                 self._unclaim(one)
             return False
         self._count_traffic("out", len(frames), sum(map(len, frames)))
+        for one in claimed:
+            one.sent()
         return True
 
     def _tell_unsent(self, calls: Sequence[PendingCall], error: SocketError, *, for_good: bool = False) -> None:
@@ -188,6 +191,17 @@ class Outgoing(Rpc):
 
     @contextmanager
     def _waiting(self, deadline: Deadline | None = None) -> Iterator[None]:
+        token = object()
+        with self._stepping_back(deadline):
+            self._awaited.add(token)
+            try:
+                yield
+            finally:
+                self._awaited.discard(token)
+
+    @contextmanager
+    def _stepping_back(self, deadline: Deadline | None) -> Iterator[None]:
+        """Around a wait for something that no message brings."""
         gathered = self._thoughts.take_batch()
         if gathered:
             self._transmit(gathered, deadline or self._budget(None))

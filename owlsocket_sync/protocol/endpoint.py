@@ -57,7 +57,8 @@ class Endpoint(ABC):
 
     @abstractmethod
     def _waiting(self, deadline: Deadline | None = None) -> AbstractContextManager[None]:
-        """Around all that blocks: what was batched leaves first, within this deadline; a worker lends its place."""
+        """Around a wait for what the peer sends: what was batched leaves first, within this deadline; a worker lends
+        its place, and a full backlog does not stop reading at once."""
 
     @abstractmethod
     def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:

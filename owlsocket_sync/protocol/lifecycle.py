@@ -122,7 +122,8 @@ class Lifecycle(Endpoint):
 
     def _report(self, error: BaseException, context: ErrorContext) -> None:
         if self._error_handlers.get(ALL):
-            self._submit("error", 0, self._run_error_handlers, error, context)
+            size = 1 if context.message is None else len(context.message.raw or "x")
+            self._submit("error", size, self._run_error_handlers, error, context)
         else:
             logger.error("%s: %s: %s", self._name, context, error, exc_info=error if error.__traceback__ else None)
 

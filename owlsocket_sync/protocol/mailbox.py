@@ -15,6 +15,11 @@ from ..deadline import Deadline
 
 Item = TypeVar("Item")
 
+RESERVE = 40 * 1024 * 1024
+"""Bytes of memory for what is read beyond the limits; more than what the system holds of a link that nobody reads."""
+MESSAGE_COST = 640
+BYTE_COST = 2  # of a message both its text and what was read from it are kept
+
 
 class Mailbox(Generic[Item]):
     """An unbounded queue between the reader and one consumer; what it holds counts as backlog.
@@ -78,6 +83,10 @@ class Backlog:
     """How much was read and not yet handled, on one connection.
 
     Threads: ``_backlog_lock`` guards the two counters and is a leaf.
+
+    Args:
+        messages: how many there may be.
+        size: how many bytes, as they arrive.
     """
 
     def __init__(self, messages: int, size: int) -> None:
@@ -92,9 +101,14 @@ class Backlog:
             self._messages += messages
             self._size += size
 
-    def within(self, times: int) -> bool:
-        """Whether it is below so many times its limits."""
-        return self._messages < times * self._most[0] and self._size < times * self._most[1]
+    def has_room(self) -> bool:
+        """Whether it is below its limits."""
+        return self._messages < self._most[0] and self._size < self._most[1]
+
+    def has_reserve(self) -> bool:
+        """Whether what is beyond its limits takes less memory than is set aside for that."""
+        messages, size = max(0, self._messages - self._most[0]), max(0, self._size - self._most[1])
+        return messages * MESSAGE_COST + size * BYTE_COST < RESERVE
 
     def renew_locks(self) -> None:
         """Start anew in a forked child."""

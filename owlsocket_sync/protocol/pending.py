@@ -67,6 +67,11 @@ class PendingCall:
         self.link: int | None = None
         self.future: CallFuture
 
+    def sent(self) -> None:
+        """Keep only what may have to be sent once more."""
+        if not self.retry:
+            self.data = b""
+
     def timeout_error(self) -> SocketTimeout:
         """What the caller gets when no answer came in time."""
         if self.link is None:

@@ -318,7 +318,8 @@ class Rpc(Endpoint):
     def _answer_error(self, message: Message, error: Exception, link: int) -> None:
         """Answer a call that cannot be performed, where it has an id to answer to; on a worker."""
         if message.id is not None:
-            self._submit(None, 0, self._answer, self._error_answer(message, error), link)
+            size = len(message.raw or "x")
+            self._submit(None, size, self._answer, self._error_answer(message, error), link)
 
     def _refuse_malformed(self, error: SocketMessageMalformed, link: int) -> None:
         """Tell whoever waits for it that a call or an answer could not be read."""

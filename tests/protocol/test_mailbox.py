@@ -8,7 +8,7 @@ import pytest
 from helpers import scaled
 
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.protocol.mailbox import Backlog, Mailbox
+from owlsocket_sync.protocol.mailbox import BYTE_COST, MESSAGE_COST, RESERVE, Backlog, Mailbox
 
 
 class Held:
@@ -102,16 +102,26 @@ def test_after_a_fork_its_lock_is_a_new_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("messages", "size", "within", "within_twice"),
-    [(1, 1, True, True), (2, 1, False, True), (4, 1, False, False), (1, 100, False, True), (1, 200, False, False)],
+    ("messages", "size", "room", "reserve"),
+    [
+        (1, 1, True, True),
+        (2, 1, False, True),
+        (1, 100, False, True),
+        (1 + RESERVE // MESSAGE_COST, 1, False, True),
+        (2 + RESERVE // MESSAGE_COST, 1, False, False),
+        (1, 99 + RESERVE // BYTE_COST, False, True),
+        (1, 100 + RESERVE // BYTE_COST, False, False),
+        (1 + RESERVE // MESSAGE_COST // 2, 100 + RESERVE // BYTE_COST // 2, False, True),
+        (2 + RESERVE // MESSAGE_COST // 2, 100 + RESERVE // BYTE_COST // 2, False, False),
+    ],
 )
-def test_a_backlog_has_two_limits(messages: int, size: int, within: bool, within_twice: bool) -> None:
-    """Messages and bytes; either alone is enough."""
+def test_a_backlog_has_two_limits_and_a_reserve(messages: int, size: int, room: bool, reserve: bool) -> None:
+    """Messages and bytes, either alone is enough; what is beyond them counts by the memory it takes."""
     backlog = Backlog(2, 100)
     backlog.hold(messages, size)
-    assert (backlog.within(1), backlog.within(2)) == (within, within_twice)
+    assert (backlog.has_room(), backlog.has_reserve()) == (room, reserve)
     backlog.hold(-messages, -size)
-    assert backlog.within(1)
+    assert backlog.has_room()
 
 
 def test_a_backlog_begins_anew_after_a_fork() -> None:
@@ -121,4 +131,4 @@ def test_a_backlog_begins_anew_after_a_fork() -> None:
     backlog._backlog_lock.acquire()
     backlog.renew_locks()
     backlog.hold(0, 0)
-    assert backlog.within(1)
+    assert backlog.has_room()
