@@ -28,13 +28,15 @@ from ..runtime.timer import Timer
 from ..stages import ConnectionState
 from .acceptor import Acceptor
 from .gate import CHALLENGE, Authenticate, Gate, Refused
-from .peer import Handler, Peer
+from .peer import FAREWELL_SECONDS, Handler, Peer
 from .upgrade import Upgrade, encrypt
 
 logger = logging.getLogger("owlsocket_sync")
 
 BROADCAST_SECONDS = 15.0
 LAST_GRACE = 0.2
+LAST_SHARE = 0.2
+MARGIN = 0.05
 
 _numbers = itertools.count(1)
 
@@ -85,40 +87,55 @@ class Server:
     def broadcast(self, event: str, payload: Any = None) -> None:
         """Send an event to every client, without waiting for them; each gets broadcasts in order.
 
+        ``Limits.dispatch_messages`` and ``Limits.dispatch_bytes`` bound what waits for a client that takes them slowly;
+        what finds no room is dropped, and counted and reported by its connection.
+
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.
         """
+        common: bytes | None = None  # one copy for all whose messages nothing prepares
         for peer in self._here():
             connection = peer.connection
-            data = connection._encode(EventMessage(payload=payload, event=event))[1]
-            peer.broadcast(partial(_send_quietly, connection, data))
+            data = common if connection.prepare is None else None
+            if data is None:
+                data = connection._encode(EventMessage(payload=payload, event=event))[1]
+            if connection.prepare is None:
+                common = data
+            peer.outbox.put(len(data), partial(_send_quietly, connection, data))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the server is closed; whether it is, within the timeout (seconds; default: no limit)."""
         return self._closed.wait(timeout)
 
     def close(self, timeout: float = 3.0) -> None:
-        """Take no new clients, say goodbye to those that are here, and end; idempotent, from any thread."""
-        deadline = Deadline(check_timeout(timeout))
+        """Take no new clients, say goodbye to those that are here, and end; idempotent, from any thread.
+
+        Args:
+            timeout: seconds until it ends without the consent of clients, and of handlers that still run.
+        """
+        seconds = check_timeout(timeout)
+        deadline = Deadline(max(0.0, seconds - MARGIN))  # whoever wakes up from the last wait is to be in time
         if self._closed.is_set():
             return
         with self._peers_lock:
             self._closing = True
         self._acceptor.stop(deadline.remaining())
-        self._say_farewell(deadline)
+        self._say_farewell(deadline, max(LAST_GRACE, LAST_SHARE * min(seconds, FAREWELL_SECONDS)))
         self._timer.stop()
         release(self)
         self._closed.set()
 
-    def _say_farewell(self, deadline: Deadline) -> None:
-        """Tell all clients at once, leave them time to answer, and end those that did not."""
+    def _say_farewell(self, deadline: Deadline, grace: float) -> None:
+        """Tell all clients at once, leave them time to answer, and end those that did not, with time to die."""
         peers = self._here()
         for peer in peers:
             peer.begin_closing(1001, "")
-        self._await_departures(Deadline(max(0.0, deadline.remaining() - LAST_GRACE)))
+        self._await_departures(Deadline(max(0.0, deadline.remaining() - grace)))
         for peer in peers:
-            peer.end(deadline)
+            peer.end()
         self._await_departures(deadline)
+        for peer in peers:
+            peer.await_end(deadline)
 
     def _await_departures(self, deadline: Deadline) -> None:
         with self._peers_lock:

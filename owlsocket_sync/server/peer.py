@@ -26,6 +26,7 @@ from ..runtime.standing import Standing
 from ..runtime.timer import Timer
 from ..runtime.workers import WorkerPool
 from ..stages import ConnectionState, Ending
+from .outbox import Outbox
 from .upgrade import Request
 from .wire import ServerWire
 
@@ -49,6 +50,7 @@ class Peer(Standing):
 
     Attributes:
         connection: what the handler gets.
+        outbox: what is broadcast to the client.
         request: the request with which the client came.
     """
 
@@ -73,6 +75,7 @@ class Peer(Standing):
             call_timeout=options["call_timeout"],
         )
         self.connection.expose_tracebacks = options["expose_tracebacks"]
+        self.outbox = Outbox(self.connection, self._pool.submit, options["limits"])
         self._moved = self.connection._tell_state
         self._link_number = 1
         self._link = self._only_link = Link(
@@ -193,9 +196,12 @@ class Peer(Standing):
         self._only_link.say_goodbye(closing.code, closing.reason)
         self._read_beside()
 
-    def end(self, deadline: Deadline) -> None:
-        """End the link at once, and wait for its workers."""
+    def end(self) -> None:
+        """End the link at once."""
         self._only_link.die(self._closing or Ending(1006, "the server is closed"))
+
+    def await_end(self, deadline: Deadline) -> None:
+        """Wait for the link, and then for its workers, to end."""
         self._gone.wait(deadline.wait_seconds())
         self._pool.end(deadline)
 
@@ -221,7 +227,3 @@ class Peer(Standing):
             farewell = partial(self.close, POLICY, "the token has expired", Deadline(FAREWELL_SECONDS))
             threading.Thread(target=farewell, name=f"{self._name}-farewell", daemon=True).start()
         return self._ends
-
-    def broadcast(self, send: Callable[[], None]) -> None:
-        """Have a broadcast sent, after those before it; a client that takes none keeps nobody else waiting."""
-        self._pool.submit("broadcast", send)
