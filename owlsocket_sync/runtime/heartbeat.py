@@ -90,7 +90,7 @@ class PongWaiter:
 
 
 class Pongs:
-    """The pings of one link that were not answered yet, oldest first.
+    """The pings of one link that were not answered yet, in the order in which they left.
 
     Attributes:
         latency: seconds of the last round trip.
@@ -107,6 +107,13 @@ class Pongs:
         with self._pongs_lock:
             self._waiters[payload] = waiter
         return payload, waiter
+
+    def asked(self, payload: bytes) -> None:
+        """This one leaves now: a pong that answers it answers all that left before, whoever began to ask first."""
+        with self._pongs_lock:
+            waiter = self._waiters.pop(payload, None)
+            if waiter is not None:
+                self._waiters[payload] = waiter
 
     def forget(self, payload: bytes) -> None:
         """Nobody waits for this one any more."""

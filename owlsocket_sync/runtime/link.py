@@ -63,8 +63,8 @@ class Link:
         self._has_room = has_room
         self._tick = tick
         self._pulse = Pulse(heartbeat, time.monotonic())
-        self._writer = Writer(wire, self._over, self._broke)
         self._pongs = Pongs()
+        self._writer = Writer(wire, self._over, self._broke, self._pongs.asked)
         self._owed: bytes | None = None
         self._stream.before_wait = self._answer_ping
         self._ending_lock = threading.Lock()
@@ -179,7 +179,7 @@ class Link:
         """Seconds of one round trip; from any thread but the reader's."""
         payload, waiter = self._pongs.expect()
         try:
-            self._writer.write(self._wire.ping_frame(payload), deadline)
+            self._writer.write(self._wire.ping_frame(payload), deadline, payload)
             waiter.arrived.wait(deadline.wait_seconds())
         finally:
             self._pongs.forget(payload)

@@ -26,6 +26,7 @@ class Writer:
         wire: what makes the frames, and holds the stream that takes them.
         over: the error to raise once the link has ended, ``None`` before.
         broke: called with what broke while something was written; returns the error to raise.
+        asks: called with the payload of each ping as it leaves, with the write lock held.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Writer:
         wire: Wire,
         over: Callable[[], SocketConnectionError | None],
         broke: Callable[[OSError], SocketConnectionError],
+        asks: Callable[[bytes], None],
     ) -> None:
         self._wire = wire
         self._stream = wire.stream
         self._over = over
         self._broke = broke
+        self._asks = asks
         self._write_lock = threading.Lock()
         self._torn = b""
         self._slots_lock = threading.Lock()
@@ -51,8 +54,13 @@ class Writer:
         """Whether something is left to be sent by whoever comes next."""
         return bool(self._torn) or not (self._pong is None and self._ping is None and self._close is None)
 
-    def write(self, data: bytes, deadline: Deadline) -> None:
+    def write(self, data: bytes, deadline: Deadline, ping: bytes | None = None) -> None:
         """Send frames; from any thread but the reader's.
+
+        Args:
+            data: the frames.
+            deadline: until when they are to be taken.
+            ping: the payload, where they are a ping.
 
         Raises:
             SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next,
@@ -66,6 +74,8 @@ class Writer:
             if over is not None or self._close_sent:
                 raise over or SocketConnectionError("the link is closing")
             self._finish_torn(deadline.at)
+            if ping is not None:
+                self._asks(ping)
             self._send_all(data, deadline.at)
             self._send_slots_at_once()
         except TimeoutError as error:
@@ -169,6 +179,7 @@ class Writer:
         if pong is not None:
             frames += self._wire.pong_frame(pong)
         if ping is not None:
+            self._asks(ping)
             frames += self._wire.ping_frame(ping)
         if close is not None:
             self._close_sent = True

@@ -154,8 +154,14 @@ def deadline(conn: Connection, token: str) -> object:
         return conn.call("echo", token)
 
 
+def ping(conn: Connection, token: str) -> object:
+    """A sign of life."""
+    assert conn.ping() >= 0
+    return token
+
+
 DEEDS: list[Callable[[Connection, str], object]] = [
-    call, submit, notify, observe, pull, stream, request, consume, enqueue, batch, deadline,
+    call, submit, notify, observe, pull, stream, request, consume, enqueue, batch, deadline, ping,
 ]  # fmt: skip
 
 

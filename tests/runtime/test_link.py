@@ -49,6 +49,28 @@ def test_a_ping_measures_the_round_trip(start: Start) -> None:
     assert run.link.latency == pytest.approx(seconds, abs=0.05)
 
 
+def test_a_pong_answers_every_ping_that_left_before(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that began to ask later: the peer need only answer the last one that it got."""
+    run = start()
+    write, overtaken, begun = run.link._writer.write, threading.Event(), threading.Event()
+
+    def write_in_turn(data: bytes, deadline: Deadline, *ping: bytes) -> None:
+        if not begun.is_set():
+            begun.set()
+            assert overtaken.wait(scaled(5))
+        write(data, deadline, *ping)
+        overtaken.set()
+
+    monkeypatch.setattr(run.link._writer, "write", write_in_turn)
+    outcomes = [aside(lambda: run.link.ping(within()))]
+    assert begun.wait(scaled(5))
+    outcomes.append(aside(lambda: run.link.ping(within())))
+    run.peer.read_frame()
+    last = run.peer.read_frame()
+    run.peer.send(frame(PONG, last.payload))
+    assert all(isinstance(outcome.wait(1)[0], float) for outcome in outcomes)
+
+
 def test_a_ping_without_pong(start: Start) -> None:
     """It gives up at its deadline, and the link lives on."""
     run = start()
