@@ -37,6 +37,11 @@ class ErrorContext:
         return f"{self.source} {self.name}".rstrip()
 
 
+def left_to_parent() -> SocketConnectionError:
+    """What is raised where somebody in a forked child waits for what was asked before the fork."""
+    return SocketConnectionError("the answer goes to the parent process, which asked before this one was forked")
+
+
 class Endpoint(ABC):
     """One end of a conversation, as its families see it."""
 

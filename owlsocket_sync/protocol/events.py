@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from ..errors import SocketTimeout
 from .endpoint import Endpoint, ErrorContext
@@ -50,8 +50,7 @@ class Events(Endpoint):
 
     def __init__(self) -> None:
         self._observers: Registry[Callable[[EventMessage], Any]] = Registry()
-        self._event_mail: Registry[Callable[[EventMessage, int], None]] = Registry()
-        self._event_boxes: Registry[Callable[..., None]] = Registry()
+        self._event_mail: Registry[Mailbox[EventMessage]] = Registry()
 
     def notify(self, event: str, payload: Any = None) -> None:
         """Send an event; nobody answers it.
@@ -100,8 +99,7 @@ class Events(Endpoint):
         """
         mailbox: Mailbox[EventMessage] = Mailbox(self._hold)
         stream = EventStream(self, mailbox, event, limit, timeout)
-        letters = self._event_mail.add(event, mailbox.put)
-        stream._subscription = Subscription.group([letters, self._event_boxes.add("box", mailbox.close)])
+        stream._subscription = self._event_mail.add(event, mailbox)
         if self._closing_error() is not None:
             mailbox.close()
         return stream
@@ -128,12 +126,18 @@ class Events(Endpoint):
 
     def _end_events(self) -> None:
         """The connection is over: end each iterator once it has given out what came."""
-        for box in self._event_boxes.get("box"):
-            box.handler()
+        for mailbox in self._mailboxes():
+            mailbox.close()
+
+    def _mailboxes(self) -> list[Mailbox[EventMessage]]:
+        boxes = (box for key in self._event_mail.keys() for box in self._event_mail.get(key))  # noqa: SIM118
+        return [cast(Mailbox[EventMessage], box.handler) for box in boxes]
 
     def _renew_events(self) -> None:
-        for registry in (self._observers, self._event_mail, self._event_boxes):
+        for registry in (self._observers, self._event_mail):
             registry.renew_locks()
+        for mailbox in self._mailboxes():
+            mailbox.renew_locks()
 
 
 def _keys(event: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ BYTE_COST = 2  # of a message both its text and what was read from it are kept
 
 
 class Mailbox(Generic[Item]):
-    """An unbounded queue between the reader and one consumer; what it holds counts as backlog.
+    """An unbounded queue between the reader, which calls it, and one consumer; what it holds counts as backlog.
 
     Args:
         hold: called with the messages and bytes that come in (positive) and go out (negative).
@@ -35,7 +35,7 @@ class Mailbox(Generic[Item]):
         self._closed = False
         self._error: Exception | None = None
 
-    def put(self, item: Item, size: int) -> None:
+    def __call__(self, item: Item, size: int) -> None:
         """Add an item; one that comes after `close` is passed over."""
         with self._mail:
             if self._closed:
@@ -73,6 +73,11 @@ class Mailbox(Generic[Item]):
             self._mail.notify_all()
         if dropped:
             self._hold(-len(dropped), -sum(size for _, size in dropped))
+
+    def leave(self, error: Exception) -> None:
+        """In a forked child: whoever takes from it here is told that it is the parent's."""
+        self.renew_locks()
+        self.close(error, discard=True)
 
     def renew_locks(self) -> None:
         """Forget a lock that another thread of the parent held when this process was forked."""

@@ -47,9 +47,17 @@ class CallFuture(Future[Any]):
         except InvalidStateError:
             return  # cancelled, or answered by another thread: the first outcome holds
 
+    def leave(self, error: BaseException) -> None:
+        """In a forked child: tell whoever waits for it; takes no lock, and runs no callback, of the parent's."""
+        self._condition = threading.Condition()
+        self._waiters.clear()
+        self._run = _ignore
+        self._untold = threading.Lock()
+        self.complete(error=error)
+
 
 def _ignore(_: object) -> None:
-    """Callbacks of futures have no use for a result."""
+    """What comes of a callback has no use; nor have the parent's callbacks in a forked child."""
 
 
 class PendingCall:

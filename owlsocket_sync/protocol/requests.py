@@ -7,11 +7,11 @@ whoever asked decides when there were enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..errors import SocketError, SocketTimeout
 from .codec import is_id
-from .endpoint import Endpoint, ErrorContext
+from .endpoint import Endpoint, ErrorContext, left_to_parent
 from .mailbox import Mailbox
 from .messages import Message, MessageType, new_id
 from .pull import Pull
@@ -52,13 +52,19 @@ class Stream(Pull[Any]):
 
 
 class Waiter:
-    """What is invoked with each response to one request, and told when the link is lost."""
+    """What is invoked with each response to one request, and told when the link is lost, or left to a parent."""
 
-    __slots__ = ("deliver", "lost")
+    __slots__ = ("deliver", "left", "lost")
 
-    def __init__(self, deliver: Callable[[Message], None], lost: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Message], None],
+        lost: Callable[[Exception], None],
+        left: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self.deliver = deliver
         self.lost = lost
+        self.left = left
 
     def __call__(self, message: Message) -> None:
         """Take one response."""
@@ -115,9 +121,9 @@ class Requests(Endpoint):
         stream = Stream(self, id, mailbox, timeout)
 
         def deliver(message: Message) -> None:
-            mailbox.put(message.payload, len(message.raw or ""))
+            mailbox(message.payload, len(message.raw or ""))
 
-        stream._subscription = self._waiters.add(id, Waiter(deliver, mailbox.close))
+        stream._subscription = self._waiters.add(id, Waiter(deliver, mailbox.close, mailbox.leave))
         self._send_request(payload, id, stream._subscription)
         return stream
 
@@ -161,9 +167,12 @@ class Requests(Endpoint):
 
     def _fail_requests(self, error: Callable[[], Exception]) -> None:
         """The link is lost: the peer has forgotten what was asked on it."""
-        for waiters in self._waiters.pop_all().values():
-            for waiter in waiters:
-                waiter.handler.lost(error())  # type: ignore[attr-defined]
+        for waiter in self._take_waiters():
+            waiter.lost(error())
+
+    def _take_waiters(self) -> list[Waiter]:
+        taken = self._waiters.pop_all().values()
+        return [cast(Waiter, waiter.handler) for waiters in taken for waiter in waiters]
 
     # -- answering ---------------------------------------------------------------------------------------------------
 
@@ -193,4 +202,5 @@ class Requests(Endpoint):
         """In a forked child: the requests that are open are the parent's."""
         for registry in (self._waiters, self._response_observers, self._acknowledgers):
             registry.renew_locks()
-        self._waiters.pop_all()
+        for waiter in self._take_waiters():
+            waiter.left(left_to_parent())

@@ -20,8 +20,8 @@ from typing import Any, TypeVar, cast, overload
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketError, SocketMessageError, SocketMessageMalformed, SocketUnsupported
 from ..stages import STAGES_TO_REACH, AuthenticationStage
-from .codec import is_id, malformed
-from .endpoint import Endpoint, ErrorContext
+from .codec import SHOWN_CHARACTERS, is_id, malformed
+from .endpoint import Endpoint, ErrorContext, left_to_parent
 from .messages import CallMessage, Message, MessageType, new_id
 from .pending import CallFuture, PendingCall
 from .subscription import Registry, Subscription
@@ -197,8 +197,10 @@ class Rpc(Endpoint):
     def _renew_calls(self) -> None:
         """In a forked child: the calls that are pending are the parent's."""
         self._calls_lock = threading.Lock()
-        self._calls, self._call_alarms = {}, []
+        left, self._calls, self._call_alarms = list(self._calls.values()), {}, []
         self._performers.renew_locks()
+        for pending in left:
+            pending.future.leave(left_to_parent())
 
     # -- answers that come in ----------------------------------------------------------------------------------------
 
@@ -277,7 +279,7 @@ class Rpc(Endpoint):
     def _receive_call(self, message: CallMessage, link: int) -> None:
         performers = self._performers.get(message.method)
         if not performers:
-            error = SocketUnsupported(f"method {message.method!r} is not performed here")
+            error = SocketUnsupported(f"method {message.method[:SHOWN_CHARACTERS]!r} is not performed here")
             self._answer_error(message, error, link)
             self._report(error, ErrorContext("perform", message.method, message))
             return

@@ -22,6 +22,7 @@ from .wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
 
 HANDSHAKE_BYTES = 65_536
 SWITCHING_PROTOCOLS = 101
+SHOWN_CHARACTERS = 200
 
 _ANSWER = re.compile(rb"HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)", re.DOTALL)
 _LOCATION = re.compile(rb"^location:[ \t]*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -97,7 +98,8 @@ class ClientWire(Wire):
                 return refusal  # a body that is too long, too slow or cut short makes it no less of one
             if isinstance(error, websocket.WebSocketTimeoutException):
                 raise TimeoutError("the server did not answer the upgrade") from error
-            return _invalid_upgrade(f"more than {HANDSHAKE_BYTES} bytes" if self.stream.budget == 0 else str(error))
+            what = f"more than {HANDSHAKE_BYTES} bytes" if self.stream.budget == 0 else str(error)
+            return _invalid_upgrade(redact_text(what, *_secrets(target, headers))[:SHOWN_CHARACTERS])
         finally:
             _forget_cookies(self.response_header("set-cookie"))
         if self._websocket.status != SWITCHING_PROTOCOLS:
@@ -109,9 +111,7 @@ class ClientWire(Wire):
         found = _ANSWER.match(self.stream.seen)
         if found is None:
             return None
-        secrets = secrets_of(target.resource)
-        for name, value in headers.items():
-            secrets += value.split()[-1:] if name.lower() in SECRET_KEYS else []
+        secrets = _secrets(target, headers)
         location = _LOCATION.search(found[2])
         elsewhere = redact_text(redact(location[1].decode("utf-8", "replace")), *secrets) if location else None
         return _refusal(int(found[1]), redact_text(found[3].decode("utf-8", "replace"), *secrets), elsewhere)
@@ -144,6 +144,14 @@ class ClientWire(Wire):
         """A whole frame, masked."""
         frame: bytes = ABNF.create_frame(data, opcode).format()
         return frame
+
+
+def _secrets(target: Target, headers: Mapping[str, str]) -> list[str]:
+    """What we told the server and nobody else may read."""
+    secrets = list(secrets_of(target.resource))
+    for name, value in headers.items():
+        secrets += value.split()[-1:] if name.lower() in SECRET_KEYS else []
+    return secrets
 
 
 def _refusal(status: int, text: str, elsewhere: str | None) -> ResilientError:

@@ -67,7 +67,10 @@ def parse_proxy(proxy: str) -> ProxyAddress:
     authorization = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+        try:
+            authorization = "Basic " + base64.b64encode(pair.encode()).decode()
+        except UnicodeEncodeError:
+            raise ValueError("proxy has a user or password with half a character in it") from None
     return ProxyAddress(parts.hostname, port or 80, authorization)
 
 

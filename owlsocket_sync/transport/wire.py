@@ -114,10 +114,12 @@ class Wire(ABC):
         if not fin:
             self._fragments += data
             return None
-        whole = bytes(self._fragments + data) if self._fragments else data
         opcode, self._fragments_opcode = self._fragments_opcode, None
-        self._fragments.clear()
-        return whole if opcode == BINARY else _text(whole)
+        if not self._fragments:
+            return data if opcode == BINARY else _text(data)
+        whole, self._fragments = self._fragments, bytearray()
+        whole += data
+        return bytes(whole) if opcode == BINARY else _text(whole)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class Wire(ABC):
         return self.frame(CLOSE, b"" if code == 1005 else struct.pack("!H", code) + reason.encode())
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes | bytearray) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:

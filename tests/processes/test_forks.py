@@ -42,6 +42,29 @@ def _fork(inside: str, before: str = "", after: str = "", options: str = "") -> 
     )
 
 
+def test_row_24_what_was_asked_before_the_fork_is_the_parents() -> None:
+    """A child that waits for it is told at once, and sees the events of its own link by the parent's iterators."""
+    script = _fork(
+        """
+        for wait in (lambda: future.result(5), lambda: next(stream)):
+            try:
+                wait()
+            except owlsocket_sync.SocketConnectionError as error:
+                assert 'parent' in str(error), error
+            else:
+                raise AssertionError('no error')
+        assert called == []
+        conn.call('callback', timeout=20)
+        assert next(events).event == 'go'
+        """,
+        before="called = []\nfuture = conn.submit('slow')\nfuture.add_done_callback(called.append)\n"
+        "stream = conn.stream('never')\nevents = conn.events('go', timeout=20)",
+    )
+    with serve(echo) as server:
+        done = run(script, server.url)
+    assert (done.code, done.complaints) == (0, "")
+
+
 def test_row_24_a_child_calls_on_a_connection_of_its_own() -> None:
     """Its first use connects anew; the parent's link goes on and carries no byte of the child."""
     links, words = Collector(), Collector()

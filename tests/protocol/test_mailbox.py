@@ -27,7 +27,7 @@ def boxed(*items: str) -> tuple[Mailbox[str], Held]:
     held = Held()
     box: Mailbox[str] = Mailbox(held)
     for item in items:
-        box.put(item, 10)
+        box(item, 10)
     return box, held
 
 
@@ -52,7 +52,7 @@ def test_closed_it_gives_out_what_it_has_then_ends() -> None:
     error = ValueError("lost")
     box.close(error)
     box.close(KeyError("later"))
-    box.put("b", 10)
+    box("b", 10)
     assert held.messages == 1
     assert box.take(Deadline(0)) == "a"
     for _ in range(2):
@@ -86,7 +86,7 @@ def test_who_waits_is_freed(free: str) -> None:
     taker = threading.Thread(target=take)
     taker.start()
     if free == "put":
-        box.put("mail", 1)
+        box("mail", 1)
     else:
         box.close()
     taker.join(scaled(5))
