@@ -104,7 +104,7 @@ def with_an_auth_step_that_fails(login: Login, server: Server) -> None:
     ],
     ids=lambda attempt: str(attempt.__name__),
 )
-def test_no_secret_is_told(
+def test_row_29_no_secret_is_told(
     attempt: Callable[[Login, Server], None], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever goes wrong, at DEBUG, of ours and of the libraries beneath."""
@@ -137,7 +137,7 @@ def test_no_secret_is_told(
         assert secret not in found
 
 
-def test_nothing_that_holds_a_secret_shows_it() -> None:
+def test_row_29_nothing_that_holds_a_secret_shows_it() -> None:
     """Reprs of everything that has one."""
     credentials = AuthCredentials(challenge=MARK, credential=MARK, type="t", role="r", scopes=[])
     holders = [
@@ -153,7 +153,7 @@ def test_nothing_that_holds_a_secret_shows_it() -> None:
     assert SECRET_KEY not in shown
 
 
-def test_a_token_in_the_clear_warns_without_showing_it() -> None:
+def test_row_29_a_token_in_the_clear_warns_without_showing_it() -> None:
     """The warning names the host alone."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 import warnings
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..deadline import Deadline, check_timeout
 from ..errors import AuthError, AuthMalformed, InsecureTransportWarning, LoginTimeout, SocketTimeout
 from ..runtime.aside import SLICE, always, run_aside
+from ..runtime.process import PerProcess
 from ..urls import bare_token, is_loopback, parse_base, whole_token
 from .envelope import Envelope
 from .exchange import Answer, ask, new_session, told
@@ -67,7 +67,7 @@ class Bearer:
         return f"<Bearer until {self.ends}>"
 
 
-class Login:
+class Login(PerProcess):
     """Logs in with a key; what ``connect(url, auth=Login(...))`` takes.
 
     Every new link gets a token. One that names its end is used until it is near it; one that names none is used for one
@@ -115,10 +115,9 @@ class Login:
         self._now = now
         self._bearer: Bearer | None = None
         self._worked = False
-        self._begin_here()
+        super().__init__()
 
     def _begin_here(self) -> None:
-        self._process = os.getpid()
         self._login_lock = threading.Lock()
 
     def token(self, timeout: float | None = None, wanted: Callable[[], bool] = always, *, reuse: bool = False) -> str:
@@ -180,8 +179,7 @@ class Login:
     @contextmanager
     def _turn(self, deadline: Deadline, wanted: Callable[[], bool] = always) -> Iterator[None]:
         """One at a time, and never longer than the deadline."""
-        if self._process != os.getpid():
-            self._begin_here()
+        self._arrive()
         lock = self._login_lock
         while not lock.acquire(timeout=min(deadline.remaining(), SLICE)):
             if deadline.expired() or not wanted():
