@@ -204,6 +204,7 @@ class Link:
 
     def _take_close(self, close: Close) -> None:
         """The peer says goodbye: answer in kind (RFC 6455, section 5.5.1), unless we did first."""
+        self._answer_ping()
         self._writer.say_goodbye(close.code)
         self.die(Ending(close.code, close.reason))
 
@@ -213,6 +214,7 @@ class Link:
         self.die(ending)
 
     def _refuse(self, code: int, reason: str, error: Exception) -> None:
+        self._answer_ping()
         self._writer.say_goodbye(code, reason[:60])
         self._stream.linger(CLOSE_GRACE)
         self.die(Ending(code, reason, error))

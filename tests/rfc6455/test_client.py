@@ -10,7 +10,7 @@ from rfc6455.cases import INVALID_TEXT, LARGE, ORDINARY
 from rfc6455.player import check_delivered, play
 from sockets import ByteServer, RawPeer
 
-from owlsocket_sync import SocketConnectionError, connect
+from owlsocket_sync import SocketConnectionError, SocketMessageError, connect
 
 ABNORMAL = 1006
 
@@ -46,7 +46,7 @@ def test_row_32_a_client_takes_large_messages(case: Case) -> None:
     ],
 )
 def test_row_12_the_user_of_a_client_never_gets_an_error_of_decoding(sends: list[Sent]) -> None:
-    """A call that waits raises what any lost connection raises, and the state tells of 1007, like the close frame."""
+    """A waiting call raises what any lost connection raises; the state, and one report, tell of 1007 like the peer."""
     codes = Collector()
 
     def script(peer: RawPeer) -> None:
@@ -66,7 +66,10 @@ def test_row_12_the_user_of_a_client_never_gets_an_error_of_decoding(sends: list
         assert not isinstance(caught.value, ValueError)
         assert codes.wait(1) == [INVALID_DATA]
         assert changes.wait(1)[0].code == INVALID_DATA
-    assert errors.items == []
+        error, _ = errors.wait(1)[0]
+    assert len(errors.items) == 1
+    assert isinstance(error, SocketMessageError)
+    assert not isinstance(error, ValueError)
 
 
 def play_to_a_client(case: Case) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from helpers import Collector, scaled
+from helpers import Collector, eventually, scaled
 from rfc6455.case import Case, passes
 from rfc6455.cases import INVALID_TEXT, LARGE, ORDINARY
 from rfc6455.player import check_delivered, play
@@ -17,6 +17,7 @@ from owlsocket_sync import Connection, ConnectionState, Message, SocketMessageMa
 from owlsocket_sync.protocol.endpoint import ErrorContext
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.stages import StateChange
+from owlsocket_sync.transport.wire import WireError
 
 
 class Watch:
@@ -29,6 +30,7 @@ class Watch:
         self.heard = Collector()
         self.reported = Collector()
         self.endings = Collector()
+        self.breaches = Collector()
         self.errors: list[Exception] = []
         self.connection: Connection
         self.over = threading.Event()
@@ -51,7 +53,9 @@ class Watch:
             self.endings(change.code)
 
     def _note(self, error: Exception, context: ErrorContext) -> None:
-        if not isinstance(error, SocketMessageMalformed) or error.text is None:
+        if isinstance(error.__cause__, WireError):
+            self.breaches(error.__cause__.code)
+        elif not isinstance(error, SocketMessageMalformed) or error.text is None:
             self.errors.append(error)
         elif not _begins_like_json(error.text):
             self.reported(error.text)
@@ -71,9 +75,7 @@ class Hall:
         """Play a case, and see what the server's handler sees, and that the threads for this client end."""
         before = set(threading.enumerate())
         self.play_first(case)
-        for thread in set(threading.enumerate()) - before:
-            thread.join(scaled(5))
-            assert not thread.is_alive(), f"{thread.name} goes on"
+        eventually(lambda: set(threading.enumerate()) <= before)
 
     def play_first(self, case: Case) -> None:
         """The same for the first client, whose coming starts what the server keeps running."""
@@ -89,6 +91,7 @@ class Hall:
             check_delivered(collector.wait(len(wanted)), wanted)
         assert watch.errors == []
         assert watch.endings.wait(1) == [1006 if case.code is None else case.code]
+        assert watch.breaches.items in ([], [case.code])
 
 
 def _begins_like_json(text: str) -> bool:
