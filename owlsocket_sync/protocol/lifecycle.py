@@ -36,7 +36,7 @@ class Stats:
         bytes_out: likewise.
         pending: calls that wait for an answer.
         queued: messages in the queue.
-        malformed: messages that could not be used.
+        malformed: messages that could not be used, and links that were lost because of frames that break RFC 6455.
         unmatched: answers that nobody waited for.
         dropped: what was given up on: answers after their deadline, messages beyond a limit, handlers not started
             before the end.

@@ -68,5 +68,5 @@ def test_row_12_the_peer_is_told_and_the_client_comes_back(parts: list[tuple[byt
 
     with ByteServer(script) as server, connect(server.url, reconnect=Backoff(initial=0.0), wait=False) as conn:
         assert codes.wait(3) == [1007, 1007, 1007]
+        eventually(lambda: conn.stats.malformed == 3)
         conn.wait_open(scaled(5))
-        assert conn.stats.malformed == 0
