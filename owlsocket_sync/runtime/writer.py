@@ -9,6 +9,7 @@ then writes without waiting. ``_slots_lock`` guards the slots and is a leaf.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -79,7 +80,6 @@ class Writer:
             self._send_all(data, deadline.at)
             self._send_slots_at_once()
         except TimeoutError as error:
-            self._stream.wake()  # the reader finishes what is torn when the peer takes it
             raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
         except SocketConnectionError:
             raise
@@ -141,10 +141,8 @@ class Writer:
 
     def _send_slots_at_once(self) -> None:
         """Let pongs and pings leave, as far as that needs no waiting: the next writer may be here already."""
-        try:
+        with contextlib.suppress(TimeoutError):  # the reader comes back to it
             self._send_all(self._take_slots(), 0.0, keep=True)
-        except TimeoutError:
-            self._stream.wake()
 
     def _send_waiting(self, until: float) -> None:
         self._finish_torn(until)
@@ -162,9 +160,11 @@ class Writer:
         try:
             while len(view):
                 view = view[self._stream.send_some(view, until) :]
-        except TimeoutError:
-            if keep or len(view) < len(data) or self._stream.secure:
+        except BaseException as error:
+            lives_on = isinstance(error, TimeoutError) or not isinstance(error, OSError)  # an interrupt, say
+            if lives_on and (keep or len(view) < len(data) or self._stream.secure):
                 self._torn = bytes(view)
+                self._stream.wake()  # the reader finishes what is torn when the peer takes it
             raise
 
     def _take_slots(self) -> bytes:

@@ -129,8 +129,13 @@ class Peer(Standing):
             self._read_beside()
 
     def _read_beside(self) -> None:
-        if self._claim_reading():
+        if not self._claim_reading():
+            return
+        try:
             threading.Thread(target=self._read, name=f"{self._name}-reader", daemon=True).start()
+        except RuntimeError:  # no more threads to be had: the client's own reads once the handler has returned
+            with self._standing:
+                self._reading = False
 
     def _claim_reading(self) -> bool:
         """Whether it falls to whoever asks to read; true once."""

@@ -78,6 +78,25 @@ def test_a_torn_frame_is_finished_without_another_writer(start: Start) -> None:
     assert run.got.wait(1) == ["still here"]
 
 
+def test_an_interrupt_tears_no_frame(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a long message: its rest is sent by whoever comes next, and the link lives on."""
+    run = start()
+    real = run.link._stream.send_some
+
+    def send_some(view: memoryview | bytes, until: float) -> int:
+        if len(view) < len(BIG):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return real(view, until)
+
+    monkeypatch.setattr(run.link._stream, "send_some", send_some)
+    with pytest.raises(KeyboardInterrupt):
+        run.link.write([BIG], within())
+    assert run.peer.read_frame().payload == BIG
+    run.link.write([b"after"], within())
+    assert run.peer.read_frame().payload == b"after"
+
+
 def test_pongs_do_not_wait_for_a_stuck_writer(start: Start) -> None:
     """While a writer is stuck the reader reads on, and the pong leaves with the next bytes that can."""
     run = start()
