@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import responses
+from figures import Figure
 from helpers import Collector
 from sockets import ByteServer, RawPeer
 
@@ -105,7 +106,10 @@ def with_an_auth_step_that_fails(login: Login, server: Server) -> None:
     ids=lambda attempt: str(attempt.__name__),
 )
 def test_row_29_no_secret_is_told(
-    attempt: Callable[[Login, Server], None], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    attempt: Callable[[Login, Server], None],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    figure: Figure,
 ) -> None:
     """Whatever goes wrong, at DEBUG, of ours and of the libraries beneath."""
     caplog.set_level(logging.DEBUG)
@@ -133,8 +137,8 @@ def test_row_29_no_secret_is_told(
     told += [repr(record.__dict__) for record in caplog.records]
     found = "\n".join(told)
     assert "cannot" in found or "auth" in found
-    for secret in (TOKEN, TOKEN[30:-30], MARK, one_time, one_time[30:-30], SECRET_KEY):
-        assert secret not in found
+    secrets = (TOKEN, TOKEN[30:-30], MARK, one_time, one_time[30:-30], SECRET_KEY)
+    figure("secrets told", sum(secret in found for secret in secrets), 0, "secrets")
 
 
 def test_row_29_nothing_that_holds_a_secret_shows_it() -> None:

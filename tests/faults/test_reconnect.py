@@ -70,7 +70,9 @@ OUTAGES: dict[str, Callable[[int, pytest.MonkeyPatch], AbstractContextManager[ob
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_row_16_and_17_every_outage_goes_through_one_backoff(outage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_16_and_17_every_outage_goes_through_one_backoff(
+    outage: str, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
     """The waits grow from attempt to attempt, flapping links included; it is back once the outage is over."""
     port, moments = free_port(), Collector()
     backoff = Backoff(initial=0.05, factor=2.0, cap=0.4, jitter="none", healthy_after=10.0)
@@ -88,8 +90,8 @@ def test_row_16_and_17_every_outage_goes_through_one_backoff(outage: str, monkey
             eventually(lambda: conn.state is ConnectionState.RECONNECTING)
             at = moments.wait(6)[1:]
         waits = [after - before for before, after in pairwise(at)]
-        for waited, wanted in zip(waits, [0.1, 0.2, 0.4, 0.4], strict=True):
-            assert waited >= wanted - 0.02
+        short = max(wanted - waited for waited, wanted in zip(waits, [0.1, 0.2, 0.4, 0.4], strict=True))
+        figure("an attempt before its time", max(0.0, short), 0.02, "s")
         with serve(echo, port=port):
             assert conn.call("echo", 2, timeout=scaled(5)) == 2
     finally:
@@ -215,8 +217,11 @@ def test_row_15_clients_outlive_an_outage(figure: Figure, caplog: pytest.LogCapt
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-def test_row_20_links_that_come_and_go_leave_nothing(secure: bool, figure: Figure) -> None:
+def test_row_20_links_that_come_and_go_leave_nothing(
+    secure: bool, figure: Figure, caplog: pytest.LogCaptureFixture
+) -> None:
     """1 000 forced reconnects in the whole form: no thread, no descriptor, no memory, no warning is left."""
+    caplog.set_level(logging.CRITICAL, "owlsocket_sync")  # what is logged is kept, and would count
     rounds = whole(40, 1000)
     with path(secure=secure) as (conn, proxy, server):
 

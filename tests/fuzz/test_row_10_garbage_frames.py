@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from figures import Figure
 from fuzz.complaints import watched
 from fuzz.garbage import KINDS, Garbage, garbage
 from fuzz.oracle import ENDED
@@ -67,7 +68,7 @@ class Thrower:
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_row_10_the_client_survives_any_garbage() -> None:
+def test_row_10_the_client_survives_any_garbage(figure: Figure) -> None:
     """10 000 pieces in the whole form: the code that each deserves, a new link after each, and a call that works."""
     number = random.getrandbits(32)
     pieces = garbage(whole(450, 10_000), LIMIT, number)
@@ -86,8 +87,8 @@ def test_row_10_the_client_survives_any_garbage() -> None:
         assert conn.call("echo", "alive", timeout=scaled(5)) == "alive"
         assert conn.stats.reconnects >= len(pieces)
     print(f"{len(pieces)} in {time.monotonic() - began:.1f} s")
-    assert thrower.wrong == []
-    assert complaints == []
+    figure("pieces of garbage that were not answered as is due", len(thrower.wrong), 0, "pieces")
+    figure("complaints of our own about garbage", len(complaints), 0, "lines")
     assert thrower.thrown == len(pieces)
     assert all(isinstance(error, SocketError) for error, _ in errors.items)
     assert all(_is_documented(change) for change in changes.items)

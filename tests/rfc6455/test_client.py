@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from figures import Figure
 from helpers import Collector, scaled
 from linked import Run
 from rfc6455.case import INVALID_DATA, LIMIT, Case, Sent, close, first, last, text
@@ -45,7 +46,7 @@ def test_row_32_a_client_takes_large_messages(case: Case) -> None:
         pytest.param([close(1000, b"a reason \xff")], id="in-the-reason-of-a-close-frame"),
     ],
 )
-def test_row_12_the_user_of_a_client_never_gets_an_error_of_decoding(sends: list[Sent]) -> None:
+def test_row_12_the_user_of_a_client_never_gets_an_error_of_decoding(sends: list[Sent], figure: Figure) -> None:
     """A waiting call raises what any lost connection raises; the state, and one report, tell of 1007 like the peer."""
     codes = Collector()
 
@@ -63,7 +64,7 @@ def test_row_12_the_user_of_a_client_never_gets_an_error_of_decoding(sends: list
         conn.on_error(errors)
         with pytest.raises(SocketConnectionError) as caught:
             conn.call("whatever", timeout=scaled(5))
-        assert not isinstance(caught.value, ValueError)
+        figure("errors of decoding raised", isinstance(caught.value, ValueError), 0, "errors")
         assert codes.wait(1) == [INVALID_DATA]
         assert changes.wait(1)[0].code == INVALID_DATA
         error, _ = errors.wait(1)[0]
