@@ -80,11 +80,15 @@ class Writer:
             self._send_all(data, deadline.at)
             self._send_slots_at_once()
         except TimeoutError as error:
+            self._stream.wake()  # the reader finishes what is torn when the peer takes it
             raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
         except SocketConnectionError:
             raise
         except OSError as error:
             raise self._broke(error) from error
+        except BaseException:
+            self._stream.wake()
+            raise
         finally:
             self._write_lock.release()
         self.flush()
@@ -164,7 +168,6 @@ class Writer:
             lives_on = isinstance(error, TimeoutError) or not isinstance(error, OSError)  # an interrupt, say
             if lives_on and (keep or len(view) < len(data) or self._stream.secure):
                 self._torn = bytes(view)
-                self._stream.wake()  # the reader finishes what is torn when the peer takes it
             raise
 
     def _take_slots(self) -> bytes:

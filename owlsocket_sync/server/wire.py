@@ -69,7 +69,7 @@ class ServerWire(Wire):
                 return heads.pop()
             return (yield from self._reader.read_exact(size))
 
-        return (yield from LibraryFrame.parse(read_exact, mask=True, max_size=self._message_size))
+        return (yield from LibraryFrame.parse(read_exact, mask=True, max_size=self._room()))
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, bare."""

@@ -57,7 +57,6 @@ class ClientWire(Wire):
         super().__init__(stream, message_size)
         self._websocket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
         self._frames = SizedFrames(self._receive, True)
-        self._frames.limit = message_size
 
     # -- the upgrade -------------------------------------------------------------------------------------------------
 
@@ -124,6 +123,7 @@ class ClientWire(Wire):
     # -- frames ------------------------------------------------------------------------------------------------------
 
     def _read_frame(self) -> Frame:
+        self._frames.limit = self._room()
         try:
             frame: ABNF = self._frames.recv_frame()
         except websocket.WebSocketProtocolException as error:

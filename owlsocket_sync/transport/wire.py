@@ -18,6 +18,7 @@ from .stream import DuplexStream
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 CONTROL_BYTES = 125
+BLOCK_BYTES = 262_144
 
 
 class WireError(Exception):
@@ -73,7 +74,8 @@ class Wire(ABC):
     def __init__(self, stream: DuplexStream, message_size: int) -> None:
         self.stream = stream
         self._message_size = message_size
-        self._fragments = bytearray()
+        self._blocks: list[bytearray] = []
+        self._size = 0
         self._fragments_opcode: int | None = None
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -109,17 +111,26 @@ class Wire(ABC):
             raise WireError(1002, "a fragment out of order")
         if self._fragments_opcode is None:
             self._fragments_opcode = opcode
-        if len(self._fragments) + len(data) > self._message_size:
+        self._size += len(data)
+        if self._size > self._message_size:
             raise WireError(1009, f"a message of more than {self._message_size} bytes")
         if not fin:
-            self._fragments += data
+            self._keep(data)
             return None
         opcode, self._fragments_opcode = self._fragments_opcode, None
-        if not self._fragments:
-            return data if opcode == BINARY else _text(data)
-        whole, self._fragments = self._fragments, bytearray()
-        whole += data
-        return bytes(whole) if opcode == BINARY else _text(whole)
+        whole = b"".join([*self._blocks, data]) if self._blocks else data
+        self._blocks, self._size = [], 0
+        return whole if opcode == BINARY else _text(whole)
+
+    def _room(self) -> int:
+        """How many bytes may still come of the message at hand; what announces more is refused by its header."""
+        return self._message_size - self._size
+
+    def _keep(self, data: bytes) -> None:
+        """Keep a fragment in a block of some size: as one piece, all would be copied again and again as it grows."""
+        if not self._blocks or len(self._blocks[-1]) >= BLOCK_BYTES:
+            self._blocks.append(bytearray())
+        self._blocks[-1] += data
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -144,7 +155,7 @@ class Wire(ABC):
         return self.frame(CLOSE, b"" if code == 1005 else struct.pack("!H", code) + reason.encode())
 
 
-def _text(data: bytes | bytearray) -> str:
+def _text(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -64,7 +64,7 @@ def _send_quietly(send: Send, peer: RawPeer) -> None:
         send(peer, True)
 
 
-@pytest.mark.parametrize("send", [announce, crumble], ids=lambda send: send.__name__)
+@pytest.mark.parametrize("send", SENDS, ids=lambda send: send.__name__)
 def test_row_11_a_client_refuses_what_is_too_large(send: Send, figure: Figure) -> None:
     """With 1009, and without making room for what was announced."""
     codes = Collector()
