@@ -92,7 +92,8 @@ def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = 
     if not isinstance(url, str):
         raise ValueError(f"url must be text such as 'wss://host/path', not {type(url).__name__}")
     if _CONTROL.search(url):
-        raise ValueError(f"url must not hold spaces or control characters: {redact(_CONTROL.sub('', url))!r}")
+        origin = redact(_CONTROL.sub("", url)).split("/", 3)[:3]  # a password with a slip in it may stand in the path
+        raise ValueError(f"url must not hold spaces or control characters: {'/'.join(origin)!r}")
     pairs = [*(query or {}).items(), *([("token", token)] if token is not None else [])]
     if any(_HALF.search(text) for text in (url, *(part for pair in pairs for part in pair))):
         raise ValueError("url, query and token must not hold half a surrogate pair")

@@ -62,14 +62,14 @@ class ServerWire(Wire):
         head = yield from self._reader.read_exact(2)
         if head[0] & 0x0F >= CLOSE and head[1] & 0x7F > CONTROL_BYTES:
             raise ProtocolError("a control frame of more than 125 bytes")
-        heads = [head]
+        heads, most = [head], self._room() if head[0] & 0x0F < CLOSE else CONTROL_BYTES
 
         def read_exact(size: int) -> Generator[None, None, bytes | bytearray]:
             if heads:
                 return heads.pop()
             return (yield from self._reader.read_exact(size))
 
-        return (yield from LibraryFrame.parse(read_exact, mask=True, max_size=self._room()))
+        return (yield from LibraryFrame.parse(read_exact, mask=True, max_size=most))
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, bare."""

@@ -41,7 +41,7 @@ class SizedFrames(websocket.frame_buffer):
         opcode, length = self.header[4], self.length
         if opcode >= CLOSE and length > CONTROL_BYTES:
             raise WireError(1002, "a control frame of more than 125 bytes")
-        if length > self.limit:
+        if opcode < CLOSE and length > self.limit:
             raise WireError(1009, f"a frame of {length} bytes, {self.limit} are allowed")
 
 
