@@ -1,15 +1,22 @@
-"""Runs a reader on broken inputs for so many seconds, and tells the input and the seed of what it does wrongly."""
+"""Runs a reader on broken inputs for so many seconds, and tells the input and the seed of what it does wrongly.
+
+What was right stays right: the inputs are the same each time. ``OWLSOCKET_FUZZ_SEED`` brings others, by a text of your
+own or by ``random``.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import time
+from collections.abc import Iterator
 
 from fuzz.accidents import inputs_of
 from fuzz.target import Run, Target
 from helpers import scaled
 from hypothesis import HealthCheck, given, seed, settings
 
+FIRST_SEED = os.environ.get("OWLSOCKET_FUZZ_SEED", "6455")
 SECONDS_FOR_ONE = 2.0
 ROUND = 250
 
@@ -33,13 +40,20 @@ class Watched:
         assert took < scaled(SECONDS_FOR_ONE), f"{len(data)} bytes took {took:.1f} s"
 
 
+def seeds() -> Iterator[int]:
+    """One for each round."""
+    dice = random.Random(None if FIRST_SEED == "random" else FIRST_SEED)
+    while True:
+        yield dice.getrandbits(32)
+
+
 def drive(target: Target, seconds: float) -> Watched:
     """Run a reader on broken inputs; what it raises goes on, after its seed and input were printed."""
     end = time.monotonic() + seconds
     with target.open() as run:
-        watched = Watched(run)
+        watched, numbers = Watched(run), seeds()
         while time.monotonic() < end:
-            _one_round(target, watched, random.getrandbits(32), end)
+            _one_round(target, watched, next(numbers), end)
     return watched
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import threading
 import time
@@ -10,6 +9,7 @@ import time
 import pytest
 from figures import Figure
 from fuzz.complaints import watched
+from fuzz.drive import seeds
 from fuzz.garbage import KINDS, Garbage, garbage
 from fuzz.oracle import ENDED
 from fuzz.peers import AT_ONCE, Talker
@@ -70,7 +70,7 @@ class Thrower:
 @pytest.mark.timeout(600)
 def test_row_10_the_client_survives_any_garbage(figure: Figure) -> None:
     """10 000 pieces in the whole form: the code that each deserves, a new link after each, and a call that works."""
-    number = random.getrandbits(32)
+    number = next(seeds())
     pieces = garbage(whole(450, 10_000), LIMIT, number)
     print(f"seed {number}")
     thrower, errors, changes = Thrower(pieces), Collector(), Collector()

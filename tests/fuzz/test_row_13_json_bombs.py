@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from figures import Figure
 from fuzz.complaints import watched
+from fuzz.drive import seeds
 from fuzz.peers import Victim, client_victim, server_victim
 from fuzz.texts import JSON_WORDS
 from helpers import eventually, load, scaled, whole
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from owlsocket_sync import ConnectionState, SocketError, SocketMessageMalformed
@@ -169,6 +170,7 @@ def test_row_13_no_generated_bomb_ends_the_link(side: str, figure: Figure) -> No
     count = 0
     with watched() as complaints, SIDES[side]() as victim:
 
+        @seed(next(seeds()))
         @settings(
             max_examples=whole(400, 10_000), deadline=None, database=None, suppress_health_check=list(HealthCheck)
         )
