@@ -129,9 +129,12 @@ def _ascii_host(host: str, shown: str) -> str:
     if host.isascii():
         return host
     try:
-        return host.encode("idna").decode("ascii")
+        encoded = host.encode("idna").decode("ascii")
     except UnicodeError as error:
         raise ValueError(f"url {shown!r} has a host name that cannot be written in ASCII: {error}") from None
+    if _CONTROL.search(encoded):  # IDNA takes some letters apart into a space and a mark
+        raise ValueError(f"url {shown!r} has a host name with a space in it, once it is written in ASCII")
+    return encoded
 
 
 def redact(url: str) -> str:

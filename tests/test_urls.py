@@ -59,6 +59,7 @@ def test_query_and_token_are_added() -> None:
         ("ws:///p", "name a host"),
         ("ws://h:-1/", "cannot be read"),
         ("ws://h\x7f/", "control characters"),
+        ("ws://b\u00b8h/", "a space"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_secrets(url: str, words: str) -> None:
