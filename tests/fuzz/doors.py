@@ -77,10 +77,10 @@ def _tell(sock: socket.socket, data: bytes, *, done: Callable[[bytes], bool]) ->
             if not chunk:
                 return answer, False
             answer += chunk
-    except ConnectionError:
-        return answer, True
     except TimeoutError:
         raise AssertionError(f"the server waits, and said {answer!r}") from None
+    except OSError:
+        return answer, True
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Thrower:
                 pass
         except TimeoutError:
             return "nothing at all"
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             return ENDED
         return ENDED if said_goodbye else came.code
 
