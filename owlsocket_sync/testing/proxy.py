@@ -117,7 +117,7 @@ class FaultProxy:
             _whole(after, "after")
             self._change("both" if direction is None else direction, **{f"{how}_after": after})
         elif direction is not None:
-            raise ValueError(f"direction must be left out where after is: {how}() ends whole connections")
+            raise ValueError(f"direction needs after: without that, {how}() ends whole connections")
         else:
             self._loop.do(lambda: self._loop.end_all(reset=how == "reset"))
 

@@ -104,10 +104,6 @@ class DuplexStream:
             self.seen += chunk
         return chunk
 
-    def buffered(self) -> bool:
-        """Whether bytes are here that were not taken yet."""
-        return self._position < len(self._buffer)
-
     def _fill(self) -> None:
         """Wait for bytes and take all that one system call gives."""
         if self.before_wait is not None:
