@@ -30,6 +30,7 @@ BEGINNING = """
 import os, signal, sys, threading, time
 import owlsocket_sync
 from owlsocket_sync import Backoff, ConnectionState, Heartbeat, SocketConnectionError, connect
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us in the background had it ignored
 url = sys.argv[1]
 """
 CONNECTED = "conn = connect(url, timeout=20)\nassert conn.call('echo', 1) == 1\n"
