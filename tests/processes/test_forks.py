@@ -200,7 +200,7 @@ assert conn.stats.reconnects == 0
 """
 
 
-def test_row_24_a_lock_that_another_thread_holds_is_not_the_childs() -> None:
+def test_row_24_a_lock_that_another_thread_holds_is_no_lock_of_the_child() -> None:
     """For each lock of the connection in turn: held at the moment of the fork, and free in the child."""
     with serve(echo) as server:
         done = run(LOCKS, server.url)
