@@ -237,7 +237,7 @@ def test_a_forked_child_has_no_part_in_it() -> None:
         (lambda proxy: proxy.corrupt(1, every=0), "every must be"),
         (lambda proxy: proxy.cut(after=-1), "after must be"),
         (lambda proxy: proxy.reset(after=1, direction="sideways"), "direction must be"),
-        (lambda proxy: proxy.cut(direction=UP), "direction must be left out"),
+        (lambda proxy: proxy.cut(direction=UP), "direction needs after"),
         (lambda proxy: proxy.blackhole(1), "on must be"),
         (lambda proxy: proxy.blackhole(direction=None), "direction must be"),
         (lambda proxy: proxy.refuse("no"), "on must be"),
