@@ -56,7 +56,7 @@ def test_row_14_calls_go_on_in_a_flood_of_pings(figure: Figure) -> None:
             conn.call("echo", 0, timeout=30)  # by now the last ping was answered
         told = json.loads(process.communicate(timeout=30)[0])
     figure("p99 of a call", sorted(took)[int(len(took) * 0.99)], 1.0, "s")
-    assert told["pings"] > 0.2 * PINGS_A_SECOND * seconds, "a busy machine floods less, but floods"
+    assert told["pings"] > 0.5 * PINGS_A_SECOND * seconds
     assert 0 < told["pongs"] <= told["pings"]
     assert told["latest"], "the last ping has no pong"
 
