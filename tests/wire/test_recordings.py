@@ -212,7 +212,7 @@ class Play:
         elif kind == "event" and "dt" in message and "sender" not in message:
             conn.notify(message["event"], payload)
         elif kind == "request":
-            conn.request(payload, lambda response: self.responses(response) or True)
+            conn.request(payload, lambda response: self.responses(message["id"], response) or True)
         elif kind == "message" and "sender" not in message and "rawData" not in message:
             conn.enqueue(payload, message.get("id"))
         elif kind == "auth" and not self._answers(place):
@@ -246,10 +246,10 @@ class Play:
             else:
                 wanted, error = ResilientError.unmarshal(answers[id]["payload"]), outcome.exception(SECONDS)
                 assert (type(error), error.message) == (type(wanted), wanted.message)
-        responses = [message["payload"] for message in said if message.get("type") == "response"]
-        by_request = {repr(one): responses.count(one) for one in responses}  # requests are answered side by side
+        responses = [(one["id"], one["payload"]) for one in said if one.get("type") == "response"]
         came = self.responses.wait(len(responses))
-        assert {repr(one): came.count(one) for one in came} == by_request
+        for id, _ in responses:  # those to one request come in order, different requests are answered side by side
+            assert [payload for one, payload in came if one == id] == [one[1] for one in responses if one[0] == id]
 
 
 def recorded_client(conn: Connection) -> Collector:
