@@ -1,0 +1,1 @@
+"""What calls and events cost, here and elsewhere, measured side by side: ``python -m benchmarks``."""

@@ -1,0 +1,54 @@
+"""Measures everything side by side, in turns, in one run: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from . import report
+from .arena import ROOT, Arena
+from .measures import events, in_flight, latency
+from .result import Result
+from .scale import SHORT, WHOLE, Scale
+
+MEASURES: dict[str, Callable[[Arena, Scale], Result]] = {
+    "latency": latency.measure,
+    "in_flight": in_flight.measure,
+    "events_in": events.measure_in,
+    "events_out": events.measure_out,
+    "tls": latency.measure_tls,
+}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    options = _options()
+    scale = SHORT if options.short else WHOLE
+    if options.rounds:
+        scale = dataclasses.replace(scale, rounds=options.rounds)
+    results: dict[str, Result] = {}
+    with Arena() as arena:
+        for name in options.only or MEASURES:
+            results[name] = MEASURES[name](arena, scale)
+            report.show(results[name])
+    report.write(options.out, results, scale)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="see that everything runs, within a minute")
+    parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME", help=", ".join(MEASURES))
+    parser.add_argument("--rounds", type=int, help="how many turns each contestant takes")
+    parser.add_argument("--out", type=Path, help="where to write; default: docs/performance")
+    options = parser.parse_args()
+    if options.out is None:
+        if options.short or options.only:
+            parser.error("--short and --only need --out: they are not to replace the figures of a whole run")
+        options.out = ROOT / "docs" / "performance"
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""A thousand calls in flight: all submitted, then all waited for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..arena import Arena
+from ..child import Figures, Turn
+from ..clients import BARE, GRPC, OURS, OURS_BATCH, READER, RPYC, TUNED, Address, connect
+from ..result import Result
+from ..scale import Scale
+from .entry import compete
+from .latency import PAYLOAD
+
+COLUMNS = {"rate": "calls/s", "cpu": "CPU per call, µs"}
+REPEATS = 5
+
+
+def measure(arena: Arena, scale: Scale) -> Result:
+    """Those who can have more than one call in flight; bare websocket-client without futures, in order."""
+    names = (READER, OURS, OURS_BATCH, BARE, TUNED, RPYC, GRPC)
+    title = f"{scale.in_flight:,} calls in flight".replace(",", " ")
+    return compete(arena, names, "in_flight:prepare", scale.rounds, title, COLUMNS, calls=scale.in_flight)
+
+
+def prepare(name: str, where: dict[str, Any], calls: int) -> Turn:
+    """Connect and warm up."""
+    client = connect(name, Address(**where))
+    _all(client, calls)
+    return lambda: _time(client, calls)
+
+
+def _all(client: Any, calls: int) -> None:
+    for future in client.submit_all(calls, PAYLOAD):
+        future.result()
+
+
+def _time(client: Any, calls: int) -> Figures:
+    began, start = time.process_time(), time.perf_counter()
+    for _ in range(REPEATS):
+        _all(client, calls)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - began
+    return {"rate": REPEATS * calls / seconds, "cpu": cpu / REPEATS / calls * 1e6}

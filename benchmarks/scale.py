@@ -1,0 +1,71 @@
+"""How much is measured: whole, or short enough to see that everything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How often, how many and how long; times are seconds."""
+
+    rounds: int
+    calls: int
+    in_flight: int
+    events: int
+    sizes: tuple[int, ...]
+    slow_size: int
+    threads: tuple[int, ...]
+    threads_seconds: float
+    connections: int
+    pending: int
+    crowds: tuple[int, ...]
+    imports: int
+    pending_levels: tuple[int, ...]
+    observed_levels: tuple[int, ...]
+    queue_levels: tuple[int, ...]
+    idle_seconds: float
+    waits: int
+
+
+WHOLE = Scale(
+    rounds=7,
+    calls=3000,
+    in_flight=1000,
+    events=30_000,
+    sizes=(65_536, MIB, 16 * MIB, 64 * MIB),
+    slow_size=16 * MIB,
+    threads=(1, 2, 4, 8, 16, 32, 64),
+    threads_seconds=0.5,
+    connections=200,
+    pending=10_000,
+    crowds=(0, 100, 1000, 2000),
+    imports=15,
+    pending_levels=(100, 1000, 10_000, 100_000),
+    observed_levels=(10, 100, 1000, 10_000),
+    queue_levels=(100, 1000, 10_000, 100_000),
+    idle_seconds=30.0,
+    waits=100,
+)
+
+SHORT = Scale(
+    rounds=2,
+    calls=200,
+    in_flight=1000,
+    events=2000,
+    sizes=(65_536, MIB),
+    slow_size=MIB,
+    threads=(1, 8, 64),
+    threads_seconds=0.1,
+    connections=20,
+    pending=1000,
+    crowds=(0, 100),
+    imports=3,
+    pending_levels=(100, 10_000),
+    observed_levels=(10, 1000),
+    queue_levels=(100, 10_000),
+    idle_seconds=3.0,
+    waits=10,
+)

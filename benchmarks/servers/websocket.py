@@ -1,0 +1,123 @@
+"""The WebSocket server of all WebSocket clients: `picows` on `uvloop`, which is faster than any of them.
+
+It answers the calls ``echo`` (its argument), ``flood`` (so many events as fast as they are taken), ``later`` (one event
+after a while, which carries the time), ``counted`` (how many events came) and ``never`` (not at all).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
+
+from .life import announce
+
+LARGEST = 1 << 30
+BLOCK = 65_536
+EVENT = b'{"event":'
+
+
+class Echo(WSListener):
+    """One client."""
+
+    def __init__(self) -> None:
+        self._counted = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._methods: dict[str, Callable[..., Any]] = {
+            "echo": lambda transport, call: self._answer(transport, call, _echoed(call["payload"])),
+            "flood": lambda transport, call: self._start(self._flood(transport, call)),
+            "later": lambda transport, call: self._later(transport, call),
+            "counted": lambda transport, call: self._answer(transport, call, self._take_count()),
+            "never": lambda transport, call: None,
+        }
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Answer a call, count an event."""
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.send_close()
+            transport.disconnect()
+            return
+        data = frame.get_payload_as_bytes()
+        if data.startswith(EVENT):
+            self._counted += 1
+            return
+        call = orjson.loads(data)
+        self._methods[call["method"]](transport, call)
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """The client takes more."""
+        self._room.set()
+
+    def _answer(self, transport: WSTransport, call: dict[str, Any], payload: Any) -> None:
+        transport.send(WSMsgType.TEXT, orjson.dumps({"id": call["id"], "type": "result", "payload": payload}))
+
+    def _take_count(self) -> int:
+        counted, self._counted = self._counted, 0
+        return counted
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flood(self, transport: WSTransport, call: dict[str, Any]) -> None:
+        """Answer, then send so many events with so many characters, in blocks, as fast as the client takes them."""
+        count, size = call["payload"]
+        self._answer(transport, call, None)
+        frame = _frame(orjson.dumps({"event": "tick", "payload": "x" * size, "type": "event"}))
+        frames = max(1, BLOCK // len(frame))
+        block = frame * frames
+        while count > 0:
+            await self._room.wait()
+            transport.underlying_transport.write(block if count >= frames else frame * count)
+            count -= frames
+            await asyncio.sleep(0)
+
+    def _later(self, transport: WSTransport, call: dict[str, Any]) -> None:
+        self._answer(transport, call, None)
+        asyncio.get_running_loop().call_later(call["payload"][0], self._tick, transport)
+
+    def _tick(self, transport: WSTransport) -> None:
+        transport.send(WSMsgType.TEXT, orjson.dumps({"event": "tick", "payload": time.perf_counter(), "type": "event"}))
+
+
+def _echoed(payload: list[Any]) -> Any:
+    return payload[0] if payload else payload
+
+
+def _frame(data: bytes) -> bytes:
+    """A text frame as servers send it (RFC 6455, section 5.2)."""
+    if len(data) < 126:
+        return bytes([0x81, len(data)]) + data
+    if len(data) < 65_536:
+        return b"\x81\x7e" + len(data).to_bytes(2, "big") + data
+    return b"\x81\x7f" + len(data).to_bytes(8, "big") + data
+
+
+async def _serve(certificate: str | None) -> None:
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = await ws_create_server(
+        lambda request: Echo(), "127.0.0.1", 0, ssl=context, max_frame_size=LARGEST, backlog=4096
+    )
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(sys.argv[1] if len(sys.argv) > 1 else None))
