@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import report
 from .arena import ROOT, Arena
-from .measures import events, in_flight, latency
+from .measures import crowd, events, growth, idle, imports, in_flight, large, latency, memory, path, threads
 from .result import Result
 from .scale import SHORT, WHOLE, Scale
 
@@ -19,6 +19,18 @@ MEASURES: dict[str, Callable[[Arena, Scale], Result]] = {
     "events_in": events.measure_in,
     "events_out": events.measure_out,
     "tls": latency.measure_tls,
+    "large": large.measure,
+    "threads": threads.measure,
+    "path": path.measure,
+    "idle_memory": memory.measure_idle,
+    "pending_memory": memory.measure_pending,
+    "imports": imports.measure,
+    "pending": growth.measure_pending,
+    "observed": growth.measure_observed,
+    "queue": growth.measure_queue,
+    "crowd": crowd.measure,
+    "wait": idle.measure_wait,
+    "idle": idle.measure_idle,
 }
 
 
@@ -34,6 +46,16 @@ def main() -> None:
             results[name] = MEASURES[name](arena, scale)
             report.show(results[name])
     report.write(options.out, results, scale)
+    _draw(options.out, results)
+
+
+def _draw(folder: Path, results: dict[str, Result]) -> None:
+    try:
+        from . import plots
+    except ImportError as missing:
+        print(f"no plots: {missing}")
+        return
+    plots.draw(folder, results)
 
 
 def _options() -> argparse.Namespace:

@@ -57,7 +57,7 @@ def number(value: float | None) -> str:
 
 def verdict_table(verdicts: list[Verdict]) -> list[str]:
     """What was to be reached, and what was."""
-    cells = [["Goal", "at " + "most/least", "measured", "met"]]
+    cells = [["Goal", "wanted", "measured", "met"]]
     cells += [
         [one.what, f"{'≤' if one.at_most else '≥'} {one.bound:g}{one.unit}", _measured(one), "yes" if one.met else "no"]
         for one in verdicts

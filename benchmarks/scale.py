@@ -16,7 +16,6 @@ class Scale:
     in_flight: int
     events: int
     sizes: tuple[int, ...]
-    slow_size: int
     threads: tuple[int, ...]
     threads_seconds: float
     connections: int
@@ -36,12 +35,11 @@ WHOLE = Scale(
     in_flight=1000,
     events=30_000,
     sizes=(65_536, MIB, 16 * MIB, 64 * MIB),
-    slow_size=16 * MIB,
     threads=(1, 2, 4, 8, 16, 32, 64),
     threads_seconds=0.5,
     connections=200,
     pending=10_000,
-    crowds=(0, 100, 1000, 2000),
+    crowds=(0, 500, 2000, 4000),
     imports=15,
     pending_levels=(100, 1000, 10_000, 100_000),
     observed_levels=(10, 100, 1000, 10_000),
@@ -56,7 +54,6 @@ SHORT = Scale(
     in_flight=1000,
     events=2000,
     sizes=(65_536, MIB),
-    slow_size=MIB,
     threads=(1, 8, 64),
     threads_seconds=0.1,
     connections=20,

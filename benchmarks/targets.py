@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .clients import BARE, OURS, OURS_BATCH, READER, TUNED
+from .measures.crowd import ALONE
+from .measures.imports import OURS_CONNECT, WEBSOCKET
 from .result import Result
+
+TIMES = " x"
+KIB = " KiB"
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Verdict:
     value: float
     bound: float
     at_most: bool = True
-    unit: str = " x"
+    unit: str = TIMES
 
     @property
     def met(self) -> bool:
@@ -27,26 +32,13 @@ class Verdict:
 
 def judge(results: Mapping[str, Result]) -> list[Verdict]:
     """A verdict for each goal that was measured."""
-    return list(_verdicts(results))
-
-
-def _verdicts(results: Mapping[str, Result]) -> Iterator[Verdict]:
-    if (latency := results.get("latency")) is not None:
-        bare = faster_bare(latency, "p50", at_most=True)
-        yield from _against(latency, OURS, bare, "p50", f"blocking call, p50 against {bare}", 1.05)
-        bare = faster_bare(latency, "cpu", at_most=True)
-        yield from _against(latency, OURS, bare, "cpu", f"blocking call, CPU against {bare}", 1.1)
-    if (flight := results.get("in_flight")) is not None:
-        what = "1 000 in flight, calls/s against reader thread + Future"
-        yield from _against(flight, OURS, READER, "rate", what, 1.8, at_most=False)
-        yield from _against(flight, OURS_BATCH, READER, "rate", f"{what}, in a batch()", 2.4, at_most=False)
-    if (events := results.get("events_in")) is not None:
-        yield from _against(events, OURS, BARE, "rate", "events in, events/s against a bare loop", 1.0, at_most=False)
-    if (out := results.get("events_out")) is not None:
-        bare = faster_bare(out, "rate", at_most=False)
-        yield from _against(
-            out, OURS_BATCH, bare, "rate", f"events out in a batch(), against {bare}", 2.0, at_most=False
-        )
+    return [
+        verdict
+        for name, verdicts in _GOALS.items()
+        if name in results
+        for verdict in verdicts(results[name])
+        if verdict
+    ]
 
 
 def faster_bare(result: Result, key: str, *, at_most: bool) -> str:
@@ -57,9 +49,106 @@ def faster_bare(result: Result, key: str, *, at_most: bool) -> str:
     return TUNED if (tuned < stock) is at_most else BARE
 
 
+def _latency(result: Result) -> Iterator[Verdict | None]:
+    bare = faster_bare(result, "p50", at_most=True)
+    yield _against(result, OURS, bare, "p50", f"blocking call: p50, to that of {bare}", 1.05)
+    bare = faster_bare(result, "cpu", at_most=True)
+    yield _against(result, OURS, bare, "cpu", f"blocking call: CPU, to that of {bare}", 1.1)
+
+
+def _in_flight(result: Result) -> Iterator[Verdict | None]:
+    for row, where, bound in ((OURS, "", 1.8), (OURS_BATCH, " in a batch()", 2.4)):
+        what = f"calls in flight{where}: calls/s, to those of {READER}"
+        yield _against(result, row, READER, "rate", what, bound, at_most=False)
+
+
+def _events_in(result: Result) -> Iterator[Verdict | None]:
+    what = f"events in through observe: events/s, to those of a recv loop of {BARE}"
+    yield _against(result, OURS, BARE, "rate", what, 1.0, at_most=False)
+
+
+def _events_out(result: Result) -> Iterator[Verdict | None]:
+    bare = faster_bare(result, "rate", at_most=False)
+    what = f"notify in a batch(): events/s, to those of {bare}"
+    yield _against(result, OURS_BATCH, bare, "rate", what, 2.0, at_most=False)
+
+
+def _threads(result: Result) -> Iterator[Verdict | None]:
+    rates = result.rows.get(OURS)
+    if rates:
+        what = f"{' to '.join((min(rates, key=int), max(rates, key=int)))} calling threads: least calls/s, to the most"
+        yield Verdict(what, min(rates.values()) / max(rates.values()), 0.8, at_most=False)
+
+
+def _imports(result: Result) -> Iterator[Verdict | None]:
+    what = f"{OURS_CONNECT}: time, to that of {WEBSOCKET}"
+    yield _against(result, OURS_CONNECT, WEBSOCKET, "import", what, 1.25)
+
+
+def _idle_memory(result: Result) -> Iterator[Verdict | None]:
+    row = result.rows.get(OURS)
+    if row:
+        yield Verdict("idle connection: memory besides stacks", _held(row), 80.0, unit=KIB)
+        yield Verdict("idle connection: threads", row["threads"], 1.0, unit="")
+
+
+def _pending_memory(result: Result) -> Iterator[Verdict | None]:
+    row = result.rows.get(OURS)
+    if row:
+        yield Verdict("pending call: memory", _held(row), 1.5, unit=KIB)
+
+
+def _held(row: Mapping[str, float]) -> float:
+    """The larger: memory that was free before is not seen as resident, what is not Python's is not traced."""
+    return max(row["resident"], row["traced"])
+
+
+def _pending(result: Result) -> Iterator[Verdict | None]:
+    yield _at_last(result, "cpu", "a call with {last} pending: CPU, to that with {first}", 1.2)
+    yield _at_last(result, "p50", "a call with {last} pending: p50, to that with {first}", 1.2)
+
+
+def _observed(result: Result) -> Iterator[Verdict | None]:
+    yield _at_last(result, "cpu", "an event with {last} observed names: CPU, to that with {first}", 1.1)
+
+
+def _queue(result: Result) -> Iterator[Verdict | None]:
+    yield _at_last(result, "first", "consume() with {last} queued: time, to that with {first}", 1.5)
+    yield _at_last(result, "match", "consume(filter), the first of {last} fits: time, to that of {first}", 1.5)
+    yield _at_last(result, "each", "consume(filter) that skips {last}: time for each, to that with {first}", 1.5)
+
+
+def _crowd(result: Result) -> Iterator[Verdict | None]:
+    for row in result.rounds:
+        if row != ALONE:
+            yield _against(result, row, ALONE, "p50", f"a call {row}: p50, to that alone", 1.1)
+
+
+_GOALS = {
+    "latency": _latency,
+    "in_flight": _in_flight,
+    "events_in": _events_in,
+    "events_out": _events_out,
+    "threads": _threads,
+    "imports": _imports,
+    "idle_memory": _idle_memory,
+    "pending_memory": _pending_memory,
+    "pending": _pending,
+    "observed": _observed,
+    "queue": _queue,
+    "crowd": _crowd,
+}
+
+
+def _at_last(result: Result, key: str, what: str, bound: float) -> Verdict | None:
+    """The figure at the largest level, to that at the smallest."""
+    first, *_, last = result.rounds
+    shown = {name: f"{int(level):,}".replace(",", " ") for name, level in (("first", first), ("last", last))}
+    return _against(result, last, first, key, what.format(**shown), bound)
+
+
 def _against(
     result: Result, row: str, other: str, key: str, what: str, bound: float, *, at_most: bool = True
-) -> Iterator[Verdict]:
+) -> Verdict | None:
     ratio = result.ratio(row, other, key)
-    if ratio is not None:
-        yield Verdict(what, ratio, bound, at_most)
+    return None if ratio is None else Verdict(what, ratio, bound, at_most)

@@ -24,7 +24,7 @@ def open_socket(address: Address, **options: Any) -> websocket.WebSocket:
 class Bare:
     """As it comes, or ``tuned``: without checking UTF-8 and without its locks."""
 
-    def __init__(self, address: Address, tuned: bool = False, largest: int | None = None) -> None:
+    def __init__(self, address: Address, tuned: bool = False) -> None:
         options = {"skip_utf8_validation": True, "enable_multithread": False} if tuned else {}
         self._socket = open_socket(address, **options)
         self._ids = itertools.count()

@@ -16,7 +16,7 @@ from .ours import check_count
 class WebsocketsSync:
     """Bytes in and out, so that text is not encoded and decoded twice."""
 
-    def __init__(self, address: Address, largest: int | None = None) -> None:
+    def __init__(self, address: Address) -> None:
         context = None if address.authority is None else ssl.create_default_context(cafile=address.authority)
         self._socket = connect(address.url, ssl=context, compression=None, max_size=None, proxy=None)
         self._ids = itertools.count()
