@@ -24,9 +24,9 @@ NEEDS = {
     "websocket": ("picows", "uvloop"),
     "tls": ("picows", "uvloop", "cryptography"),
     "tcp": ("uvloop",),
-    "socketio": ("socketio", "uvicorn", "uvloop", "httptools"),
+    "socketio": ("socketio", "aiohttp", "uvloop"),
     "rpyc": ("rpyc",),
-    "grpc": ("grpc",),
+    "grpc": ("grpc", "uvloop"),
 }
 
 

@@ -166,8 +166,8 @@ def _threads(results: Mapping[str, Result]) -> Figure:
 def _footprint(results: Mapping[str, Result]) -> Figure:
     figure, axes = _row_of(len(results), 3.0, 1.0 + 4.4 * len(results))
     titles = {
-        "idle_memory": ("resident", "An idle connection besides stacks, KiB"),
-        "pending_memory": ("resident", "A pending call, KiB"),
+        "idle_memory": ("held", "An idle connection besides stacks, KiB"),
+        "pending_memory": ("held", "A pending call, KiB"),
         "imports": ("import", "Imports, ms"),
     }
     for place, (name, result) in zip(axes, results.items(), strict=True):

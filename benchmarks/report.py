@@ -18,8 +18,7 @@ from .scale import Scale
 from .targets import Verdict
 
 PACKAGES = (
-    "websocket-client orjson websockets python-socketio rpyc grpcio picows uvloop uvicorn httptools requests "
-    "dataclasses-json"
+    "websocket-client orjson websockets python-socketio rpyc grpcio picows uvloop aiohttp requests dataclasses-json"
 ).split()
 
 

@@ -88,19 +88,14 @@ def _imports(result: Result) -> Iterator[Verdict | None]:
 def _idle_memory(result: Result) -> Iterator[Verdict | None]:
     row = result.rows.get(OURS)
     if row:
-        yield Verdict("idle connection: memory besides stacks", _held(row), 80.0, unit=KIB)
+        yield Verdict("idle connection: memory besides stacks", row["held"], 80.0, unit=KIB)
         yield Verdict("idle connection: threads", row["threads"], 1.0, unit="")
 
 
 def _pending_memory(result: Result) -> Iterator[Verdict | None]:
     row = result.rows.get(OURS)
     if row:
-        yield Verdict("pending call: memory", _held(row), 1.5, unit=KIB)
-
-
-def _held(row: Mapping[str, float]) -> float:
-    """The larger: memory that was free before is not seen as resident, what is not Python's is not traced."""
-    return max(row["resident"], row["traced"])
+        yield Verdict("pending call: memory", row["held"], 1.5, unit=KIB)
 
 
 def _pending(result: Result) -> Iterator[Verdict | None]:

@@ -20,7 +20,8 @@ REPEATS = 5
 def measure(arena: Arena, scale: Scale) -> Result:
     """Those who can have more than one call in flight; bare websocket-client without futures, in order."""
     names = (READER, OURS, OURS_BATCH, BARE, TUNED, RPYC, GRPC)
-    title = f"{scale.in_flight:,} calls in flight".replace(",", " ")
+    count = f"{scale.in_flight:,}".replace(",", " ")
+    title = f"{count} calls in flight (bare websocket-client without futures, in order)"
     return compete(arena, names, "in_flight:prepare", scale.rounds, title, COLUMNS, calls=scale.in_flight)
 
 

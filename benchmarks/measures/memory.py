@@ -1,7 +1,8 @@
 """What an idle connection and a pending call hold: resident memory, memory that Python knows of, threads.
 
-Stacks of threads are told apart by their size in the list of mappings of the process, and counted on their own. What
-the system keeps for a socket is not counted, for anybody.
+Stacks of threads are told apart by their size in the list of mappings of the process, and counted on their own. The
+larger of the other two figures counts: memory that was free before is not seen to grow, and what libraries in C take is
+not known to Python. What the system keeps for a socket is not counted, for anybody.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from .latency import PAYLOAD
 STACK_KIB = 1036  # of no other mapping
 REST = 2.5
 WARM_UP = 3
+HELD = "held, the larger of the two, KiB"
 IDLE_COLUMNS = {
     "resident": "resident besides stacks, KiB",
     "traced": "known to Python, KiB",
+    "held": HELD,
     "stacks": "stacks, KiB",
     "threads": "threads",
 }
-PENDING_COLUMNS = {"resident": "resident, KiB", "traced": "known to Python, KiB"}
+PENDING_COLUMNS = {"resident": "resident, KiB", "traced": "known to Python, KiB", "held": HELD}
 _MAPPING = re.compile(r"^Size: +(\d+) kB\n(?:\w+: .*\n)*?Rss: +(\d+) kB$", re.MULTILINE)
 
 
@@ -68,8 +71,9 @@ def _measure(
     tasks, absent = tasks_for(arena, names, function, count=count, trace=False)
     traced_tasks, _ = tasks_for(arena, names, function, count=count, trace=True)
     taken, traced = take_turns(tasks, 1, together=True), take_turns(traced_tasks, 1, together=True)
-    for name, rounds in taken.rounds.items():
-        rounds[0]["traced"] = traced.rounds[name][0]["traced"]
+    for name, (figures,) in taken.rounds.items():
+        figures["traced"] = traced.rounds[name][0]["traced"]
+        figures["held"] = max(figures["resident"], figures["traced"])
     return result_of(title, columns, taken, absent)
 
 

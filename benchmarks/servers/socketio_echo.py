@@ -1,30 +1,34 @@
-"""A Socket.IO echo: the asynchronous server of `python-socketio`, over `uvicorn` with `uvloop` and `httptools`."""
+"""A Socket.IO echo: the asynchronous server of `python-socketio`, over `aiohttp` on `uvloop`."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
 import socketio
-import uvicorn
+import uvloop
+from aiohttp import web
 
 from .life import announce
 
-LARGEST = 1 << 30
 
-
-def _app() -> Any:
-    server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"], max_http_buffer_size=LARGEST)
+async def _serve() -> None:
+    server = socketio.AsyncServer(async_mode="aiohttp", transports=["websocket"])
 
     async def echo(session: str, payload: Any) -> Any:
         return payload
 
     server.on("echo", echo)
-    return socketio.ASGIApp(server)
+    app = web.Application()
+    server.attach(app)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listening = socket.create_server(("127.0.0.1", 0))
+    await web.SockSite(runner, listening).start()
+    announce(listening.getsockname()[1])
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    listening = socket.create_server(("127.0.0.1", 0))
-    announce(listening.getsockname()[1])
-    settings = uvicorn.Config(_app(), loop="uvloop", http="httptools", log_level="error", ws_per_message_deflate=False)
-    uvicorn.Server(settings).run([listening])
+    uvloop.run(_serve())

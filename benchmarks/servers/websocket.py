@@ -29,14 +29,15 @@ class Echo(WSListener):
 
     def __init__(self) -> None:
         self._counted = 0
+        self._answers: list[bytes] = []
         self._room = asyncio.Event()
         self._room.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._methods: dict[str, Callable[..., Any]] = {
-            "echo": lambda transport, call: self._answer(transport, call, _echoed(call["payload"])),
+            "echo": lambda transport, call: self._answer(call, _echoed(call["payload"])),
             "flood": lambda transport, call: self._start(self._flood(transport, call)),
             "later": lambda transport, call: self._later(transport, call),
-            "counted": lambda transport, call: self._answer(transport, call, self._take_count()),
+            "counted": lambda transport, call: self._answer(call, self._take_count()),
             "never": lambda transport, call: None,
         }
 
@@ -49,9 +50,11 @@ class Echo(WSListener):
         data = frame.get_payload_as_bytes()
         if data.startswith(EVENT):
             self._counted += 1
-            return
-        call = orjson.loads(data)
-        self._methods[call["method"]](transport, call)
+        else:
+            call = orjson.loads(data)
+            self._methods[call["method"]](transport, call)
+        if self._answers and frame.last_in_buffer:
+            self._flush(transport)
 
     def pause_writing(self) -> None:
         """The client takes no more for now."""
@@ -61,8 +64,16 @@ class Echo(WSListener):
         """The client takes more."""
         self._room.set()
 
-    def _answer(self, transport: WSTransport, call: dict[str, Any], payload: Any) -> None:
-        transport.send(WSMsgType.TEXT, orjson.dumps({"id": call["id"], "type": "result", "payload": payload}))
+    def _answer(self, call: dict[str, Any], payload: Any) -> None:
+        self._answers.append(orjson.dumps({"id": call["id"], "type": "result", "payload": payload}))
+
+    def _flush(self, transport: WSTransport) -> None:
+        """Send the answers to the calls that came together, together."""
+        answers, self._answers = self._answers, []
+        if len(answers) == 1:
+            transport.send(WSMsgType.TEXT, answers[0])
+        else:
+            transport.underlying_transport.write(b"".join(map(_frame, answers)))
 
     def _take_count(self) -> int:
         counted, self._counted = self._counted, 0
@@ -76,7 +87,8 @@ class Echo(WSListener):
     async def _flood(self, transport: WSTransport, call: dict[str, Any]) -> None:
         """Answer, then send so many events with so many characters, in blocks, as fast as the client takes them."""
         count, size = call["payload"]
-        self._answer(transport, call, None)
+        self._answer(call, None)
+        self._flush(transport)
         frame = _frame(orjson.dumps({"event": "tick", "payload": "x" * size, "type": "event"}))
         frames = max(1, BLOCK // len(frame))
         block = frame * frames
@@ -87,7 +99,7 @@ class Echo(WSListener):
             await asyncio.sleep(0)
 
     def _later(self, transport: WSTransport, call: dict[str, Any]) -> None:
-        self._answer(transport, call, None)
+        self._answer(call, None)
         asyncio.get_running_loop().call_later(call["payload"][0], self._tick, transport)
 
     def _tick(self, transport: WSTransport) -> None:
