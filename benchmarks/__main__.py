@@ -10,6 +10,7 @@ from pathlib import Path
 from . import report
 from .arena import ROOT, Arena
 from .measures import crowd, events, growth, idle, imports, in_flight, large, latency, memory, path, threads
+from .place import PLACES
 from .result import Result
 from .scale import SHORT, WHOLE, Scale
 
@@ -40,6 +41,7 @@ def main() -> None:
     scale = SHORT if options.short else WHOLE
     if options.rounds:
         scale = dataclasses.replace(scale, rounds=options.rounds)
+    PLACES.pinned = options.pin
     results: dict[str, Result] = {}
     with Arena() as arena:
         for name in options.only or MEASURES:
@@ -63,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="see that everything runs, within a minute")
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME", help=", ".join(MEASURES))
     parser.add_argument("--rounds", type=int, help="how many turns each contestant takes")
+    parser.add_argument("--pin", action="store_true", help="servers on one core, contestants on the others")
     parser.add_argument("--out", type=Path, help="where to write; default: docs/performance")
     options = parser.parse_args()
     if options.out is None:

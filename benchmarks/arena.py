@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from .certificate import make_certificate
+from .place import PLACES
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -59,7 +60,8 @@ class Arena:
         if kind == "tls":
             make_certificate(self.certificate)
             command.append(str(self.certificate))
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        with PLACES.for_server():
+            server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert server.stdout is not None
         said = server.stdout.readline()
         if not said:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import targets
+from .place import PLACES
 from .result import Result
 from .scale import Scale
 from .targets import Verdict
@@ -95,6 +96,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "pinned": PLACES.pinned,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from .arena import ROOT
 from .child import Figures
+from .place import PLACES
 
 PATIENCE = 120.0
 
@@ -30,7 +31,9 @@ class Child:
     def __init__(self, name: str, task: Task) -> None:
         self.name = name
         command = [sys.executable, "-m", "benchmarks.child", task.function, json.dumps(task.options)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        pipe = subprocess.PIPE
+        with PLACES.for_contestant():
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
 
     def answer(self) -> dict[str, Any]:
         """What it says next."""
