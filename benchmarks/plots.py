@@ -34,6 +34,7 @@ PART_COLOURS = {
     "after": "#a84a14",
 }
 WIDTH = 10.0
+IN_A_ROW = 3
 DPI = 110
 
 
@@ -105,7 +106,8 @@ def _lines(axes: Axes, result: Result, title: str, label: Callable[[int], str]) 
     axes.set_xticks(range(len(keys)), [label(int(key)) for key in keys])
     axes.set_title(title)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    axes.margins(y=0.12)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _growth(axes: Axes, result: Result, key: str, title: str, xlabel: str) -> None:
@@ -182,19 +184,23 @@ def _grows(results: Mapping[str, Result]) -> Figure:
         "observed": [("cpu", "An event: CPU, µs", "names that are observed")],
         "queue": [
             ("first", "consume(), µs", "messages in the queue"),
+            ("match", "consume(filter), the first fits, µs", "messages in the queue"),
             ("each", "consume(filter): for each it skips, ns", "messages that it skips"),
         ],
     }
     wanted = [(result, *panel) for name, result in results.items() for panel in panels[name]]
-    figure, axes = _row_of(len(wanted), 3.0, 3.4 * len(wanted))
-    for place, (result, key, title, xlabel) in zip(axes, wanted, strict=True):
+    rows = -(-len(wanted) // IN_A_ROW)
+    figure, axes = pyplot.subplots(rows, IN_A_ROW, figsize=(3.8 * IN_A_ROW, 2.9 * rows), squeeze=False)
+    for place in axes.flat[len(wanted) :]:
+        place.set_visible(False)
+    for place, (result, key, title, xlabel) in zip(axes.flat, wanted, strict=False):
         _growth(place, result, key, title, xlabel)
     return figure
 
 
 def _crowd(results: Mapping[str, Result]) -> Figure:
     rows = results["crowd"].rows
-    figure, (axes,) = _row_of(1, 3.0)
+    figure, (axes,) = _row_of(1, 3.0, 11.5)
     names, places = list(rows), range(len(rows))
     for offset, key, colour in ((-0.2, "p50", OUR_COLOUR), (0.2, "p99", OTHER_COLOUR)):
         values = [row[key] for row in rows.values()]
@@ -202,7 +208,8 @@ def _crowd(results: Mapping[str, Result]) -> Figure:
         axes.bar_label(drawn, [number(value) for value in values], padding=2, fontsize=8)
     axes.set_xticks(places, names)
     axes.set(ylabel="µs", title="One blocking call beside idle connections in the same process, µs")
-    axes.legend(frameon=False)
+    axes.margins(y=0.15)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
