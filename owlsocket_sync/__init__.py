@@ -104,7 +104,6 @@ if TYPE_CHECKING:
     from .options import Heartbeat as Heartbeat
     from .options import Limits as Limits
     from .protocol.endpoint import ErrorContext as ErrorContext
-    from .protocol.lifecycle import Stats as Stats
     from .protocol.messages import (
         CALL_TIMEOUT as CALL_TIMEOUT,
     )
@@ -137,6 +136,7 @@ if TYPE_CHECKING:
     )
     from .protocol.queue import Consumed as Consumed
     from .protocol.requests import Stream as Stream
+    from .protocol.stats import Stats as Stats
     from .protocol.subscription import Subscription as Subscription
     from .stages import AuthenticationStage as AuthenticationStage
     from .stages import ConnectionState as ConnectionState
@@ -180,7 +180,6 @@ _HOMES = {
     ),
     "options": ("Backoff", "Heartbeat", "Limits"),
     "protocol.endpoint": ("ErrorContext",),
-    "protocol.lifecycle": ("Stats",),
     "protocol.messages": (
         "CALL_TIMEOUT",
         "AuthMessage",
@@ -195,6 +194,7 @@ _HOMES = {
     ),
     "protocol.queue": ("Consumed",),
     "protocol.requests": ("Stream",),
+    "protocol.stats": ("Stats",),
     "protocol.subscription": ("Subscription",),
     "stages": ("AuthenticationStage", "ConnectionState", "Ending", "StateChange"),
 }

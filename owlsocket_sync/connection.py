@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import wait
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from .deadline import Deadline, check_timeout
 from .errors import SocketConnectionError, SocketMessageError, SocketTimeout
@@ -23,7 +23,7 @@ from .protocol.auth import Auth
 from .protocol.carrier import Carrier
 from .protocol.endpoint import ErrorContext
 from .protocol.events import Events
-from .protocol.lifecycle import Lifecycle, Stats
+from .protocol.lifecycle import Lifecycle
 from .protocol.messages import CALL_TIMEOUT
 from .protocol.queue import Queue
 from .protocol.requests import Requests
@@ -31,6 +31,9 @@ from .protocol.rpc import Rpc
 from .protocol.subscription import Subscription
 from .protocol.typed import Proxy, public_methods
 from .stages import ConnectionState, Ending
+
+if TYPE_CHECKING:
+    from .protocol.stats import Stats
 
 Interface = TypeVar("Interface")
 
@@ -96,6 +99,8 @@ class Connection(Incoming):
     @property
     def stats(self) -> Stats:
         """What this connection has seen so far, as of now."""
+        from .protocol.stats import Stats
+
         return Stats(
             **self._counted(),
             pending=len(self._calls),

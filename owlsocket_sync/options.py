@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
 
 MIB = 1024 * 1024
 
@@ -71,7 +74,7 @@ class Backoff:
         if attempts is not None and (isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1):
             raise ValueError(f"Backoff.max_attempts must be None or a whole number, 1 or more, not {attempts!r}")
 
-    def delay(self, attempt: int, dice: random.Random | None = None) -> float | None:
+    def delay(self, attempt: int, dice: Random | None = None) -> float | None:
         """Seconds to wait before attempt number ``attempt`` (from 1); ``None`` to give up."""
         if self.max_attempts is not None and attempt > self.max_attempts:
             return None
@@ -79,7 +82,11 @@ class Backoff:
             longest = min(self.cap, self.initial * float(self.factor) ** (attempt - 1))
         except OverflowError:
             longest = self.cap if self.initial else 0.0
-        return longest * (dice or random).random() if self.jitter == "full" else longest
+        if self.jitter == "none":
+            return longest
+        import random  # not before a link is lost
+
+        return longest * (dice or random).random()
 
 
 @dataclass(frozen=True)

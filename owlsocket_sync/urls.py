@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 TOKEN_SCHEME = "ED25519-BASIC-TOKEN"
@@ -13,16 +13,15 @@ SECRET_KEYS = frozenset(
     {"token", "access_token", "auth", "authorization", "key", "api_key", "apikey", "password", "secret"}
 )
 
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_HALF = re.compile(r"[\ud800-\udfff]")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_HEADER_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_ENVELOPE = re.compile(r"(ED25519-BASIC-(?:TOKEN|SIGNATURE)\s+|Bearer\s+|Basic\s+)\S+", re.IGNORECASE)
+# Patterns are compiled on first use: most of them serve what is refused, or what most connections never have.
+_CONTROL = r"[\x00-\x20\x7f]"
+_HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z"
+_HEADER_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
+_ENVELOPE = r"(?i:(ED25519-BASIC-(?:TOKEN|SIGNATURE)\s+|Bearer\s+|Basic\s+)\S+)"
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Where to connect to, in the parts that a handshake needs."""
 
     scheme: str
@@ -71,7 +70,7 @@ def parse_base(url: str, option: str) -> tuple[str, str]:
     Raises:
         ValueError: it cannot be used; the message names the option, and holds no secret.
     """
-    if not isinstance(url, str) or _CONTROL.search(url) or _HALF.search(url):
+    if not isinstance(url, str) or re.search(_CONTROL, url) or not _is_encodable(url, "utf-8"):
         raise ValueError(f"{option} must be a URL such as 'https://host/path', without spaces or control characters")
     try:
         parts = urlsplit(url)
@@ -91,11 +90,13 @@ def parse(url: str, query: Mapping[str, str] | None = None, token: str | None = 
     """
     if not isinstance(url, str):
         raise ValueError(f"url must be text such as 'wss://host/path', not {type(url).__name__}")
-    if _CONTROL.search(url):
-        origin = redact(_CONTROL.sub("", url)).split("/", 3)[:3]  # a password with a slip in it may stand in the path
+    if re.search(_CONTROL, url):
+        origin = redact(re.sub(_CONTROL, "", url)).split("/", 3)[
+            :3
+        ]  # a password with a slip in it may stand in the path
         raise ValueError(f"url must not hold spaces or control characters: {'/'.join(origin)!r}")
     pairs = [*(query or {}).items(), *([("token", token)] if token is not None else [])]
-    if any(_HALF.search(text) for text in (url, *(part for pair in pairs for part in pair))):
+    if not all(_is_encodable(text, "utf-8") for text in (url, *(part for pair in pairs for part in pair))):
         raise ValueError("url, query and token must not hold half a surrogate pair")
     shown = redact(url)
     try:
@@ -132,7 +133,7 @@ def _ascii_host(host: str, shown: str) -> str:
         encoded = host.encode("idna").decode("ascii")
     except UnicodeError as error:
         raise ValueError(f"url {shown!r} has a host name that cannot be written in ASCII: {error}") from None
-    if _CONTROL.search(encoded):  # IDNA takes some letters apart into a space and a mark
+    if re.search(_CONTROL, encoded):  # IDNA takes some letters apart into a space and a mark
         raise ValueError(f"url {shown!r} has a host name with a space in it, once it is written in ASCII")
     return encoded
 
@@ -167,7 +168,7 @@ def redact_text(text: str, *secrets: str | None) -> str:
         if secret:
             for form in (secret, quote(secret), quote(secret, safe=""), unquote(secret)):
                 text = text.replace(form, "***")
-    return _ENVELOPE.sub(r"\1***", text)
+    return re.sub(_ENVELOPE, r"\1***", text)
 
 
 def bare_token(token: str) -> str:
@@ -189,17 +190,18 @@ def check_headers(headers: Mapping[str, str], option: str = "headers") -> dict[s
     """
     checked = {}
     for name, value in dict(headers).items():
-        if not isinstance(name, str) or not _HEADER_NAME.match(name):
+        if not isinstance(name, str) or not re.match(_HEADER_NAME, name):
             raise ValueError(f"{option}: {name!r} is no header name")
-        if not isinstance(value, str) or _HEADER_CONTROL.search(value) or not _latin(value):
+        if not isinstance(value, str) or re.search(_HEADER_CONTROL, value) or not _is_encodable(value, "latin-1"):
             raise ValueError(f"{option}: the value of {name!r} must be Latin-1 text without control characters")
         checked[name] = value
     return checked
 
 
-def _latin(value: str) -> bool:
+def _is_encodable(text: str, encoding: str) -> bool:
+    """Whether text can be written so; half a surrogate pair never can, neither in a URL nor in UTF-8."""
     try:
-        value.encode("latin-1")
+        text.encode(encoding)
     except UnicodeEncodeError:
         return False
     return True

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 SEPARATOR = "|||"
 
-_SHIFTED = re.compile(r"\|\|\|\w*Error(: |\n)")
+_SHIFTED = r"\|\|\|\w*Error(: |\n)"  # compiled on first use: few peers write such errors
 _SHIFTED_TRIES = 64
 
 
@@ -108,7 +108,7 @@ def _rebuild(
 
 def _read_shifted(text: str) -> ResilientError | None:
     """Read a plain JavaScript error: ``<message>|||<Name>: <message>\\n    at …``, its type left out."""
-    for name in islice(_SHIFTED.finditer(text), _SHIFTED_TRIES):
+    for name in islice(re.finditer(_SHIFTED, text), _SHIFTED_TRIES):
         message, ending = text[: name.start()], ": " if name.start() else "\n"
         if name[1] == ending and text.startswith(message, name.end()):
             return ResilientError(message=message, original_stack=text[name.start() + len(SEPARATOR) :])

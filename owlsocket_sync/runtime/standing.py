@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
@@ -18,8 +18,7 @@ from ..stages import ConnectionState, Ending, StateChange
 from .link import Link
 
 
-@dataclass(frozen=True)
-class Hooks:
+class Hooks(NamedTuple):
     """What a supervisor tells, and whom; all are called on the reader, none may block.
 
     Attributes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -181,6 +180,8 @@ class Supervisor(Standing):
         if delay is None:
             return False
         if ending is not None and ending.code in SPREAD_CODES and self._backoff:
+            import random
+
             delay = max(delay, random.uniform(0.0, self._backoff.initial * self._backoff.factor))
         logger.info("%s: next attempt in %.2f s%s", self._name, delay, f" ({error})" if error else "")
         over = Deadline(delay)

@@ -24,8 +24,9 @@ HANDSHAKE_BYTES = 65_536
 SWITCHING_PROTOCOLS = 101
 SHOWN_CHARACTERS = 200
 
-_ANSWER = re.compile(rb"HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)", re.DOTALL)
-_LOCATION = re.compile(rb"^location:[ \t]*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
+# Patterns of what is refused are compiled when something is.
+_ANSWER = rb"(?s)HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)"
+_LOCATION = rb"(?im)^location:[ \t]*(.*?)\s*$"
 
 
 class SizedFrames(websocket.frame_buffer):
@@ -107,11 +108,11 @@ class ClientWire(Wire):
 
     def _refusal(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
         """What the answer that was read says in place of the upgrade, ``None`` when it is none."""
-        found = _ANSWER.match(self.stream.seen)
+        found = re.match(_ANSWER, self.stream.seen)
         if found is None:
             return None
         secrets = _secrets(target, headers)
-        location = _LOCATION.search(found[2])
+        location = re.search(_LOCATION, found[2])
         elsewhere = redact_text(redact(location[1].decode("utf-8", "replace")), *secrets) if location else None
         return _refusal(int(found[1]), redact_text(found[3].decode("utf-8", "replace"), *secrets), elsewhere)
 

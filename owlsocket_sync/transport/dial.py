@@ -14,9 +14,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ..deadline import Deadline
@@ -39,8 +38,7 @@ _OPTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class ProxyAddress:
+class ProxyAddress(NamedTuple):
     """An HTTP proxy, and who we are to it."""
 
     host: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .stream import DuplexStream
@@ -30,22 +29,19 @@ class WireError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Ping:
+class Ping(NamedTuple):
     """A ping came, to be answered with this payload."""
 
     payload: bytes
 
 
-@dataclass(frozen=True)
-class Pong:
+class Pong(NamedTuple):
     """A pong came."""
 
     payload: bytes
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(NamedTuple):
     """A close frame came; 1005 when it names no code."""
 
     code: int
