@@ -6,14 +6,16 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from .values import ByFields
+
 if TYPE_CHECKING:
     from random import Random
 
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, eq=False, repr=False)
+class Limits(ByFields):
     """How much may pile up before something is refused, slowed down or reported.
 
     Attributes:
@@ -43,8 +45,8 @@ class Limits:
             raise ValueError(f"Limits.json_depth must be 1024 or less, not {self.json_depth}")
 
 
-@dataclass(frozen=True)
-class Backoff:
+@dataclass(frozen=True, eq=False, repr=False)
+class Backoff(ByFields):
     """How long to wait before the next attempt to connect.
 
     Attributes:
@@ -89,8 +91,8 @@ class Backoff:
         return longest * (dice or random).random()
 
 
-@dataclass(frozen=True)
-class Heartbeat:
+@dataclass(frozen=True, eq=False, repr=False)
+class Heartbeat(ByFields):
     """When a silent link is asked for a sign of life, and when it counts as dead.
 
     Attributes:

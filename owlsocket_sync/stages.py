@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from .values import ByFields
+
 
 class AuthenticationStage(str, Enum):
     """How far authentication has come; values as on the wire, its two misspellings included."""
@@ -43,8 +45,8 @@ class ConnectionState(str, Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True)
-class Ending:
+@dataclass(frozen=True, eq=False, repr=False)
+class Ending(ByFields):
     """How a link, or a whole connection, came to its end.
 
     Attributes:
@@ -58,8 +60,8 @@ class Ending:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class StateChange:
+@dataclass(frozen=True, eq=False, repr=False)
+class StateChange(ByFields):
     """What an ``on_state`` handler gets; equal to the state it leads to, so that ``change == OPEN`` reads well.
 
     Attributes:

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "owlsocket_sync"
 
-WORDS = {"errors", "options", "deadline", "urls", "stages"}
+WORDS = {"errors", "options", "deadline", "urls", "stages", "values"}
 SUM = {"outgoing", "incoming", "connection"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(WORDS - {"errors"}, WORDS),

@@ -15,11 +15,12 @@ from typing import Any
 from ..deadline import Deadline
 from ..errors import SocketConnectionError
 from ..stages import AuthenticationStage
+from ..values import ByFields
 from .messages import Message
 
 
-@dataclass(frozen=True)
-class ErrorContext:
+@dataclass(frozen=True, eq=False, repr=False)
+class ErrorContext(ByFields):
     """Where something went wrong, for ``on_error`` handlers.
 
     Attributes:

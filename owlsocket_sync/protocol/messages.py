@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, TypeGuard
 
 from ..stages import AuthenticationStage
+from ..values import ByFields
 
 CALL_TIMEOUT = 60.0
 
@@ -28,8 +29,8 @@ class MessageType(str, Enum):
     SYSTEM = "system"
 
 
-@dataclass(slots=True)
-class Message:
+@dataclass(slots=True, repr=False, eq=False)
+class Message(ByFields):
     """One message, in either direction.
 
     Attributes:
@@ -50,8 +51,10 @@ class Message:
     dt: float | None = None
     raw: str | None = None
 
+    __hash__ = None  # type: ignore[assignment]
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, repr=False, eq=False)
 class CallMessage(Message):
     """A call: ``payload`` is the list of arguments, ``timeout`` in seconds, ``math.inf`` for no limit."""
 
@@ -60,7 +63,7 @@ class CallMessage(Message):
     timeout: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class EventMessage(Message):
     """An event, or a system message that has a name."""
 
@@ -68,7 +71,7 @@ class EventMessage(Message):
     event: str = ""
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class AuthMessage(Message):
     """One step of authentication; ``stage`` is ``None`` in a refusal. Its repr does not show what it carries."""
 
