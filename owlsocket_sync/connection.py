@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from concurrent.futures import wait
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -171,8 +170,8 @@ class Connection(Incoming):
 
     def _finish(self, deadline: Deadline) -> bool:
         """Wait for the calls that are pending, then for handlers; whether all finished in time."""
-        futures = [pending.future for pending in list(self._calls.values())]
-        return not wait(futures, deadline.wait_seconds()).not_done and self._settle(deadline)
+        pending = list(self._calls.values())
+        return all(one.outlast(deadline, self._calls_lock) for one in pending) and self._settle(deadline)
 
     def close(self, code: int = 1000, reason: str = "", timeout: float = CLOSE_SECONDS) -> None:
         """End the connection, for good; idempotent, from any thread, in any state.

@@ -142,6 +142,7 @@ class Dialler:
         return Link(
             wire,
             deliver=lambda text: receive(text, number),
+            answer=self.connection._take_answer,
             has_room=self.connection._has_room,
             tick=self.connection.expire,
             heartbeat=self._heartbeat,

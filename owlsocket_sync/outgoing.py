@@ -17,7 +17,7 @@ from .protocol.batch import Thoughts
 from .protocol.carrier import Carrier
 from .protocol.codec import encode
 from .protocol.messages import Message
-from .protocol.pending import PendingCall
+from .protocol.pending import Pending
 from .protocol.rpc import Rpc
 
 Prepare = Callable[[Message, bool], Message]
@@ -115,7 +115,7 @@ class Outgoing(Rpc):
                 f"a message of {len(data)} bytes is larger than {self._limits.message_size} (Limits.message_size)"
             )
 
-    def _transmit(self, items: Sequence[bytes | PendingCall], deadline: Deadline) -> None:
+    def _transmit(self, items: Sequence[bytes | Pending], deadline: Deadline) -> None:
         """Send these together once there is a link."""
         while True:
             link = self._carrier.open_link()
@@ -125,7 +125,7 @@ class Outgoing(Rpc):
             if self._transmit_on(link, items, deadline):
                 return
 
-    def _launch(self, calls: Sequence[PendingCall]) -> None:
+    def _launch(self, calls: Sequence[Pending], answered: Callable[[], bool] | None = None) -> None:
         """Send calls if there is a link; else they wait in their table for `_link_opened`."""
         batch = self._thoughts.batch
         if batch is not None:
@@ -141,22 +141,29 @@ class Outgoing(Rpc):
                 return
             deadline = calls[0].deadline if len(calls) == 1 else Deadline(self.default_call_timeout)
             try:
-                sent = self._transmit_on(link, calls, deadline)
+                sent = self._transmit_on(link, calls, deadline, answered)
             except SocketError:
                 return  # each call was told
 
-    def _transmit_on(self, link: int, items: Sequence[bytes | PendingCall], deadline: Deadline) -> bool:
-        claimed = [one for one in items if isinstance(one, PendingCall) and self._claim(one, link)]
-        mine = {id(one) for one in claimed}
-        frames = [
-            one.data if isinstance(one, PendingCall) else one
-            for one in items
-            if not isinstance(one, PendingCall) or id(one) in mine
-        ]
+    def _transmit_on(
+        self,
+        link: int,
+        items: Sequence[bytes | Pending],
+        deadline: Deadline,
+        answered: Callable[[], bool] | None = None,
+    ) -> bool:
+        claimed: list[Pending] = []
+        frames: list[bytes] = []
+        for one in items:
+            if isinstance(one, bytes):
+                frames.append(one)
+            elif self._claim(one, link):
+                claimed.append(one)
+                frames.append(one.data)
         if not frames:
             return True
         try:
-            sent = self._carrier.transmit(frames, link, deadline)
+            sent = self._carrier.transmit(frames, link, deadline, answered=answered)
         except SocketError as error:
             self._tell_unsent(claimed, error)
             raise
@@ -169,12 +176,12 @@ class Outgoing(Rpc):
             one.sent()
         return True
 
-    def _tell_unsent(self, calls: Sequence[PendingCall], error: SocketError, *, for_good: bool = False) -> None:
+    def _tell_unsent(self, calls: Sequence[Pending], error: SocketError, *, for_good: bool = False) -> None:
         """Fail calls that could not be sent; those that may be sent again wait for the next link, if there is one."""
         for one in calls:
             if for_good or not (one.retry and isinstance(error, SocketConnectionError)):
                 self._forget_call(one.id)
-                one.future.complete(error=error)
+                one.complete(error=error)
 
     def _answer(self, message: Message, link: int) -> None:
         data = self._encode(message)[1]
@@ -199,14 +206,12 @@ class Outgoing(Rpc):
             finally:
                 self._awaited.discard(token)
 
-    @contextmanager
-    def _stepping_back(self, deadline: Deadline | None) -> Iterator[None]:
-        """Around a wait for something that no message brings."""
+    def _stepping_back(self, deadline: Deadline | None) -> AbstractContextManager[None]:
+        """Around a wait that does not let reading go on beyond the limits."""
         gathered = self._thoughts.take_batch()
         if gathered:
             self._transmit(gathered, deadline or self._budget(None))
-        with self._lend_place():
-            yield
+        return self._lend_place()
 
     def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:
         if timeout is None:

@@ -34,6 +34,7 @@ class Run:
         self.link = Link(
             ClientWire(DuplexStream(ours), limit),
             deliver=self.got,
+            answer=lambda text: False,
             has_room=self.room.is_set,
             tick=self._tick,
             heartbeat=heartbeat,

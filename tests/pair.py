@@ -49,7 +49,15 @@ class CrossedCarrier:
             raise self._error()
         return self.links
 
-    def transmit(self, frames: Sequence[bytes], link: int, deadline: Deadline, *, answer: bool = False) -> bool:
+    def transmit(
+        self,
+        frames: Sequence[bytes],
+        link: int,
+        deadline: Deadline,
+        *,
+        answer: bool = False,
+        answered: Callable[[], bool] | None = None,
+    ) -> bool:
         """Let the peer receive these frames."""
         if link != self.links or self.open_link() is None:
             return False
@@ -60,6 +68,9 @@ class CrossedCarrier:
             for frame in frames:
                 self.peer.receive(frame.decode())
         return True
+
+    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        """Nothing: what was sent was read at once."""
 
     def lose(self, ending: Ending = Ending(1006, "lost")) -> None:
         """The link goes down; a new one may come up."""

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..deadline import Deadline
-from .pending import PendingCall
+from .pending import Pending
 
 
 class Thoughts(threading.local):
     """The open batch and the nearest deadline of the thread that looks."""
 
     def __init__(self) -> None:
-        self.batch: list[bytes | PendingCall] | None = None
+        self.batch: list[bytes | Pending] | None = None
         self.deadline: Deadline | None = None
 
     @contextmanager
@@ -34,7 +34,7 @@ class Thoughts(threading.local):
         """A deadline so many seconds from now, or the one that holds, whichever is nearer."""
         return Deadline(seconds).sooner(self.deadline)
 
-    def take_batch(self) -> list[bytes | PendingCall]:
+    def take_batch(self) -> list[bytes | Pending]:
         """What was gathered so far; the batch goes on, empty."""
         if not self.batch:
             return []

@@ -6,7 +6,7 @@ not sent on the next one by mistake.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..deadline import Deadline
@@ -30,8 +30,23 @@ class Carrier(Protocol):
         """
         ...
 
-    def transmit(self, frames: Sequence[bytes], link: int, deadline: Deadline, *, answer: bool = False) -> bool:
-        """Send messages on this link, in as few writes as possible; ``answer`` ones before it is open for all, too.
+    def transmit(
+        self,
+        frames: Sequence[bytes],
+        link: int,
+        deadline: Deadline,
+        *,
+        answer: bool = False,
+        answered: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Send messages on this link, in as few writes as possible.
+
+        Args:
+            frames: the messages.
+            link: the number of the link.
+            deadline: until when they are to be written.
+            answer: they may leave before the link is open for all.
+            answered: do what `read_for` does once they are written.
 
         Returns:
             False when this link is not, or no longer, open; then nothing was sent.
@@ -39,6 +54,13 @@ class Carrier(Protocol):
         Raises:
             SocketTimeout: they could not be written within the deadline.
             SocketConnectionError: the link broke while they were written.
+        """
+        ...
+
+    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        """Take in answers in place of whoever reads, until this is so or the time is over.
+
+        For a while at most: whoever waits has to look afterwards, and wait on.
         """
         ...
 

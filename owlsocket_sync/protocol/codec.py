@@ -59,6 +59,29 @@ def decode(text: str | bytes, depth: int = 1024) -> Message | str:
     return _typed(kind, value, text)
 
 
+def decode_answer(text: str, depth: int = 1024) -> tuple[bool, str, Any] | None:
+    """Whether it is a result, its id and its payload, of a message that is a result or an error; ``None`` otherwise.
+
+    What cannot be read in one go is ``None`` as well, and left to `decode`.
+    """
+    try:
+        value = orjson.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    kind = value.get("type") if type(value) is dict else None
+    if (kind != "result" and kind != "error") or depth < MAX_DEPTH:
+        return None
+    id = value.get("id")
+    if not isinstance(id, str):
+        return None
+    if len(value) > 3:
+        try:
+            _common(value, text)
+        except SocketMessageMalformed:
+            return None
+    return kind == "result", id, value.get("payload")
+
+
 def _parse(text: str) -> Any:
     try:
         return orjson.loads(text)

@@ -13,17 +13,18 @@ import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import wraps
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketError, SocketMessageError, SocketMessageMalformed, SocketUnsupported
+from ..options import Limits
 from ..stages import STAGES_TO_REACH, AuthenticationStage
-from .codec import SHOWN_CHARACTERS, is_id, malformed
+from .carrier import Carrier
+from .codec import SHOWN_CHARACTERS, decode_answer, is_id, malformed
 from .endpoint import Endpoint, ErrorContext, left_to_parent
 from .messages import CallMessage, Message, MessageType, new_id
-from .pending import CallFuture, PendingCall
+from .pending import Asked, CallFuture, Pending
 from .subscription import Registry, Subscription
 from .typed import convert
 
@@ -38,10 +39,14 @@ class Rpc(Endpoint):
 
     default_call_timeout: float
     expose_tracebacks: bool = False
+    prepare: Callable[[Message, bool], Message] | None
+    _carrier: Carrier
+    _limits: Limits
+    _listeners: Registry[Any]
 
     def __init__(self, pending_limit: int) -> None:
         self._calls_lock = threading.Lock()
-        self._calls: dict[Any, PendingCall] = {}
+        self._calls: dict[Any, Pending] = {}
         self._call_alarms: list[tuple[float, str]] = []
         self._pending_limit = pending_limit
         self._performers: Registry[Callable[..., Any]] = Registry()
@@ -67,19 +72,19 @@ class Rpc(Endpoint):
             ResilientError: what the peer's handler raised.
         """
         deadline = self._budget(timeout)
-        pending = self._register(method, payload, deadline, None, retry)
+        id, data = self._encode_call(method, payload, deadline)
+        pending = Asked(id, method, data, deadline, retry)
         try:
-            self._launch([pending])
-            with self._waiting(deadline):
-                result = pending.future.result(deadline.wait_seconds())
-        except FutureTimeoutError:
-            if pending.future.done():
-                result = pending.future.result()
-            else:
-                raise pending.timeout_error() from None
+            self._register(pending)
+            with self._stepping_back(deadline):
+                self._launch([pending], pending.is_done)
+            with self._stepping_back(deadline):
+                if not (pending.done or pending.outlast(deadline, self._calls_lock)):
+                    raise pending.timeout_error()
         finally:
-            self._forget_call(pending.id)
-        return convert(result, result_type, f"the result of {method!r}")
+            self._calls.pop(id, None)
+        result = pending.outcome()
+        return result if result_type is None else convert(result, result_type, f"the result of {method!r}")
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
@@ -90,44 +95,50 @@ class Rpc(Endpoint):
         `call`; only unusable arguments raise here, everything else is raised by ``future.result()``.
         """
         deadline = self._budget(timeout)
-        pending = self._register(method, payload, deadline, result_type, retry)
+        id, data = self._encode_call(method, payload, deadline)
+        future = CallFuture(self, id, method, data, deadline, retry)
+        future.result_type = result_type
+        self._register(future)
         if deadline.at < math.inf:
-            self._watch(pending)
-        self._launch([pending])
-        return pending.future
+            self._watch(future)
+        self._launch([future])
+        return future
 
-    def _register(
-        self, method: str, payload: tuple[Any, ...], deadline: Deadline, result_type: Any, retry: bool
-    ) -> PendingCall:
+    def _encode_call(self, method: str, payload: tuple[Any, ...], deadline: Deadline) -> tuple[Any, bytes]:
+        """The id of a new call, and its message."""
         if not isinstance(method, str):
             raise TypeError(f"method must be text, not {type(method).__name__}")
         self._check_open()
-        message = CallMessage(payload=list(payload), id=new_id(), method=method, timeout=deadline.remaining())
-        sent, data = self._encode(message)
-        pending = PendingCall(cast(CallMessage, sent), data, deadline, result_type, retry)
-        pending.future = CallFuture(self._run_callback, lambda: self._drop_call(pending.id))
+        message, data = self._encode(
+            CallMessage(MessageType.CALL, payload, new_id(), None, None, None, None, method, deadline.remaining())
+        )
+        return message.id, data
+
+    def _register(self, pending: Pending) -> None:
         with self._calls_lock:
             if len(self._calls) >= self._pending_limit:
                 raise SocketError(
                     f"{self._pending_limit} calls wait for an answer already (Limits.pending_calls); "
-                    f"{method!r} was not sent"
+                    f"{pending.method!r} was not sent"
                 )
             self._calls[pending.id] = pending
-        return pending
 
     @abstractmethod
     def _encode(self, message: Message) -> tuple[Message, bytes]:
         """The message as it leaves, and its bytes."""
 
     @abstractmethod
-    def _launch(self, calls: Sequence[PendingCall]) -> None:
-        """Send calls when there is a link, without waiting for one; never raises, each call is told what befell it."""
+    def _launch(self, calls: Sequence[Pending], answered: Callable[[], bool] | None = None) -> None:
+        """Send calls when there is a link, without waiting for one; never raises, each call is told what befell it.
+
+        Where this thread waits for an ``answered`` one, it reads in place of the reader for a while.
+        """
 
     @abstractmethod
     def _run_callback(self, function: Callable[[], None]) -> None:
         """Run a callback of a future on a worker, or here when there are none any more."""
 
-    def _claim(self, pending: PendingCall, link: int) -> bool:
+    def _claim(self, pending: Pending, link: int) -> bool:
         """Mark a call as sent on this link; false when it is answered, forgotten or sent already."""
         with self._calls_lock:
             if pending.link is not None or pending.id not in self._calls:
@@ -135,19 +146,21 @@ class Rpc(Endpoint):
             pending.link = link
             return True
 
-    def _unclaim(self, pending: PendingCall) -> None:
+    def _unclaim(self, pending: Pending) -> None:
         """Mark a call as not sent after all."""
         with self._calls_lock:
             pending.link = None
 
-    def _forget_call(self, id: Any) -> PendingCall | None:
+    def _forget_call(self, id: Any) -> Pending | None:
         with self._calls_lock:
             return self._calls.pop(id, None)
 
-    def _drop_call(self, id: Any) -> None:
-        self._forget_call(id)
+    def _read_until(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        """Send what was gathered, then read in place of the reader for a while."""
+        with self._stepping_back(deadline):
+            self._carrier.read_for(answered, deadline)
 
-    def _unsent_calls(self) -> list[PendingCall]:
+    def _unsent_calls(self) -> list[Pending]:
         """The calls that wait for a link, oldest first."""
         with self._calls_lock:
             return [pending for pending in self._calls.values() if pending.link is None]
@@ -165,11 +178,11 @@ class Rpc(Endpoint):
                 for one in sent:
                     one.link = None
         for one in failed:
-            one.future.complete(error=error())
+            one.complete(error=error())
 
     # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
 
-    def _watch(self, pending: PendingCall) -> None:
+    def _watch(self, pending: Pending) -> None:
         with self._calls_lock:
             heapq.heappush(self._call_alarms, (pending.deadline.at, str(pending.id)))
             if len(self._call_alarms) > 2 * len(self._calls) + 64:
@@ -191,7 +204,7 @@ class Rpc(Endpoint):
                     late.append(pending)
             following = self._call_alarms[0][0] if self._call_alarms else math.inf
         for pending in late:
-            pending.future.complete(error=pending.timeout_error())
+            pending.complete(error=pending.timeout_error())
         return following
 
     def _renew_calls(self) -> None:
@@ -200,9 +213,28 @@ class Rpc(Endpoint):
         left, self._calls, self._call_alarms = list(self._calls.values()), {}, []
         self._performers.renew_locks()
         for pending in left:
-            pending.future.leave(left_to_parent())
+            pending.leave(left_to_parent())
 
     # -- answers that come in ----------------------------------------------------------------------------------------
+
+    def _take_answer(self, text: str) -> bool:
+        """Take in a message if it is an answer and nothing else; by whoever reads, and maybe once more with the same.
+
+        Whatever cannot be done twice is left to the reader, which calls `receive`.
+        """
+        if self.prepare is not None or self._listeners.get(""):
+            return False
+        answer = decode_answer(text, self._limits.json_depth)
+        pending = None if answer is None else self._calls.get(answer[1])
+        if answer is None or pending is None or pending.watched:
+            return False
+        if answer[0]:
+            pending.complete(answer[2])
+        else:
+            pending.complete(error=ResilientError.unmarshal(answer[2]))
+        self._calls.pop(answer[1], None)
+        self._count_traffic("in", 1, len(text) if text.isascii() else len(text.encode()))
+        return True
 
     def _receive_answer(self, message: Message) -> None:
         pending = self._forget_call(message.id)
@@ -214,19 +246,19 @@ class Rpc(Endpoint):
                 ErrorContext("receive", str(message.id), message),
             )
         elif message.type is MessageType.ERROR:
-            pending.future.complete(error=ResilientError.unmarshal(message.payload))
+            pending.complete(error=ResilientError.unmarshal(message.payload))
         elif pending.result_type is None:
-            pending.future.complete(message.payload)
+            pending.complete(message.payload)
         else:
             self._submit(None, 0, self._complete_converted, pending, message.payload)
 
-    def _complete_converted(self, pending: PendingCall, payload: Any) -> None:
+    def _complete_converted(self, pending: Pending, payload: Any) -> None:
         try:
             result = convert(payload, pending.result_type, f"the result of {pending.method!r}")
         except BaseException as error:
-            pending.future.complete(error=error)
+            pending.complete(error=error)
         else:
-            pending.future.complete(result)
+            pending.complete(result)
 
     # -- performing --------------------------------------------------------------------------------------------------
 
@@ -333,4 +365,4 @@ class Rpc(Endpoint):
         elif kind in (MessageType.RESULT.value, MessageType.ERROR.value):
             pending = self._forget_call(id)
             if pending is not None:
-                pending.future.complete(error=error)
+                pending.complete(error=error)

@@ -61,12 +61,19 @@ class Standing:
         self._standing = threading.Condition(threading.Lock())
         self._state = ConnectionState.CONNECTING
         self._was_open = False
-        self._link: Link | None = None
-        self._link_number = 0
+        self._current: tuple[Link | None, int] = (None, 0)  # one value, so that it can be read without a lock
         self._early_thread: int | None = None
         self._latency: float | None = None
         self._closing: Ending | None = None
         self._ending: Ending | None = None
+
+    @property
+    def _link(self) -> Link | None:
+        return self._current[0]
+
+    @property
+    def _link_number(self) -> int:
+        return self._current[1]
 
     def _awaken(self) -> None:
         """Begin to connect, where that waits for the first use."""
@@ -132,16 +139,32 @@ class Standing:
                     raise SocketTimeout(f"no link to {self.url} within {deadline.seconds:g} s ({self._state.value})")
         raise self._closed_error()
 
-    def transmit(self, frames: Sequence[bytes], link: int, deadline: Deadline, *, answer: bool = False) -> bool:
+    def transmit(
+        self,
+        frames: Sequence[bytes],
+        link: int,
+        deadline: Deadline,
+        *,
+        answer: bool = False,
+        answered: Callable[[], bool] | None = None,
+    ) -> bool:
         """Send messages on this link; false when it is not open any more."""
-        with self._standing:
-            current = self._link
-            if current is None or link != self._link_number:
-                return False
-            if not answer and self.open_link() is None:
-                return False
-        current.write(frames, deadline)
+        current, number = self._current
+        if current is None or link != number:
+            return False
+        if not answer and self.open_link() is None:
+            return False
+        if answered is None:
+            current.write(frames, deadline)
+        else:
+            current.ask(frames, deadline, answered)
         return True
+
+    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in place of the reader for a while."""
+        link = self._link
+        if link is not None:
+            link.read_for(answered, deadline)
 
     def ping(self, deadline: Deadline) -> float:
         """Seconds of one round trip."""

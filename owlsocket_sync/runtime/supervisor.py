@@ -119,8 +119,8 @@ class Supervisor(Standing):
             link.abandon()
             return Ending(1006, "it belongs to the parent process")
         with self._standing:
-            self._link, self._link_number = link, self._link_number + 1
-            number = self._link_number
+            number = self._link_number + 1
+            self._current = link, number
         if not self._wanted():
             link.die(Ending(1006, "closed while connecting"))
         elif self._hooks.authenticate is None:
@@ -133,7 +133,7 @@ class Supervisor(Standing):
         if not self._reads():
             return ending
         with self._standing:
-            self._link = None
+            self._current = None, number
             self._latency = link.latency
         if self._state is ConnectionState.OPEN and self._will_reconnect(ending.error):
             self._move(ConnectionState.RECONNECTING, ending)

@@ -77,14 +77,15 @@ class Peer(Standing):
         self.connection.expose_tracebacks = options["expose_tracebacks"]
         self.outbox = Outbox(self.connection, self._pool.submit, options["limits"])
         self._moved = self.connection._tell_state
-        self._link_number = 1
-        self._link = self._only_link = Link(
+        self._only_link = Link(
             wire,
             deliver=partial(self.connection.receive, link=1),
+            answer=self.connection._take_answer,
             has_room=self.connection._has_room,
             tick=self.connection.expire,
             heartbeat=options["heartbeat"],
         )
+        self._current = self._only_link, 1
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
 
@@ -150,7 +151,7 @@ class Peer(Standing):
             self.connection._count("dropped", self._pool.discard())
             ending = self._closing if ending.code == 1006 else ending
         with self._standing:
-            self._link = None
+            self._current = None, 1
             self._latency = self._only_link.latency
             self._ending = ending
         self._move(ConnectionState.CLOSED, ending)
@@ -166,10 +167,18 @@ class Peer(Standing):
         self._begin_work()
         return self._pool.lend_place()
 
-    def transmit(self, frames: Sequence[bytes], link: int, deadline: Deadline, *, answer: bool = False) -> bool:
+    def transmit(
+        self,
+        frames: Sequence[bytes],
+        link: int,
+        deadline: Deadline,
+        *,
+        answer: bool = False,
+        answered: Callable[[], bool] | None = None,
+    ) -> bool:
         """Send messages; false when the link is not open any more."""
         self._begin_work()
-        return super().transmit(frames, link, deadline, answer=answer)
+        return super().transmit(frames, link, deadline, answer=answer, answered=answered)
 
     def reconnect(self) -> None:
         """Only the end that connected can."""

@@ -7,9 +7,8 @@ from collections.abc import Generator
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, Opcode
 from websockets.frames import Frame as LibraryFrame
-from websockets.streams import StreamReader
 
-from ..transport.stream import READ_SIZE, DuplexStream
+from ..transport.stream import DuplexStream
 from ..transport.wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
 
 Steps = Generator[None, None, LibraryFrame]
@@ -26,14 +25,11 @@ class ServerWire(Wire):
 
     def __init__(self, stream: DuplexStream, message_size: int, early: bytes) -> None:
         super().__init__(stream, message_size)
-        self._reader = StreamReader()
-        if early:
-            self._reader.feed_data(early)
-        self._steps = self._parse()
+        stream.put_back(early)
 
-    def _read_frame(self) -> Frame:
+    def _parse_frame(self) -> Frame:
         try:
-            frame = self._await_frame()
+            frame = _last(self._parse())
             if frame.opcode == CLOSE:
                 Close.parse(frame.data)
         except PayloadTooBig as error:
@@ -44,33 +40,30 @@ class ServerWire(Wire):
             raise WireError(1007, "a close reason that is no UTF-8") from error
         return Frame(frame.opcode, frame.fin, bytes(frame.data))
 
-    def _await_frame(self) -> LibraryFrame:
-        """Take the next frame apart, and read on whenever there is less than that needs."""
-        while True:
-            try:
-                next(self._steps)
-            except StopIteration as done:
-                self._steps = self._parse()
-                return done.value  # type: ignore[no-any-return]
-            data = self.stream.recv(READ_SIZE)
-            if not data:
-                raise EOFError("the client ended the stream without a close frame")
-            self._reader.feed_data(data)
-
     def _parse(self) -> Steps:
         """The steps of websockets, behind a look at what it would wait for before it refuses it."""
-        head = yield from self._reader.read_exact(2)
+        take = self.stream.take
+        heads = [take(2)]
+        head = heads[0]
         if head[0] & 0x0F >= CLOSE and head[1] & 0x7F > CONTROL_BYTES:
             raise ProtocolError("a control frame of more than 125 bytes")
-        heads, most = [head], self._room() if head[0] & 0x0F < CLOSE else CONTROL_BYTES
+        most = self._room() if head[0] & 0x0F < CLOSE else CONTROL_BYTES
 
-        def read_exact(size: int) -> Generator[None, None, bytes | bytearray]:
-            if heads:
-                return heads.pop()
-            return (yield from self._reader.read_exact(size))
+        def read_exact(size: int) -> Generator[None, None, bytes]:
+            return heads.pop() if heads else take(size)
+            yield
 
         return (yield from LibraryFrame.parse(read_exact, mask=True, max_size=most))
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, bare."""
         return LibraryFrame(Opcode(opcode), data).serialize(mask=False)
+
+
+def _last(steps: Steps) -> LibraryFrame:
+    """What comes of steps that never wait."""
+    try:
+        next(steps)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise AssertionError("there is nothing to wait for: all is here")

@@ -30,9 +30,16 @@ _LOCATION = rb"(?im)^location:[ \t]*(.*?)\s*$"
 
 
 class SizedFrames(websocket.frame_buffer):
-    """Reads frames, and refuses one that is too large before it makes room for it."""
+    """Takes frames out of a stream, each as a whole, and refuses one that is too large before all of it came."""
 
     limit: int
+
+    def __init__(self, stream: DuplexStream) -> None:
+        super().__init__(stream.take, skip_utf8_validation=True)
+
+    def recv_strict(self, bufsize: int) -> bytes:
+        """Exactly so many bytes."""
+        return self.recv(bufsize)
 
     def recv_length(self) -> None:
         """Read the length of a frame (RFC 6455, section 5.2)."""
@@ -57,7 +64,7 @@ class ClientWire(Wire):
     def __init__(self, stream: DuplexStream, message_size: int) -> None:
         super().__init__(stream, message_size)
         self._websocket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
-        self._frames = SizedFrames(self._receive, True)
+        self._frames = SizedFrames(stream)
 
     # -- the upgrade -------------------------------------------------------------------------------------------------
 
@@ -123,10 +130,12 @@ class ClientWire(Wire):
 
     # -- frames ------------------------------------------------------------------------------------------------------
 
-    def _read_frame(self) -> Frame:
-        self._frames.limit = self._room()
+    def _parse_frame(self) -> Frame:
+        frames = self._frames
+        frames.limit = self._room()
+        frames.clear()
         try:
-            frame: ABNF = self._frames.recv_frame()
+            frame: ABNF = frames.recv_frame()
         except websocket.WebSocketProtocolException as error:
             raise WireError(1002, str(error)) from error
         if frame.mask_value:
@@ -134,12 +143,6 @@ class ClientWire(Wire):
         if frame.opcode >= CLOSE and not frame.fin:
             raise WireError(1002, "a fragmented control frame")
         return Frame(frame.opcode, bool(frame.fin), cast(bytes, frame.data))
-
-    def _receive(self, size: int) -> bytes:
-        data = self.stream.recv(size)
-        if not data:
-            raise EOFError("the peer ended the stream without a close frame")
-        return data
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, masked."""

@@ -1,7 +1,9 @@
 """A connected socket that one thread reads and others write: buffered, with a deadline for either direction.
 
-Threads: `recv` and `send` belong to the reader; `send_some` to whoever holds the link's write lock. The socket never
-blocks; a thread waits for readiness in `poll`, outside of any lock. A TLS object must never be in read and write at
+Threads: `capture`, `take`, `mark` and `rewind` belong to whoever holds the link's reading lock, everything else about
+reading to the reader; `send_some` to whoever holds the write lock. The socket never blocks; a thread waits for
+readiness in `readiness`, outside of any lock. Whoever reads may be interrupted (a signal, in the main thread): bytes
+are captured in one go, and taken from what was captured by moving a position, so that none is ever lost. A TLS object must never be in read and write at
 once (OpenSSL demands it and CPython does not see to it), so each single call into it holds ``_tls_lock``; a plain
 socket needs none. `wake` and `interrupt` free the reader from any thread; only the reader closes.
 """
@@ -9,6 +11,7 @@ socket needs none. `wake` and `interrupt` free the reader from any thread; only 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import select
 import socket
@@ -18,7 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from .readiness import SLICE, wait_ready
+from .readiness import SLICE, Readable, make_gate, wait_ready
 from .tls import tls_failure
 
 READ_SIZE = 65_536
@@ -29,12 +32,27 @@ RECORD_SIZE = 16_384
 _WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
 
 
+class Starved(Exception):
+    """There is less than what is to be taken."""
+
+
 class Woken(TimeoutError):
     """The reader was asked to look up from its reading."""
 
 
 class BudgetExceeded(ConnectionError):
     """The peer sent more than it may in a handshake."""
+
+
+class Unread:
+    """Bytes that were captured: in one piece, taken up to a position and for good up to a mark, and what came later."""
+
+    __slots__ = ("data", "later", "mark", "position")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.mark = self.position = 0
+        self.later: list[bytes] = []
 
 
 class DuplexStream:
@@ -49,7 +67,7 @@ class DuplexStream:
         budget: how many bytes may still be read, ``None`` for any number.
         seen: what was read under a budget.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
-        before_wait: called by the reader when all that came was taken, before it waits for more.
+        gate: what the reader waits at; while it is shut, bytes that come do not wake it.
         heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
         stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
         secure: whether it is encrypted; then a write that was tried must be tried again before any other.
@@ -60,12 +78,13 @@ class DuplexStream:
         self._sock = sock
         self.secure = isinstance(sock, ssl.SSLSocket)
         self._tls_lock: AbstractContextManager[object] = threading.Lock() if self.secure else contextlib.nullcontext()
+        # The inner read of a TLS socket does in one go what its `recv` does in several, see `capture`.
+        self._receive: Callable[[int], bytes] = sock._sslobj.read if isinstance(sock, ssl.SSLSocket) else sock.recv  # type: ignore[attr-defined]
         self._fileno = sock.fileno()
-        self._wake_read, self._wake_write = socket.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
-        self._buffer = b""
-        self._position = 0
+        self.gate = make_gate(sock)
+        self._readable = Readable(sock)
+        self._unread = Unread(b"")
+        self._end: Exception | None = None
         self._read_size = LEAST_READ_SIZE
         self._closed = False  # websocket-client looks at this name before it closes
         self._close_lock = threading.Lock()
@@ -74,20 +93,134 @@ class DuplexStream:
         self.budget: int | None = None
         self.seen = bytearray()
         self.wanted: Callable[[], bool] | None = None
-        self.before_wait: Callable[[], None] | None = None
         self.heard_at = time.monotonic()
         self.stalled_at: float | None = None
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def recv(self, size: int) -> bytes:
-        """Up to ``size`` bytes, ``b""`` at the end; by the reader only.
+    def take(self, size: int) -> bytes:
+        """The next so many bytes of what was captured.
+
+        Raises:
+            Starved: fewer are there; none was taken.
+        """
+        unread = self._unread
+        end = unread.position + size
+        if end > len(unread.data):
+            unread = self._join(size)
+            end = unread.position + size
+        chunk = unread.data[unread.position : end]
+        unread.position = end
+        return chunk
+
+    def _join(self, size: int) -> Unread:
+        """Make one piece of what was captured in several, if that is enough; what is before the mark is dropped."""
+        unread = self._unread
+        if len(unread.data) - unread.position + sum(map(len, unread.later)) < size:
+            raise Starved
+        if unread.mark == len(unread.data) and len(unread.later) == 1:
+            joined = Unread(unread.later[0])
+        else:
+            joined = Unread(b"".join([unread.data[unread.mark :], *unread.later]))
+        joined.position = unread.position - unread.mark
+        self._unread = joined  # at once: an interrupt finds the bytes either there or here
+        return joined
+
+    def mark(self) -> None:
+        """Remember where the next bytes are taken from."""
+        unread = self._unread
+        unread.mark = unread.position
+
+    def rewind(self) -> None:
+        """Take again from the mark on."""
+        unread = self._unread
+        unread.position = unread.mark
+
+    def put_back(self, data: bytes) -> None:
+        """Have these be the next bytes; before anything else was captured."""
+        self._unread = Unread(data)
+
+    @property
+    def unread(self) -> bool:
+        """Whether something was captured and not taken."""
+        unread = self._unread
+        return bool(unread.later) or unread.position < len(unread.data)
+
+    def capture(self) -> bool:
+        """Take in what one system call gives, without waiting; whether there was anything.
+
+        Raises:
+            EOFError: the peer ended the stream.
+            OSError: the connection broke. What ended it is raised by every later call as well.
+        """
+        if self._end is not None:
+            raise self._end
+        later = self._unread.later
+        try:
+            # In one go: an interrupt between the system call and keeping what it gave would lose that.
+            if self.secure:
+                with self._tls_lock:
+                    later.extend(map(self._receive, (self._read_size,)))
+            else:
+                later.extend(map(self._receive, (self._read_size,)))
+        except _WANT_READ:
+            return False
+        except ssl.SSLWantWriteError:
+            wait_ready([], [self._sock], time.monotonic() + SLICE)
+            return False
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            later.append(b"")
+        except ssl.SSLError as error:
+            self._end = self._explained(error)
+            raise self._end from error
+        except OSError as error:
+            self._end = error
+            raise
+        size = len(later[-1])
+        if not size:
+            self._end = EOFError("the peer ended the stream without a close frame")
+            raise self._end
+        self.heard_at = time.monotonic()
+        self._adapt(size)
+        return True
+
+    def _adapt(self, size: int) -> None:
+        """Ask for as much as tends to come: large reads that bring little leave holes in the heap of the process."""
+        if size == self._read_size:
+            self._read_size = min(READ_SIZE, 4 * size)
+        elif 8 * size < self._read_size > LEAST_READ_SIZE:
+            self._read_size = max(LEAST_READ_SIZE, self._read_size // 2)
+
+    def _pending(self) -> bool:
+        """Whether there is more that was decrypted already, which no readiness tells of."""
+        if not self.secure:
+            return False
+        with self._tls_lock:
+            return self._sock.pending() > 0  # type: ignore[attr-defined, no-any-return]
+
+    def _explained(self, error: ssl.SSLError) -> OSError:
+        host = getattr(self._sock, "server_hostname", None)
+        return tls_failure(error, host) if host is not None else OSError(*error.args)
+
+    def fill(self) -> None:
+        """Wait until `read_until` for bytes, and capture them; by the reader only.
 
         Raises:
             Woken: `wake` was called.
-            TimeoutError: nothing came until `read_until`.
-            BudgetExceeded: the budget is used up.
+            TimeoutError: nothing came in time.
+            EOFError: the peer ended the stream.
             OSError: the connection broke.
+        """
+        self.await_news()
+        while not self.capture():
+            self.await_news()
+
+    def recv(self, size: int) -> bytes:
+        """Up to ``size`` bytes, ``b""`` at the end, as `websocket.WebSocket` reads a handshake; by the reader only.
+
+        Raises:
+            BudgetExceeded: the budget is used up.
+            OSError: what `fill` raises.
         """
         if self.budget is not None:
             if size and not self.budget:
@@ -95,58 +228,18 @@ class DuplexStream:
             if time.monotonic() >= self.read_until:
                 raise TimeoutError("the handshake took too long")  # what is here is read by the byte: that takes time
             size = min(size, self.budget)
-        if size and self._position >= len(self._buffer):
-            self._fill()
-        chunk = self._buffer[self._position : self._position + size]
-        self._position += len(chunk)
+        if size and not self.unread:
+            try:
+                self.fill()
+            except EOFError:
+                return b""
+        self.mark()
+        unread = self._join(0) if self._unread.later else self._unread
+        chunk = self.take(min(size, len(unread.data) - unread.position))
         if self.budget is not None:
             self.budget -= len(chunk)
             self.seen += chunk
         return chunk
-
-    def _fill(self) -> None:
-        """Wait for bytes and take all that one system call gives."""
-        if self.before_wait is not None:
-            self.before_wait()
-        pending = self.secure and self._pending()
-        while True:
-            if not pending:
-                self._await_readable()
-            pending = False
-            try:
-                with self._tls_lock:
-                    data = self._sock.recv(self._read_size)
-            except _WANT_READ:
-                continue
-            except ssl.SSLWantWriteError:
-                wait_ready([], [self._sock], self.read_until)
-                pending = True
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                data = b""
-                break
-            except ssl.SSLError as error:
-                raise self._explained(error) from error
-            else:
-                break
-        self._buffer, self._position = data, 0
-        if data:
-            self.heard_at = time.monotonic()
-        self._adapt(len(data))
-
-    def _adapt(self, size: int) -> None:
-        """Ask for as much as tends to come: large reads that bring little leave holes in the heap of the process."""
-        if size == self._read_size:
-            self._read_size = min(READ_SIZE, 4 * size)
-        elif 8 * size < self._read_size:
-            self._read_size = max(LEAST_READ_SIZE, self._read_size // 2)
-
-    def _pending(self) -> bool:
-        with self._tls_lock:
-            return self._sock.pending() > 0  # type: ignore[attr-defined, no-any-return]
-
-    def _explained(self, error: ssl.SSLError) -> OSError:
-        host = getattr(self._sock, "server_hostname", None)
-        return error if host is None else tls_failure(error, host)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -210,20 +303,32 @@ class DuplexStream:
 
     # -- waiting and waking ------------------------------------------------------------------------------------------
 
-    def _await_readable(self) -> None:
-        if self._wake_read in self._wait_read([self._sock, self._wake_read]):
-            with contextlib.suppress(BlockingIOError):
-                self._wake_read.recv(4096)
-            raise Woken("asked to look up")
+    def await_readable(self, until: float) -> bool:
+        """Wait for bytes without taking them, until then; by one thread that reads in place of the reader."""
+        return self._pending() or self._readable.wait(until)
 
-    def _wait_read(self, readers: list[socket.socket]) -> list[socket.socket]:
+    def await_news(self) -> None:
+        """Wait for bytes without taking them, until `read_until`; by the reader only.
+
+        Raises:
+            Woken: `wake` was called.
+            TimeoutError: nothing came in time.
+        """
+        if not self._pending():
+            self._await_gate_while_wanted()
+
+    def _await_gate_while_wanted(self) -> None:
         while self.wanted is not None and self.wanted():
             now = time.monotonic()
             with contextlib.suppress(TimeoutError):
-                return wait_ready(readers, [], min(self.read_until, now + SLICE))
+                return self._await_gate(min(self.read_until, now + SLICE))
             if now >= self.read_until:
                 break
-        return wait_ready(readers, [], self.read_until if self.wanted is None else 0.0)
+        return self._await_gate(self.read_until if self.wanted is None else 0.0)
+
+    def _await_gate(self, until: float) -> None:
+        if self.gate.wait(until):
+            raise Woken("asked to look up")
 
     def await_end(self, seconds: float) -> bool:
         """Whether the peer ends the stream within so many seconds; by the reader, while it does not read."""
@@ -238,8 +343,7 @@ class DuplexStream:
         """Have `recv` raise `Woken`, now or when it next waits; from any thread."""
         with self._close_lock:
             if not self._closed:
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_write.send(b"\0")
+                self.gate.ring()
 
     def interrupt(self) -> None:
         """End both directions at once; whoever waits here is freed, the descriptor stays; from any thread."""
@@ -263,13 +367,13 @@ class DuplexStream:
         self.end_writing()
         with contextlib.suppress(OSError):
             while self.recv(READ_SIZE):
-                self._position = len(self._buffer)
+                pass
 
     def abandon(self) -> None:
         """In a forked child: let go of the descriptors; the parent's connection goes on untouched."""
         self._closed = True
-        for one in (self._sock, self._wake_read, self._wake_write):
-            one.close()
+        self._sock.close()
+        self.gate.close()
 
     def close(self) -> None:
         """Close the descriptor; by the reader only, once nobody writes."""
@@ -277,9 +381,9 @@ class DuplexStream:
             if self._closed:
                 return
             self._closed = True
+            self._end = OSError(errno.EBADF, "the stream is closed")  # its number may be somebody else's by now
             self._sock.close()
-            self._wake_read.close()
-            self._wake_write.close()
+            self.gate.close()
 
     # -- what websocket-client asks of a socket ----------------------------------------------------------------------
 

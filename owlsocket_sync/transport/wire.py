@@ -4,7 +4,7 @@ How a frame is read is left to the side: servers send theirs bare, clients mask 
 knows its own. What the sides share is here: fragments joined in linear time and within a limit, text checked by the
 decoder of the interpreter, pings and close frames handed on rather than answered from within a read.
 
-Threads: `Wire.read` belongs to the reader; what makes frames is pure.
+Threads: reading belongs to whoever holds the link's reading lock; what makes frames is pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from .stream import DuplexStream
+from .stream import DuplexStream, Starved
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 CONTROL_BYTES = 125
@@ -77,7 +77,7 @@ class Wire(ABC):
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self) -> Incoming:
-        """The next message, or control frame.
+        """Wait for the next message, or control frame; by the reader, where nobody else reads.
 
         Raises:
             TimeoutError: nothing whole came until the stream's ``read_until``; what came is kept for the next time.
@@ -86,7 +86,22 @@ class Wire(ABC):
             OSError: the connection broke.
         """
         while True:
-            opcode, fin, data = self._read_frame()
+            incoming = self.take()
+            if incoming is not None:
+                return incoming
+            self.stream.fill()
+
+    def take(self) -> Incoming | None:
+        """The next message, or control frame, of what was captured; ``None`` while none is whole.
+
+        Raises:
+            WireError: the peer broke the protocol.
+        """
+        while True:
+            frame = self._take_frame()
+            if frame is None:
+                return None
+            opcode, fin, data = frame
             if opcode == PING:
                 return Ping(data)
             if opcode == PONG:
@@ -97,9 +112,46 @@ class Wire(ABC):
             if message is not None:
                 return message
 
+    def take_text(self) -> str | None:
+        """The next message, if that is what comes next, as text and in one frame; ``None`` for anything else.
+
+        Whoever has no use for what was taken puts it back by `DuplexStream.rewind`.
+
+        Raises:
+            Starved: the next frame is not whole.
+        """
+        if self._fragments_opcode is not None:
+            return None
+        try:
+            frame = self._take_frame()
+            if frame is None:
+                raise Starved
+            if frame[0] == TEXT and frame[1]:
+                return frame[2].decode()
+        except (WireError, UnicodeDecodeError):
+            pass
+        return None
+
+    def _take_frame(self) -> Frame | None:
+        """The next frame, if it is whole; nothing is taken otherwise."""
+        self.stream.mark()
+        try:
+            return self._parse_frame()
+        except Starved:
+            self.stream.rewind()
+            return None
+        except BaseException:
+            self.stream.rewind()
+            raise
+
     @abstractmethod
-    def _read_frame(self) -> Frame:
-        """The next frame, in which nothing but its place among others can be wrong; raises what `read` raises."""
+    def _parse_frame(self) -> Frame:
+        """The next frame, in which nothing but its place among others can be wrong.
+
+        Raises:
+            Starved: it is not whole.
+            WireError: the peer broke the protocol.
+        """
 
     def _join(self, opcode: int, fin: bool, data: bytes) -> str | bytes | None:
         """The message that this frame completes (RFC 6455, section 5.4)."""
