@@ -8,7 +8,7 @@ thread, and holds no lock while it sends, waits, completes a future or runs a ha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -57,7 +57,7 @@ class Connection(Incoming):
     def __init__(
         self,
         carrier: Carrier,
-        run: Callable[[Hashable, Callable[[], None]], bool],
+        run: Callable[..., bool],
         lend_place: Callable[[], AbstractContextManager[None]],
         settle: Callable[[Deadline], bool],
         *,

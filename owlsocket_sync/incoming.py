@@ -19,19 +19,20 @@ from .protocol.auth import Auth
 from .protocol.codec import decode, malformed
 from .protocol.endpoint import ErrorContext
 from .protocol.events import Events
-from .protocol.lifecycle import Lifecycle
+from .protocol.lifecycle import UNCOUNTED, Lifecycle
 from .protocol.mailbox import Backlog
 from .protocol.messages import AuthMessage, CallMessage, EventMessage, Message, MessageType
 from .protocol.queue import Queue
 from .protocol.requests import Requests
 
 PONG = b'{"type":"pong"}'
+CALL, RESULT, ERROR, EVENT = MessageType.CALL, MessageType.RESULT, MessageType.ERROR, MessageType.EVENT
 
 
 class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     """Takes in what arrives, and hands it on."""
 
-    def __init__(self, run: Callable[[Hashable, Callable[[], None]], bool], limits: Limits) -> None:
+    def __init__(self, run: Callable[..., bool], limits: Limits) -> None:
         self._run = run
         self._backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes)
         self._abandoned: deque[Callable[[], None]] = deque()
@@ -44,13 +45,18 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
             text: the frame; bytes count as their UTF-8 text.
             link: the number of the link on which it arrived; answers go nowhere else. Default: the latest.
         """
-        self._clean_up()
+        if self._abandoned:
+            self._clean_up()
         if link is None:
             link = self._carrier.links
-        if not isinstance(text, (str, bytes)):
+        if isinstance(text, str):
+            size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        else:
             text = bytes(text)
-        size = len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode("utf-8", "replace"))
-        self._count_traffic("in", 1, size)
+            size = len(text)
+        self._uncounted_in.append(size)
+        if len(self._uncounted_in) > UNCOUNTED:
+            self._count_up()
         try:
             message = decode(text, self._limits.json_depth)
         except SocketMessageMalformed as error:
@@ -79,7 +85,9 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
 
     def _route(self, message: Message, link: int) -> None:
         kind = message.type
-        if kind is MessageType.RESULT or kind is MessageType.ERROR:
+        if kind is EVENT and not self._draining:
+            self._receive_event(cast(EventMessage, message))
+        elif kind is RESULT or kind is ERROR:
             self._receive_answer(message)
         elif kind is MessageType.RESPONSE:
             self._receive_response(message)
@@ -87,18 +95,17 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
             self._receive_auth(cast(AuthMessage, message), link)
         elif kind is not MessageType.SYSTEM:
             self._route_question(kind, message, link)
-        self._tell_listeners(message)
+        if self._listeners:
+            self._tell_listeners(message)
 
     def _route_question(self, kind: MessageType | str, message: Message, link: int) -> None:
         """What asks for something new: a connection that drains turns it down."""
         if self._draining:
             self._count("dropped")
-            if kind is MessageType.CALL:
+            if kind is CALL:
                 self._answer_error(message, SocketConnectionError("draining, no new calls are performed"), link)
-        elif kind is MessageType.CALL:
+        elif kind is CALL:
             self._receive_call(cast(CallMessage, message), link)
-        elif kind is MessageType.EVENT:
-            self._receive_event(cast(EventMessage, message))
         elif kind is MessageType.REQUEST:
             self._receive_request(message)
         elif kind is MessageType.MESSAGE:
@@ -115,10 +122,27 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def _submit(self, lane: Hashable, size: int, function: Callable[..., Any], *arguments: Any) -> None:
         if size:
             self._backlog.hold(1, size)
-        if not self._run(lane, Task(self, lane, size, function, arguments)):
+        if not self._run(lane, self._perform_task, lane, size, function, arguments):
             self._count("dropped")
             if size:
                 self._backlog.hold(-1, -size)
+
+    def _perform_task(
+        self, lane: Hashable, size: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        try:
+            function(*arguments)
+        except BaseException as error:
+            self._report(error, ErrorContext(str(lane or "worker")))
+        finally:
+            if size:
+                self._backlog.give_back(size)
+
+    def _submit_held(self, lane: Hashable, size: int, function: Callable[..., Any], *arguments: Any) -> None:
+        self._backlog.hold(1, size)
+        if not self._run(lane, function, *arguments):
+            self._count("dropped")
+            self._backlog.hold(-1, -size)
 
     def _run_callback(self, function: Callable[[], None]) -> None:
         if not self._run(f"callback {id(function)}", lambda: self._guarded("submit", "", function)):
@@ -135,34 +159,15 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def _hold(self, messages: int, size: int) -> None:
         self._backlog.hold(messages, size)
 
+    def _give_back(self, size: int) -> None:
+        self._backlog.give_back(size)
+
+    def _gathers(self) -> bool:
+        return bool(self._thoughts.batch)
+
     def _has_room(self) -> bool:
         """Whether more may be read: a full backlog stops that, an answer that is waited for lets it go on a while."""
         self._clean_up()
         if self._backlog.has_room():
             return True
         return bool(self._calls or self._exchange is not None or self._awaited) and self._backlog.has_reserve()
-
-
-class Task:
-    """What a worker has to run; thousands may wait, so it is kept small."""
-
-    __slots__ = ("_arguments", "_function", "_lane", "_owner", "_size")
-
-    def __init__(
-        self, owner: Incoming, lane: Hashable, size: int, function: Callable[..., Any], arguments: tuple[Any, ...]
-    ) -> None:
-        self._owner = owner
-        self._lane = lane
-        self._size = size
-        self._function = function
-        self._arguments = arguments
-
-    def __call__(self) -> None:
-        """Run, and give the room in the backlog back."""
-        try:
-            self._function(*self._arguments)
-        except BaseException as error:
-            self._owner._report(error, ErrorContext(str(self._lane or "worker")))
-        finally:
-            if self._size:
-                self._owner._hold(-1, -self._size)

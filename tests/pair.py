@@ -123,9 +123,9 @@ class CrossedCarrier:
         return SocketConnectionError("crossed connection is closed")
 
 
-def inline(lane: Hashable, task: Callable[[], None]) -> bool:
+def inline(lane: Hashable, task: Callable[..., object], *arguments: Any) -> bool:
     """Run a handler here and now."""
-    task()
+    task(*arguments)
     return True
 
 

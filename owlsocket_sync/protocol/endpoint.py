@@ -67,6 +67,10 @@ class Endpoint(ABC):
         its place, and a full backlog does not stop reading at once."""
 
     @abstractmethod
+    def _gathers(self) -> bool:
+        """Whether this thread has messages in a batch, which leave before it waits."""
+
+    @abstractmethod
     def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:
         """The nearer one of this timeout (default: that of calls) and the `deadline` block around it."""
 
@@ -89,6 +93,14 @@ class Endpoint(ABC):
     @abstractmethod
     def _hold(self, messages: int, size: int) -> None:
         """Take (or, negative, give back) room in the backlog of what was read and not yet handled."""
+
+    @abstractmethod
+    def _submit_held(self, lane: Hashable, size: int, function: Callable[..., None], *arguments: Any) -> None:
+        """`_submit` for a function that never raises, and gives back its room with `_give_back`."""
+
+    @abstractmethod
+    def _give_back(self, size: int) -> None:
+        """Give back the room that one message holds in the backlog."""
 
     @abstractmethod
     def _require_stage(self, stage: AuthenticationStage, what: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast, overload
 
 from ..errors import SocketTimeout
@@ -36,6 +37,8 @@ class EventStream(Pull[EventMessage]):
             self.close()
             raise StopIteration
         self._left -= 1
+        with suppress(LookupError):
+            return self._take_now()
         deadline = self._owner._budget(self._timeout, math.inf)
         try:
             return self._take(deadline)
@@ -105,24 +108,34 @@ class Events(Endpoint):
         return stream
 
     def _receive_event(self, message: EventMessage) -> None:
-        size = len(message.raw or "")
-        for key in _keys(message.event):
-            for letter_box in self._event_mail.get(key):
-                letter_box.handler(message, size)
-        if self._observers.get(message.event) or self._observers.get(EVERY):
-            self._submit(("event", message.event), size, self._observe, message)
+        name, size = message.event, len(message.raw or "")
+        if self._event_mail:
+            for key in _keys(name):
+                for letter_box in self._event_mail.get(key):
+                    letter_box.handler(message, size)
+        find = self._observers.find
+        if find(name) or find(EVERY):
+            self._submit_held(("event", name), size, self._observe, message, size)
 
-    def _observe(self, message: EventMessage) -> None:
-        for key in _keys(message.event):
-            for observer in self._observers.get(key):
-                if observer.active:
-                    self._run_observer(observer, message)
-
-    def _run_observer(self, observer: Subscription, message: EventMessage) -> None:
+    def _observe(self, message: EventMessage, size: int) -> None:
+        name, find = message.event, self._observers.find
         try:
-            observer.handler(message)
-        except BaseException as error:
-            self._report(error, ErrorContext("observe", message.event, message))
+            observers = find(name)
+            if observers is not None:
+                self._run_observers(observers, message)
+            observers = find(EVERY)
+            if observers is not None and name != EVERY:
+                self._run_observers(observers, message)
+        finally:
+            self._give_back(size)
+
+    def _run_observers(self, observers: tuple[Subscription, ...], message: EventMessage) -> None:
+        for observer in observers:
+            if observer.active:
+                try:
+                    observer.handler(message)
+                except BaseException as error:
+                    self._report(error, ErrorContext("observe", message.event, message))
 
     def _end_events(self) -> None:
         """The connection is over: end each iterator once it has given out what came."""

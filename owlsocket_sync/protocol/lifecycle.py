@@ -1,7 +1,9 @@
 """What is seen of a connection from outside: ``listen``, ``state``, ``on_state``, ``on_error`` and ``stats``.
 
-Threads: ``_tally_lock`` guards the counters and is a leaf. Listeners share one lane, so each sees messages in the
-order in which they came; so do state handlers, and error handlers.
+Threads: ``_tally_lock`` guards the counters and is a leaf. A message that came or went is put on a list, in one step,
+and added to the counters by whoever comes by with the lock: so they are exact, whichever threads receive.
+Listeners share one lane, so each sees messages in the order in which they came; so do state handlers, and error
+handlers.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ logger = logging.getLogger("owlsocket_sync")
 Listener = TypeVar("Listener", bound=Callable[..., Any])
 
 ALL = ""
+UNCOUNTED = 64
+"""How many messages may wait for being counted."""
 
 
 class Lifecycle(Endpoint):
@@ -36,6 +40,8 @@ class Lifecycle(Endpoint):
         self._tally = dict.fromkeys(
             ("messages_in", "messages_out", "bytes_in", "bytes_out", "malformed", "unmatched", "dropped"), 0
         )
+        self._uncounted_in: list[int] = []
+        self._uncounted_out: list[int] = []
 
     @property
     def name(self) -> str:
@@ -67,7 +73,7 @@ class Lifecycle(Endpoint):
         return self._error_handlers.add(ALL, handler)
 
     def _tell_listeners(self, message: Message | str) -> None:
-        if self._listeners.get(ALL):
+        if self._listeners:
             text = message if isinstance(message, str) else message.raw or ""
             self._submit("listen", len(text), self._run_handlers, self._listeners, "listen", message)
 
@@ -108,11 +114,27 @@ class Lifecycle(Endpoint):
             self._tally[name] += by
 
     def _count_traffic(self, direction: str, messages: int, size: int) -> None:
+        uncounted = self._uncounted_in if direction == "in" else self._uncounted_out
+        if messages == 1:
+            uncounted.append(size)
+            if len(uncounted) > UNCOUNTED:
+                self._count_up()
+        else:
+            with self._tally_lock:
+                self._tally[f"messages_{direction}"] += messages
+                self._tally[f"bytes_{direction}"] += size
+
+    def _count_up(self) -> None:
+        """Add to the counters what is on the lists; what others append meanwhile stays on them."""
         with self._tally_lock:
-            self._tally[f"messages_{direction}"] += messages
-            self._tally[f"bytes_{direction}"] += size
+            for direction, uncounted in (("in", self._uncounted_in), ("out", self._uncounted_out)):
+                sizes = uncounted[:]
+                del uncounted[: len(sizes)]
+                self._tally[f"messages_{direction}"] += len(sizes)
+                self._tally[f"bytes_{direction}"] += sum(sizes)
 
     def _counted(self) -> dict[str, int]:
+        self._count_up()
         with self._tally_lock:
             return dict(self._tally)
 

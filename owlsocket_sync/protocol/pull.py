@@ -25,6 +25,15 @@ class Pull(Generic[Item]):
         self._over = False
         self._subscription: Subscription | None = None
 
+    def _take_now(self) -> Item:
+        """The next item where it is here, without the cost of a wait; `LookupError` where there is none.
+
+        Where this thread gathers messages, that is left to `_take`, which sends them first.
+        """
+        if self._owner._gathers():
+            raise LookupError
+        return self._mailbox.take_now()
+
     def _take(self, deadline: Deadline) -> Item:
         """The next item; raises what `Mailbox.take` raises, after closing."""
         try:

@@ -68,11 +68,19 @@ class Subscription:
 
 
 class Registry(Generic[Handler]):
-    """Handlers by key, in the order in which they came."""
+    """Handlers by key, in the order in which they came.
+
+    Attributes:
+        find: the subscriptions under a key, as they are now, ``None`` where there are none; for what is asked for
+            every message.
+    """
+
+    __slots__ = ("_table", "_table_lock", "find")
 
     def __init__(self) -> None:
         self._table_lock = threading.Lock()
         self._table: dict[Hashable, tuple[Subscription, ...]] = {}
+        self.find = self._table.get
 
     def add(self, key: Hashable, handler: Handler) -> Subscription:
         """Keep a handler under a key until its subscription is called."""
@@ -85,11 +93,15 @@ class Registry(Generic[Handler]):
 
     def _remove(self, key: Hashable, gone: Subscription) -> None:
         with self._table_lock:
-            left = tuple(one for one in self._table.get(key, ()) if one is not gone)
-            if left:
-                self._table[key] = left
+            there = self._table.get(key, ())
+            try:
+                at = there.index(gone)
+            except ValueError:  # everything was taken out
+                return
+            if len(there) > 1:
+                self._table[key] = there[:at] + there[at + 1 :]
             else:
-                self._table.pop(key, None)
+                del self._table[key]
 
     def get(self, key: Hashable) -> tuple[Subscription, ...]:
         """The subscriptions under this key, as they are now."""
@@ -98,13 +110,17 @@ class Registry(Generic[Handler]):
     def pop_all(self) -> dict[Hashable, tuple[Subscription, ...]]:
         """Take everything out."""
         with self._table_lock:
-            table, self._table = self._table, {}
+            table = self._table.copy()
+            self._table.clear()
         return table
 
     def keys(self) -> Iterator[Hashable]:
         """The keys that have a subscription, as they are now."""
         with self._table_lock:
             return iter(list(self._table))
+
+    def __bool__(self) -> bool:
+        return bool(self._table)
 
     def renew_locks(self) -> None:
         """Forget a lock that another thread of the parent held when this process was forked."""
