@@ -16,11 +16,11 @@ from .errors import SocketConnectionError, SocketMessageMalformed
 from .options import Limits
 from .outgoing import Outgoing
 from .protocol.auth import Auth
+from .protocol.backlog import Backlog
 from .protocol.codec import decode, malformed
 from .protocol.endpoint import ErrorContext
 from .protocol.events import Events
 from .protocol.lifecycle import UNCOUNTED, Lifecycle
-from .protocol.mailbox import Backlog
 from .protocol.messages import AuthMessage, CallMessage, EventMessage, Message, MessageType
 from .protocol.queue import Queue
 from .protocol.requests import Requests
@@ -54,8 +54,9 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         else:
             text = bytes(text)
             size = len(text)
-        self._uncounted_in.append(size)
-        if len(self._uncounted_in) > UNCOUNTED:
+        uncounted = self._uncounted_in
+        uncounted.append(size)
+        if len(uncounted) > UNCOUNTED:
             self._count_up()
         try:
             message = decode(text, self._limits.json_depth)
@@ -68,15 +69,19 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
             self._count("malformed")
             self._report(malformed("text that is no JSON", message), ErrorContext("receive"))
             self._tell_listeners(message)
-        elif message.type == "ping":
-            self._submit("pong", size, self._carrier.transmit, [PONG], link, Deadline(self.default_call_timeout))
-        elif message.type != "pong":
+        elif isinstance(message.type, MessageType) or not self._is_beat(message, size, link):
             if message.dt is None:
                 message.dt = time.time()
             if self.prepare is None:
                 self._route(message, link)
             else:
                 self._submit("prepare", size, self._prepare_and_route, message, link)
+
+    def _is_beat(self, message: Message, size: int, link: int) -> bool:
+        """Whether it is a ping, which is answered, or a pong, of those that are messages."""
+        if message.type == "ping":
+            self._submit("pong", size, self._carrier.transmit, [PONG], link, Deadline(self.default_call_timeout))
+        return message.type in ("ping", "pong")
 
     def _prepare_and_route(self, message: Message, link: int) -> None:
         if self.prepare is not None:
@@ -121,11 +126,11 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
 
     def _submit(self, lane: Hashable, size: int, function: Callable[..., Any], *arguments: Any) -> None:
         if size:
-            self._backlog.hold(1, size)
+            self._backlog.take(size)
         if not self._run(lane, self._perform_task, lane, size, function, arguments):
             self._count("dropped")
             if size:
-                self._backlog.hold(-1, -size)
+                self._backlog.give_back(size)
 
     def _perform_task(
         self, lane: Hashable, size: int, function: Callable[..., Any], arguments: tuple[Any, ...]
@@ -138,12 +143,6 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
             if size:
                 self._backlog.give_back(size)
 
-    def _submit_held(self, lane: Hashable, size: int, function: Callable[..., Any], *arguments: Any) -> None:
-        self._backlog.hold(1, size)
-        if not self._run(lane, function, *arguments):
-            self._count("dropped")
-            self._backlog.hold(-1, -size)
-
     def _run_callback(self, function: Callable[[], None]) -> None:
         if not self._run(f"callback {id(function)}", lambda: self._guarded("submit", "", function)):
             self._guarded("submit", "", function)
@@ -155,12 +154,6 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         while self._abandoned:
             with suppress(IndexError):  # another thread took it
                 self._abandoned.popleft()()
-
-    def _hold(self, messages: int, size: int) -> None:
-        self._backlog.hold(messages, size)
-
-    def _give_back(self, size: int) -> None:
-        self._backlog.give_back(size)
 
     def _gathers(self) -> bool:
         return bool(self._thoughts.batch)

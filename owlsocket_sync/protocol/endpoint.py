@@ -1,6 +1,7 @@
 """What each family of messages may ask of the connection that it is a part of.
 
-These are all the effects there are: to send, to answer, to have a function run, to wait, to report and to count.
+These are all the effects there are: to send, to answer, to have a function run, to wait, to report, to count, and to
+hold room in the backlog.
 A family never touches a socket or a thread, and never looks into another family.
 """
 
@@ -16,6 +17,7 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError
 from ..stages import AuthenticationStage
 from ..values import ByFields
+from .backlog import Backlog
 from .messages import Message
 
 
@@ -90,17 +92,11 @@ class Endpoint(ABC):
     def _abandon(self, clean_up: Callable[[], None]) -> None:
         """Have this done soon, where no lock is held; takes no lock itself."""
 
-    @abstractmethod
-    def _hold(self, messages: int, size: int) -> None:
-        """Take (or, negative, give back) room in the backlog of what was read and not yet handled."""
+    _backlog: Backlog
+    """What was read and not yet handled; whoever keeps a message takes room in it, and gives it back."""
 
-    @abstractmethod
-    def _submit_held(self, lane: Hashable, size: int, function: Callable[..., None], *arguments: Any) -> None:
-        """`_submit` for a function that never raises, and gives back its room with `_give_back`."""
-
-    @abstractmethod
-    def _give_back(self, size: int) -> None:
-        """Give back the room that one message holds in the backlog."""
+    _run: Callable[..., bool]
+    """`_submit` for a function that looks after its errors and its room itself; false when it will not run."""
 
     @abstractmethod
     def _require_stage(self, stage: AuthenticationStage, what: str) -> None:

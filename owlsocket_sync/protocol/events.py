@@ -100,7 +100,7 @@ class Events(Endpoint):
             An iterator that is also a context manager; it ends with the connection. While it waits in
             ``__next__`` it raises `SocketTimeout` when no event came in time.
         """
-        mailbox: Mailbox[EventMessage] = Mailbox(self._hold)
+        mailbox: Mailbox[EventMessage] = Mailbox(self._backlog)
         stream = EventStream(self, mailbox, event, limit, timeout)
         stream._subscription = self._event_mail.add(event, mailbox)
         if self._closing_error() is not None:
@@ -115,7 +115,10 @@ class Events(Endpoint):
                     letter_box.handler(message, size)
         find = self._observers.find
         if find(name) or find(EVERY):
-            self._submit_held(("event", name), size, self._observe, message, size)
+            self._backlog.take(size)
+            if not self._run(("event", name), self._observe, message, size):
+                self._count("dropped")
+                self._backlog.give_back(size)
 
     def _observe(self, message: EventMessage, size: int) -> None:
         name, find = message.event, self._observers.find
@@ -127,13 +130,13 @@ class Events(Endpoint):
             if observers is not None and name != EVERY:
                 self._run_observers(observers, message)
         finally:
-            self._give_back(size)
+            self._backlog.give_back(size)
 
     def _run_observers(self, observers: tuple[Subscription, ...], message: EventMessage) -> None:
         for observer in observers:
-            if observer.active:
+            if observer._cancel is not None:  # `active`, asked for every message
                 try:
-                    observer.handler(message)
+                    observer._handler(message)  # type: ignore[misc]
                 except BaseException as error:
                     self._report(error, ErrorContext("observe", message.event, message))
 

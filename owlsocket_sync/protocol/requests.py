@@ -120,7 +120,7 @@ class Requests(Endpoint):
             timeout: seconds to wait for each response; ``None`` for ``default_call_timeout``.
         """
         id = new_id()
-        mailbox: Mailbox[Any] = Mailbox(self._hold)
+        mailbox: Mailbox[Any] = Mailbox(self._backlog)
         stream = Stream(self, id, mailbox, timeout)
 
         def deliver(message: Message) -> None:

@@ -33,6 +33,8 @@ Task = tuple[Callable[..., object], tuple[Any, ...]]
 SHARE = 0.001
 """Seconds for which a lane may go on while others wait for a worker; a task that has begun takes the time it takes."""
 
+FAILED = "a task of a worker failed"
+
 _NO_LOAN = nullcontext()
 
 
@@ -231,10 +233,13 @@ class WorkerPool:
         tasks, until = lane.tasks, time.monotonic() + SHARE
         while tasks:
             try:
-                task = tasks.popleft()
+                function, arguments = tasks.popleft()
             except IndexError:  # discarded at this moment
                 return
-            _perform(task)
+            try:
+                function(*arguments)
+            except BaseException:
+                logger.exception(FAILED)
             if self._busy > self._size or (self._ready and time.monotonic() >= until):
                 return
 
@@ -314,4 +319,4 @@ def _perform(task: Task) -> None:
     try:
         function(*arguments)
     except BaseException:  # SystemExit too: it must not take the thread, and the place it holds, with it
-        logger.exception("a task of a worker failed")
+        logger.exception(FAILED)

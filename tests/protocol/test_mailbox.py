@@ -8,7 +8,7 @@ import pytest
 from helpers import scaled
 
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.protocol.mailbox import BYTE_COST, MESSAGE_COST, RESERVE, Backlog, Mailbox
+from owlsocket_sync.protocol.mailbox import Mailbox
 
 
 class Held:
@@ -17,9 +17,15 @@ class Held:
     def __init__(self) -> None:
         self.messages = self.size = 0
 
-    def __call__(self, messages: int, size: int) -> None:
-        self.messages += messages
+    def take(self, size: int) -> None:
+        """One more."""
+        self.messages += 1
         self.size += size
+
+    def give_back(self, size: int) -> None:
+        """One less."""
+        self.messages -= 1
+        self.size -= size
 
 
 def boxed(*items: str) -> tuple[Mailbox[str], Held]:
@@ -99,36 +105,3 @@ def test_after_a_fork_its_lock_is_a_new_one() -> None:
     box._mail.acquire()
     box.renew_locks()
     assert box.take(Deadline(0)) == "a"
-
-
-@pytest.mark.parametrize(
-    ("messages", "size", "room", "reserve"),
-    [
-        (1, 1, True, True),
-        (2, 1, False, True),
-        (1, 100, False, True),
-        (1 + RESERVE // MESSAGE_COST, 1, False, True),
-        (2 + RESERVE // MESSAGE_COST, 1, False, False),
-        (1, 99 + RESERVE // BYTE_COST, False, True),
-        (1, 100 + RESERVE // BYTE_COST, False, False),
-        (1 + RESERVE // MESSAGE_COST // 2, 100 + RESERVE // BYTE_COST // 2, False, True),
-        (2 + RESERVE // MESSAGE_COST // 2, 100 + RESERVE // BYTE_COST // 2, False, False),
-    ],
-)
-def test_a_backlog_has_two_limits_and_a_reserve(messages: int, size: int, room: bool, reserve: bool) -> None:
-    """Messages and bytes, either alone is enough; what is beyond them counts by the memory it takes."""
-    backlog = Backlog(2, 100)
-    backlog.hold(messages, size)
-    assert (backlog.has_room(), backlog.has_reserve()) == (room, reserve)
-    backlog.hold(-messages, -size)
-    assert backlog.has_room()
-
-
-def test_a_backlog_begins_anew_after_a_fork() -> None:
-    """What the parent holds is the parent's."""
-    backlog = Backlog(1, 1)
-    backlog.hold(5, 5)
-    backlog._backlog_lock.acquire()
-    backlog.renew_locks()
-    backlog.hold(0, 0)
-    assert backlog.has_room()

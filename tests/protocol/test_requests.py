@@ -115,9 +115,9 @@ def test_a_stream_that_is_left_takes_nothing_more(ends: Ends) -> None:
         right.reply(ids[0], 1)
         right.reply(ids[0], 2)
         assert next(stream) == 1
-        assert left._backlog._messages == 1
+        assert left._backlog.count()[0] == 1
     right.reply(ids[0], 3)
-    assert left._backlog._messages == 0
+    assert left._backlog.count()[0] == 0
     assert left.stats.unmatched == 1
 
 
