@@ -6,16 +6,15 @@ is free. Whoever waits on it is freed by a message, by the end of the connection
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..deadline import Deadline
 from ..errors import SocketMessageError
 from .endpoint import Endpoint, ErrorContext
+from .inbox import Entry, Inbox
 from .messages import Message, MessageType
 
 Filter = Callable[[Any], Any]
@@ -34,10 +33,8 @@ class Queue(Endpoint):
 
     def __init__(self, inbox_limit: int) -> None:
         self._arrivals = threading.Condition(threading.Lock())
-        self._inbox: OrderedDict[int, Message] = OrderedDict()
+        self._inbox = Inbox()
         self._inbox_limit = inbox_limit
-        self._last_arrival = 0
-        self._returns = 0
         self._inbox_full = False
         self._inbox_ended = False
 
@@ -59,9 +56,8 @@ class Queue(Endpoint):
         Returns:
             ``None`` when nothing is queued, ``(None, None, remaining)`` when the filter matched nothing.
         """
-        taken = self._take(filter, self._budget(timeout))
-        if taken is not None:
-            _, message = taken
+        message = self._take(filter, self._budget(timeout))
+        if message is not None:
             return Consumed(message.payload, message.id, len(self._inbox))
         remaining = len(self._inbox)
         return Consumed(None, None, remaining) if remaining else None
@@ -79,47 +75,52 @@ class Queue(Endpoint):
             limit: end after so many.
         """
         while limit is None or limit > 0:
-            taken = self._take(filter, self._budget(timeout, math.inf))
-            if taken is None:
+            message = self._take(filter, self._budget(timeout, math.inf))
+            if message is None:
                 return
             done = False
             try:
-                yield Consumed(taken[1].payload, taken[1].id, len(self._inbox))
+                yield Consumed(message.payload, message.id, len(self._inbox))
                 done = True
             finally:
                 if not done:
-                    self._put_back(*taken)
+                    self._put_back(message)
             limit = None if limit is None else limit - 1
 
-    def _take(self, filter: Filter | None, deadline: Deadline) -> tuple[int, Message] | None:
+    def _take(self, filter: Filter | None, deadline: Deadline) -> Message | None:
         """Wait for and remove the first message that fits; ``None`` when none did in time."""
-        seen, returns = 0, self._returns
+        inbox = self._inbox
         while True:
-            for place, message in self._candidates(filter, seen):
-                if filter is None or filter(message.payload):
-                    with self._arrivals:
-                        if self._inbox.pop(place, None) is not None:
-                            return place, message
-                seen = place
-            if not self._wait_for_arrival(0 if filter is None else seen, returns, deadline):
-                return None
-            if filter is None or returns != self._returns:
-                seen, returns = 0, self._returns
+            with self._arrivals:
+                before, returns = inbox.front, inbox.returns
+            while returns == inbox.returns:  # else what was put back comes before all that was looked at
+                message, before = self._search(filter, before)
+                if message is not None:
+                    return message
+                if not self._wait_for_arrival(before, returns, deadline):
+                    return None
 
-    def _candidates(self, filter: Filter | None, seen: int) -> list[tuple[int, Message]]:
-        """What may be taken: the first message, or for a filter all that it has not seen."""
-        with self._arrivals:
-            if filter is not None:
-                return [entry for entry in self._inbox.items() if entry[0] > seen]
-            return list(itertools.islice(self._inbox.items(), 1))
+    def _search(self, filter: Filter | None, before: Entry) -> tuple[Message | None, Entry]:
+        """Take the first message that fits behind this entry; else the last entry that was looked at comes back."""
+        while (entry := before.following) is not None:
+            message = entry.message
+            if message is not None and (filter is None or filter(message.payload)):
+                with self._arrivals:
+                    message = self._inbox.take(entry, before)
+                if message is not None:
+                    return message, before
+            elif message is None and entry.following is not None:
+                with self._arrivals:
+                    self._inbox.leave_out(entry, before)
+            else:
+                before = entry
+        return None, before
 
-    def _wait_for_arrival(self, seen: int, returns: int, deadline: Deadline) -> bool:
-        """Whether a message that was not seen is here before the time is over."""
+    def _wait_for_arrival(self, before: Entry, returns: int, deadline: Deadline) -> bool:
+        """Whether there is a message that was not looked at before the time is over."""
 
         def news() -> bool:
-            if not self._inbox:
-                return False
-            return returns != self._returns or next(reversed(self._inbox)) > seen
+            return before.following is not None or returns != self._inbox.returns
 
         with self._arrivals:
             if news() or self._inbox_ended or deadline.expired():
@@ -128,18 +129,15 @@ class Queue(Endpoint):
             self._arrivals.wait_for(lambda: news() or self._inbox_ended, deadline.wait_seconds())
             return news()
 
-    def _put_back(self, place: int, message: Message) -> None:
+    def _put_back(self, message: Message) -> None:
         with self._arrivals:
-            self._inbox[place] = message
-            self._inbox.move_to_end(place, last=False)
-            self._returns += 1
+            self._inbox.put_back(message)
             self._arrivals.notify_all()
 
     def _receive_message(self, message: Message) -> None:
         with self._arrivals:
             if len(self._inbox) < self._inbox_limit:
-                self._last_arrival += 1
-                self._inbox[self._last_arrival] = message
+                self._inbox.append(message)
                 self._inbox_full = False
                 self._arrivals.notify_all()
                 return

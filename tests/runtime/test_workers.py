@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -11,7 +13,7 @@ import pytest
 from helpers import Collector, eventually, scaled
 
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.runtime.workers import WorkerPool
+from owlsocket_sync.runtime.workers import SHARE, Lane, WorkerPool
 
 Make = Callable[..., WorkerPool]
 
@@ -29,6 +31,15 @@ def make() -> Iterator[Make]:
     for pool in pools:
         pool.discard()
         pool.end(Deadline(scaled(5)))
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 def _workers() -> int:
@@ -281,3 +292,185 @@ def test_workers_that_wait_for_a_place_end_with_the_pool(make: Make) -> None:
     pool.end(Deadline(0))
     back.set()
     eventually(lambda: not pool._threads, 5)
+
+
+# -- lanes that open and close -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_no_task_is_lost_between_a_lane_that_empties_and_one_that_appends(make: Make, hasty: None, size: int) -> None:
+    """Lanes that run dry all the time, and several threads for each of them: all run, once, in order."""
+    pool, count, lanes, threads = make(size), 3000, 2, 4
+    seen: list[list[tuple[int, int]]] = [[] for _ in range(lanes)]
+    running = [threading.Lock() for _ in range(lanes)]
+
+    def task(lane: int, thread: int, number: int) -> None:
+        assert running[lane].acquire(blocking=False)
+        seen[lane].append((thread, number))
+        running[lane].release()
+
+    def submit(thread: int) -> None:
+        for number in range(count):
+            assert pool.submit(("lane", thread % lanes), task, thread % lanes, thread, number)
+
+    submitters = [threading.Thread(target=submit, args=(thread,)) for thread in range(threads)]
+    for submitter in submitters:
+        submitter.start()
+    for submitter in submitters:
+        submitter.join(scaled(60))
+    assert pool.settle(Deadline(scaled(30)))
+    for thread in range(threads):
+        assert [number for one, number in seen[thread % lanes] if one == thread] == list(range(count))
+    assert not pool._lanes
+
+
+def test_what_is_appended_while_a_lane_is_closed_is_moved(make: Make) -> None:
+    """The two steps of whoever appends, with the closing of the lane between them, and a new lane in its place."""
+    pool, seen = make(1), Collector()
+    busy, go = threading.Event(), threading.Event()
+    pool.submit(None, _mark_and_wait(busy.set, go))
+    _wait(busy)
+    pool.submit(("event", "x"), seen, "dropped")
+    for _ in range(2):
+        found = pool._lanes[("event", "x")]
+        pool.discard()
+        found.tasks.append((seen, ("late",)))
+        assert not found.open
+        pool._rescue(found)
+    pool.submit(("event", "x"), seen, "before")
+    found.tasks.append((seen, ("after",)))
+    pool._rescue(found)
+    go.set()
+    assert seen.wait(3) == ["late", "before", "after"]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_each_task_is_run_or_counted_as_dropped(make: Make, hasty: None, size: int) -> None:
+    """While work comes from two threads, and is discarded again and again."""
+    pool, count, over = make(size), 4000, threading.Event()
+    ran = [0, 0]
+    dropped = 0
+
+    def task(lane: int) -> None:
+        ran[lane] += 1
+
+    def submit(lane: int) -> None:
+        for _ in range(count):
+            pool.submit(lane, task, lane)
+
+    submitters = [threading.Thread(target=submit, args=(lane,)) for lane in range(2)]
+    for submitter in submitters:
+        submitter.start()
+    while any(submitter.is_alive() for submitter in submitters):
+        dropped += pool.discard()
+        over.wait(0.0001)
+    dropped += pool.discard()
+    assert pool.settle(Deadline(scaled(30)))
+    assert sum(ran) + dropped == 2 * count
+
+
+def test_a_lane_gives_way_to_others(make: Make) -> None:
+    """One worker, one lane that never runs dry, and each other one gets its turn; slow tasks take turns one by one."""
+    pool, seen = make(1), Collector()
+    ready, over = threading.Event(), threading.Event()
+
+    def again() -> None:
+        ready.set()
+        if not over.is_set():
+            pool.submit("endless", again)
+
+    pool.submit("endless", again)
+    _wait(ready)
+    for number in range(5):
+        pool.submit(number, seen, number)
+        seen.wait(number + 1)
+    over.set()
+    assert seen.items == list(range(5))
+
+
+def test_lanes_of_slow_tasks_take_turns(make: Make) -> None:
+    """A task that took longer than a lane's share is the last of that turn."""
+    pool, seen = make(1), Collector()
+    busy, go = threading.Event(), threading.Event()
+    pool.submit(None, _mark_and_wait(busy.set, go))
+    _wait(busy)
+
+    def slow(name: str) -> None:
+        seen(name)
+        end = time.monotonic() + 2 * SHARE
+        while time.monotonic() < end:
+            pass
+
+    for name in "aaabbb":
+        pool.submit(name, slow, name)
+    go.set()
+    assert seen.wait(6) == list("ababab")
+
+
+def test_a_lane_goes_on_while_nobody_waits(make: Make) -> None:
+    """One turn for all of its tasks."""
+    pool, seen = make(1), Collector()
+    busy, go = threading.Event(), threading.Event()
+    turns: list[object] = []
+    drain = pool._drain
+
+    def count(lane: Lane) -> None:
+        turns.append(lane)
+        drain(lane)
+
+    pool._drain = count  # type: ignore[method-assign]
+    pool.submit("lane", _mark_and_wait(busy.set, go))
+    _wait(busy)
+    for number in range(1000):
+        pool.submit("lane", seen, number)
+    go.set()
+    assert seen.wait(1000) == list(range(1000))
+    assert len(turns) == 1
+
+
+def test_a_lane_ends_its_turn_when_too_many_work(make: Make) -> None:
+    """Whoever lent its place has it back, so the lane that ran in it waits, though it has more to do."""
+    pool, seen = make(1), Collector()
+    lent, back, go_on = threading.Event(), threading.Event(), threading.Event()
+    first = threading.Event()
+
+    def lender() -> None:
+        with pool.lend_place():
+            lent.set()
+            _wait(first)
+        back.set()
+        _wait(go_on)
+        seen("lender")
+
+    def first_of_lane() -> None:
+        first.set()
+        _wait(back)
+        seen("first")
+
+    pool.submit(None, lender)
+    _wait(lent)
+    pool.submit("lane", first_of_lane)
+    pool.submit("lane", seen, "second")
+    assert seen.wait(1) == ["first"]
+    eventually(lambda: pool._idle == 1)
+    assert seen.items == ["first"]
+    go_on.set()
+    assert seen.wait(3) == ["first", "lender", "second"]
+
+
+def test_a_worker_taken_along_by_a_fork_does_no_more(make: Make) -> None:
+    """What waits in its lane is the parent's."""
+    pool, seen = make(1), Collector()
+    done = threading.Event()
+
+    def renew() -> None:
+        pool.submit("lane", seen, "the parent's")
+        pool.renew()
+        done.set()
+
+    pool.submit("lane", renew)
+    _wait(done)
+    eventually(lambda: _workers() == 0)
+    assert seen.items == []
+    pool.submit("lane", seen, "the child's")
+    assert seen.wait(1) == ["the child's"]
