@@ -6,7 +6,6 @@ Answers are completed by whoever reads, at once; whatever runs a user's code is 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, cast
@@ -35,7 +34,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def __init__(self, run: Callable[..., bool], limits: Limits) -> None:
         self._run = run
         self._backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes)
-        self._abandoned: deque[Callable[[], None]] = deque()
+        self._abandoned: list[Callable[[], None]] = []
         self._draining = False
 
     def receive(self, text: str | bytes | bytearray | memoryview, link: int | None = None) -> None:
@@ -153,7 +152,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def _clean_up(self) -> None:
         while self._abandoned:
             with suppress(IndexError):  # another thread took it
-                self._abandoned.popleft()()
+                self._abandoned.pop()()
 
     def _gathers(self) -> bool:
         return bool(self._thoughts.batch)

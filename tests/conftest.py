@@ -39,6 +39,15 @@ def figure(request: pytest.FixtureRequest) -> Figure:
     return LEDGER.holder(request.node.nodeid)
 
 
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 def descriptors() -> dict[str, str]:
     """The open descriptors of this process, and what they lead to."""
     found = {}

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 from helpers import scaled
 
 from owlsocket_sync.protocol.backlog import BYTE_COST, MESSAGE_COST, RESERVE, UNCOUNTED, Backlog
-
-
-@pytest.fixture
-def hasty() -> Iterator[None]:
-    """Threads take turns after every few instructions."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def fill(backlog: Backlog, messages: int, size: int) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,15 +12,6 @@ from pair import make_pair
 
 from owlsocket_sync.protocol.inbox import Entry, Inbox
 from owlsocket_sync.protocol.messages import Message, MessageType
-
-
-@pytest.fixture
-def hasty() -> Iterator[None]:
-    """Threads take turns after every few instructions."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def message(payload: Any) -> Message:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
-from helpers import scaled
+from helpers import eventually, scaled
 
 from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.protocol.backlog import Backlog
 from owlsocket_sync.protocol.mailbox import Mailbox
 
 
@@ -105,3 +107,49 @@ def test_after_a_fork_its_lock_is_a_new_one() -> None:
     box._mail.acquire()
     box.renew_locks()
     assert box.take(Deadline(0)) == "a"
+
+
+def _take_all(box: Mailbox[int], mine: list[int]) -> None:
+    with suppress(EOFError):
+        while True:
+            mine.append(box.take(Deadline(scaled(10))))
+
+
+def _put_all(box: Mailbox[int], count: int) -> None:
+    for number in range(count):
+        box(number, 1)
+
+
+@pytest.mark.parametrize("run", range(20))
+def test_what_is_not_taken_holds_no_room(hasty: None, run: int) -> None:
+    """Two put, two take, and the rest is discarded meanwhile."""
+    held = Backlog(1, 1)
+    box: Mailbox[int] = Mailbox(held)
+    taken: list[list[int]] = [[], []]
+    threads = [threading.Thread(target=_put_all, args=(box, 300)) for _ in range(2)]
+    threads += [threading.Thread(target=_take_all, args=(box, mine)) for mine in taken]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: sum(map(len, taken)) > 100)
+    box.close(discard=True)
+    for thread in threads:
+        thread.join(scaled(10))
+        assert not thread.is_alive()
+    assert held.count() == (0, 0)
+
+
+def test_each_item_is_taken_once_by_those_who_wait(hasty: None) -> None:
+    """However often the mailbox runs dry."""
+    held = Backlog(1, 1)
+    box: Mailbox[int] = Mailbox(held)
+    taken: list[list[int]] = [[], [], []]
+    takers = [threading.Thread(target=_take_all, args=(box, mine)) for mine in taken]
+    for thread in takers:
+        thread.start()
+    _put_all(box, 3000)
+    eventually(lambda: not box._items)
+    box.close()
+    for thread in takers:
+        thread.join(scaled(10))
+    assert sorted(number for mine in taken for number in mine) == list(range(3000))
+    assert held.count() == (0, 0)

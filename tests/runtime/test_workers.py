@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,15 +30,6 @@ def make() -> Iterator[Make]:
     for pool in pools:
         pool.discard()
         pool.end(Deadline(scaled(5)))
-
-
-@pytest.fixture
-def hasty() -> Iterator[None]:
-    """Threads take turns after every few instructions."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def _workers() -> int:
