@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from .deadline import Deadline, check_timeout
 from .errors import SocketConnectionError, SocketError, SocketMessageError, SocketMessageMalformed
 from .options import Limits
 from .protocol.batch import Thoughts
 from .protocol.carrier import Carrier
-from .protocol.codec import encode
-from .protocol.messages import Message
-from .protocol.pending import Pending
+from .protocol.codec import encode, encode_call
+from .protocol.messages import CallMessage, Message, new_id
+from .protocol.pending import Asked, Pending
 from .protocol.rpc import Rpc
 
 Prepare = Callable[[Message, bool], Message]
@@ -98,6 +99,20 @@ class Outgoing(Rpc):
         else:
             self._transmit([data], deadline)
 
+    def _encode_call(self, method: str, payload: tuple[Any, ...], deadline: Deadline) -> tuple[Any, bytes]:
+        if self.prepare is not None:
+            message, data = self._encode(
+                CallMessage(payload=list(payload), id=new_id(), method=method, timeout=deadline.remaining())
+            )
+            return message.id, data
+        id = new_id()
+        data = encode_call(
+            method, payload, id, time.time() if self._stamp else None, deadline.remaining(), self._sender
+        )
+        if len(data) > self._limits.message_size:
+            self._check_size(data)
+        return id, data
+
     def _encode(self, message: Message) -> tuple[Message, bytes]:
         if self._stamp and message.dt is None:
             message.dt = time.time()
@@ -124,6 +139,39 @@ class Outgoing(Rpc):
                     link = self._carrier.await_link(deadline)
             if self._transmit_on(link, items, deadline):
                 return
+
+    def _ask(self, call: Asked) -> None:
+        """Send a call, after what was gathered, and wait for its answer; in place of the reader, for a while."""
+        batch = self._thoughts.batch
+        if batch is not None:
+            batch.append(call)
+            self._transmit(self._thoughts.take_batch(), call.deadline)
+        with self._lend_place():
+            if batch is None:
+                self._send_call(call, call.is_done)
+            elif not call.done:
+                self._carrier.read_for(call.is_done, call.deadline)
+            if not call.done:
+                call.outlast(call.deadline, self._calls_lock)
+
+    def _send_call(self, call: Pending, answered: Callable[[], bool] | None = None) -> None:
+        """Send a call on the link that it was registered for, or as `_launch` does."""
+        if call.link is not None:
+            try:
+                sent = self._carrier.transmit((call.data,), call.link, call.deadline, answered=answered)
+            except SocketError as error:
+                self._tell_unsent((call,), error)
+                return
+            if sent:
+                self._count_traffic("out", 1, len(call.data))
+                call.sent()
+                return
+            self._unclaim(call)
+        self._launch((call,), answered)
+
+    def _link_for_call(self) -> int | None:
+        """The link on which a call that is made now leaves at once, ``None`` where it has to wait for one."""
+        return self._carrier.open_link() if self._thoughts.batch is None else None
 
     def _launch(self, calls: Sequence[Pending], answered: Callable[[], bool] | None = None) -> None:
         """Send calls if there is a link; else they wait in their table for `_link_opened`."""
@@ -213,10 +261,17 @@ class Outgoing(Rpc):
             self._transmit(gathered, deadline or self._budget(None))
         return self._lend_place()
 
+    def _read_until(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        with self._stepping_back(deadline):
+            self._carrier.read_for(answered, deadline)
+
     def _budget(self, timeout: float | None, default: float | None = None) -> Deadline:
         if timeout is None:
-            return self._thoughts.budget(self.default_call_timeout if default is None else default)
-        return self._thoughts.budget(check_timeout(timeout))
+            timeout = self.default_call_timeout if default is None else default
+        else:
+            timeout = check_timeout(timeout)
+        outer = self._thoughts.deadline
+        return Deadline(timeout) if outer is None else Deadline(timeout).sooner(outer)
 
     def _closing_error(self) -> SocketConnectionError | None:
         return self._carrier.closing_error()

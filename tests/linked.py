@@ -23,7 +23,13 @@ LIMIT = 1_000_000
 class Run:
     """A link that is read on a thread of its own, and the raw socket at its other end."""
 
-    def __init__(self, heartbeat: Heartbeat | None = None, buffers: int | None = None, limit: int = LIMIT) -> None:
+    def __init__(
+        self,
+        heartbeat: Heartbeat | None = None,
+        buffers: int | None = None,
+        limit: int = LIMIT,
+        answer: Callable[[str], bool] = lambda text: False,
+    ) -> None:
         ours, theirs = tcp_pair(buffers)
         self.peer = RawPeer(theirs)
         self.got = Collector()
@@ -34,7 +40,7 @@ class Run:
         self.link = Link(
             ClientWire(DuplexStream(ours), limit),
             deliver=self.got,
-            answer=lambda text: False,
+            answer=answer,
             has_room=self.room.is_set,
             tick=self._tick,
             heartbeat=heartbeat,

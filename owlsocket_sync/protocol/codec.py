@@ -221,6 +221,27 @@ def encode(message: Message) -> bytes:
     return bytes(memoryview(data)) if len(data) < SMALL else data
 
 
+def encode_call(
+    method: str, payload: tuple[Any, ...], id: str, dt: float | None, timeout: float, sender: str | None
+) -> bytes:
+    """Write a call; what `encode` makes of one, without the detour over a message.
+
+    Raises:
+        SocketMessageMalformed: an argument is what JSON cannot carry.
+    """
+    fields: dict[str, Any] = {"method": method, "payload": payload, "type": "call", "id": id}
+    if dt is not None:
+        fields["dt"] = round(dt * 1000)
+    fields["timeout"] = timeout_ms(timeout)
+    if sender is not None:
+        fields["sender"] = sender
+    try:
+        data = _write(fields)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SocketMessageMalformed(f"the call {method!r} cannot be sent as JSON: {error}") from error
+    return bytes(memoryview(data)) if len(data) < SMALL else data
+
+
 def _write(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)

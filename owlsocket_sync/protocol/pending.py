@@ -23,30 +23,21 @@ class Pending:
     Attributes:
         data: the message, until it was sent, and for longer where it may have to be sent once more.
         link: the number of the link on which it was sent, ``None`` before.
+        result_type: what makes the result of what comes, where that is done before it is handed out.
         watched: whether somebody but the caller is told of the outcome.
     """
 
-    __slots__ = ("data", "deadline", "id", "link", "method", "result_type", "retry")
+    __slots__ = ("data", "deadline", "id", "link", "method", "retry")
 
     data: bytes
     deadline: Deadline
     id: str
     link: int | None
     method: str
-    result_type: Any
     retry: bool
 
+    result_type: Any = None
     watched: bool = False
-
-    def describe(self, id: str, method: str, data: bytes, deadline: Deadline, retry: bool) -> None:
-        """Say what is called."""
-        self.id = id
-        self.method = method
-        self.data = data
-        self.deadline = deadline
-        self.retry = retry
-        self.link = None
-        self.result_type = None
 
     def complete(self, result: Any = None, error: BaseException | None = None) -> None:
         """Set the outcome, unless there is one already."""
@@ -79,8 +70,7 @@ class Asked(Pending):
 
     __slots__ = ("_bell", "_error", "_result", "done")
 
-    def __init__(self, id: str, method: str, data: bytes, deadline: Deadline, retry: bool) -> None:
-        self.describe(id, method, data, deadline, retry)
+    def __init__(self) -> None:
         self.done = False
         self._bell: threading.Lock | None = None
 
@@ -111,7 +101,9 @@ class Asked(Pending):
         return self.done
 
     def outcome(self) -> Any:
-        """The result; raises the error where it is one."""
+        """The result; raises the error where it is one, and where there is neither."""
+        if not self.done:
+            raise self.timeout_error()
         error = self._error
         if error is None:
             return self._result
@@ -134,16 +126,15 @@ class Owner(Protocol):
 class CallFuture(Future[Any], Pending):
     """The future of one call. Its callbacks run on a worker, so that they may call as well."""
 
-    def __init__(self, owner: Owner, id: str, method: str, data: bytes, deadline: Deadline, retry: bool) -> None:
+    def __init__(self, owner: Owner) -> None:
         super().__init__()
-        self.describe(id, method, data, deadline, retry)
         self._owner: Owner | None = owner
-        self._condition = Signal()
+        self._condition = Signal()  # type: ignore[assignment]
 
     @property
     def watched(self) -> bool:  # type: ignore[override]
         """Whether somebody is told of the outcome."""
-        return bool(self._done_callbacks or self._waiters) or self.result_type is not None
+        return bool(self._done_callbacks or self._waiters) or self.result_type is not None  # type: ignore[attr-defined]
 
     def cancel(self) -> bool:
         """Forget the call; an answer that still comes is passed over."""
@@ -200,7 +191,7 @@ class CallFuture(Future[Any], Pending):
 
     def leave(self, error: BaseException) -> None:
         """In a forked child: tell whoever waits for it; takes no lock, and runs no callback, of the parent's."""
-        self._condition = Signal()
+        self._condition = Signal()  # type: ignore[assignment]
         self._waiters.clear()
         self._owner = None
         self.complete(error=error)
@@ -243,5 +234,3 @@ class Signal:
 
 def _ignore(_: object) -> None:
     """What comes of a callback has no use; nor have the parent's callbacks in a forked child."""
-
-

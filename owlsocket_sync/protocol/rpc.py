@@ -1,266 +1,32 @@
-"""Calls, both ways: ``call``, ``submit`` and ``perform``, over the messages ``call``, ``result`` and ``error``.
-
-Threads: ``_calls_lock`` guards the table of pending calls and is a leaf: futures are completed, messages sent and
-handlers run only after it was released.
-"""
+"""Calls, both ways: those of ours, and the peer's, which handlers ``perform``."""
 
 from __future__ import annotations
 
-import heapq
-import math
-import threading
 import traceback
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, overload
 
 from ..deadline import Deadline
-from ..errors import ResilientError, SocketError, SocketMessageError, SocketMessageMalformed, SocketUnsupported
-from ..options import Limits
+from ..errors import ResilientError, SocketMessageError, SocketMessageMalformed, SocketUnsupported
 from ..stages import STAGES_TO_REACH, AuthenticationStage
-from .carrier import Carrier
-from .codec import SHOWN_CHARACTERS, decode_answer, is_id, malformed
-from .endpoint import Endpoint, ErrorContext, left_to_parent
-from .messages import CallMessage, Message, MessageType, new_id
-from .pending import Asked, CallFuture, Pending
+from .calls import Calls
+from .codec import SHOWN_CHARACTERS, is_id
+from .endpoint import ErrorContext
+from .messages import CallMessage, Message, MessageType
 from .subscription import Registry, Subscription
-from .typed import convert
 
 Performer = TypeVar("Performer", bound=Callable[..., Any])
 
 
-_ANSWERS: dict[str, str] = {MessageType.RESULT: "a result", MessageType.ERROR: "an error"}
-
-
-class Rpc(Endpoint):
+class Rpc(Calls):
     """Call the peer's methods, and perform its calls of ours."""
 
-    default_call_timeout: float
     expose_tracebacks: bool = False
-    prepare: Callable[[Message, bool], Message] | None
-    _carrier: Carrier
-    _limits: Limits
-    _listeners: Registry[Any]
 
     def __init__(self, pending_limit: int) -> None:
-        self._calls_lock = threading.Lock()
-        self._calls: dict[Any, Pending] = {}
-        self._call_alarms: list[tuple[float, str]] = []
-        self._pending_limit = pending_limit
+        super().__init__(pending_limit)
         self._performers: Registry[Callable[..., Any]] = Registry()
-
-    # -- calling -----------------------------------------------------------------------------------------------------
-
-    def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Any:
-        """Call a method of the peer and wait for its answer; from any thread, from inside handlers too.
-
-        Args:
-            method: the name the peer performs it under.
-            payload: the arguments, anything that JSON can carry.
-            timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. The peer is told.
-            result_type: a dataclass or another callable that makes the result of what came.
-            retry: send the call again, with the same id, when the link is lost: for calls that may run twice.
-
-        Raises:
-            SocketTimeout: no answer within the timeout.
-            SocketConnectionError: the link was lost before the answer came, or the connection is closed.
-            SocketMessageMalformed: the arguments cannot be sent as JSON, or the result is not of ``result_type``.
-            ResilientError: what the peer's handler raised.
-        """
-        deadline = self._budget(timeout)
-        id, data = self._encode_call(method, payload, deadline)
-        pending = Asked(id, method, data, deadline, retry)
-        try:
-            self._register(pending)
-            with self._stepping_back(deadline):
-                self._launch([pending], pending.is_done)
-            with self._stepping_back(deadline):
-                if not (pending.done or pending.outlast(deadline, self._calls_lock)):
-                    raise pending.timeout_error()
-        finally:
-            self._calls.pop(id, None)
-        result = pending.outcome()
-        return result if result_type is None else convert(result, result_type, f"the result of {method!r}")
-
-    def submit(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Future[Any]:
-        """Call a method of the peer without waiting; works with ``concurrent.futures.wait`` and ``as_completed``.
-
-        The timeout holds without anybody waiting; ``cancel()`` forgets the call. Arguments and errors are those of
-        `call`; only unusable arguments raise here, everything else is raised by ``future.result()``.
-        """
-        deadline = self._budget(timeout)
-        id, data = self._encode_call(method, payload, deadline)
-        future = CallFuture(self, id, method, data, deadline, retry)
-        future.result_type = result_type
-        self._register(future)
-        if deadline.at < math.inf:
-            self._watch(future)
-        self._launch([future])
-        return future
-
-    def _encode_call(self, method: str, payload: tuple[Any, ...], deadline: Deadline) -> tuple[Any, bytes]:
-        """The id of a new call, and its message."""
-        if not isinstance(method, str):
-            raise TypeError(f"method must be text, not {type(method).__name__}")
-        self._check_open()
-        message, data = self._encode(
-            CallMessage(MessageType.CALL, payload, new_id(), None, None, None, None, method, deadline.remaining())
-        )
-        return message.id, data
-
-    def _register(self, pending: Pending) -> None:
-        with self._calls_lock:
-            if len(self._calls) >= self._pending_limit:
-                raise SocketError(
-                    f"{self._pending_limit} calls wait for an answer already (Limits.pending_calls); "
-                    f"{pending.method!r} was not sent"
-                )
-            self._calls[pending.id] = pending
-
-    @abstractmethod
-    def _encode(self, message: Message) -> tuple[Message, bytes]:
-        """The message as it leaves, and its bytes."""
-
-    @abstractmethod
-    def _launch(self, calls: Sequence[Pending], answered: Callable[[], bool] | None = None) -> None:
-        """Send calls when there is a link, without waiting for one; never raises, each call is told what befell it.
-
-        Where this thread waits for an ``answered`` one, it reads in place of the reader for a while.
-        """
-
-    @abstractmethod
-    def _run_callback(self, function: Callable[[], None]) -> None:
-        """Run a callback of a future on a worker, or here when there are none any more."""
-
-    def _claim(self, pending: Pending, link: int) -> bool:
-        """Mark a call as sent on this link; false when it is answered, forgotten or sent already."""
-        with self._calls_lock:
-            if pending.link is not None or pending.id not in self._calls:
-                return False
-            pending.link = link
-            return True
-
-    def _unclaim(self, pending: Pending) -> None:
-        """Mark a call as not sent after all."""
-        with self._calls_lock:
-            pending.link = None
-
-    def _forget_call(self, id: Any) -> Pending | None:
-        with self._calls_lock:
-            return self._calls.pop(id, None)
-
-    def _read_until(self, answered: Callable[[], bool], deadline: Deadline) -> None:
-        """Send what was gathered, then read in place of the reader for a while."""
-        with self._stepping_back(deadline):
-            self._carrier.read_for(answered, deadline)
-
-    def _unsent_calls(self) -> list[Pending]:
-        """The calls that wait for a link, oldest first."""
-        with self._calls_lock:
-            return [pending for pending in self._calls.values() if pending.link is None]
-
-    def _fail_calls(self, error: Callable[[], Exception], link: int | None = None) -> None:
-        """Fail what is pending: all of it, or what was sent on links up to this one and may not be sent again."""
-        with self._calls_lock:
-            if link is None:
-                failed, self._calls = list(self._calls.values()), {}
-            else:
-                sent = [one for one in self._calls.values() if one.link is not None and one.link <= link]
-                failed = [one for one in sent if not one.retry]
-                for one in failed:
-                    del self._calls[one.id]
-                for one in sent:
-                    one.link = None
-        for one in failed:
-            one.complete(error=error())
-
-    # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
-
-    def _watch(self, pending: Pending) -> None:
-        with self._calls_lock:
-            heapq.heappush(self._call_alarms, (pending.deadline.at, str(pending.id)))
-            if len(self._call_alarms) > 2 * len(self._calls) + 64:
-                self._call_alarms = [alarm for alarm in self._call_alarms if alarm[1] in self._calls]
-                heapq.heapify(self._call_alarms)
-        self._alarm(pending.deadline.at)
-
-    @abstractmethod
-    def _alarm(self, at: float) -> None:
-        """Have `expire` called at this moment."""
-
-    def expire(self, now: float) -> float:
-        """Fail the submitted calls whose time is over; return when to look again (``math.inf``: never)."""
-        late = []
-        with self._calls_lock:
-            while self._call_alarms and self._call_alarms[0][0] <= now:
-                pending = self._calls.pop(heapq.heappop(self._call_alarms)[1], None)
-                if pending is not None:
-                    late.append(pending)
-            following = self._call_alarms[0][0] if self._call_alarms else math.inf
-        for pending in late:
-            pending.complete(error=pending.timeout_error())
-        return following
-
-    def _renew_calls(self) -> None:
-        """In a forked child: the calls that are pending are the parent's."""
-        self._calls_lock = threading.Lock()
-        left, self._calls, self._call_alarms = list(self._calls.values()), {}, []
-        self._performers.renew_locks()
-        for pending in left:
-            pending.leave(left_to_parent())
-
-    # -- answers that come in ----------------------------------------------------------------------------------------
-
-    def _take_answer(self, text: str) -> bool:
-        """Take in a message if it is an answer and nothing else; by whoever reads, and maybe once more with the same.
-
-        Whatever cannot be done twice is left to the reader, which calls `receive`.
-        """
-        if self.prepare is not None or self._listeners.get(""):
-            return False
-        answer = decode_answer(text, self._limits.json_depth)
-        pending = None if answer is None else self._calls.get(answer[1])
-        if answer is None or pending is None or pending.watched:
-            return False
-        if answer[0]:
-            pending.complete(answer[2])
-        else:
-            pending.complete(error=ResilientError.unmarshal(answer[2]))
-        self._calls.pop(answer[1], None)
-        self._count_traffic("in", 1, len(text) if text.isascii() else len(text.encode()))
-        return True
-
-    def _receive_answer(self, message: Message) -> None:
-        pending = self._forget_call(message.id)
-        if pending is None:
-            self._count("unmatched")
-            text = message.raw or ""
-            self._report(
-                malformed(f"{_ANSWERS.get(message.type, 'an answer')} for a call that nobody waits for", text),
-                ErrorContext("receive", str(message.id), message),
-            )
-        elif message.type is MessageType.ERROR:
-            pending.complete(error=ResilientError.unmarshal(message.payload))
-        elif pending.result_type is None:
-            pending.complete(message.payload)
-        else:
-            self._submit(None, 0, self._complete_converted, pending, message.payload)
-
-    def _complete_converted(self, pending: Pending, payload: Any) -> None:
-        try:
-            result = convert(payload, pending.result_type, f"the result of {pending.method!r}")
-        except BaseException as error:
-            pending.complete(error=error)
-        else:
-            pending.complete(result)
-
-    # -- performing --------------------------------------------------------------------------------------------------
 
     @overload
     def perform(
@@ -366,3 +132,7 @@ class Rpc(Endpoint):
             pending = self._forget_call(id)
             if pending is not None:
                 pending.complete(error=error)
+
+    def _renew_calls(self) -> None:
+        super()._renew_calls()
+        self._performers.renew_locks()

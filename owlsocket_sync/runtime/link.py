@@ -1,25 +1,16 @@
 """The life of one link: who reads it, and how it is closed. It dies once, for one reason.
 
-Threads. Reading is a role. One thread, the reader, pumps: it looks at the clock, and reads what nobody else does. A
-thread that waits for an answer may read in its place (`Link.read_for`): it shuts the gate at which the reader waits,
-takes in answers, its own and those of others, and opens the gate again. All else it leaves where it is, to the reader.
-Whoever takes something in holds ``_reading`` for as long as that takes, and never while it waits for bytes; so it does
-not matter for what is right who waits, and how many. The thread that reads may be the main thread, in which a signal
-can interrupt it anywhere: nothing is taken out of the stream before it has been handed on, and handing on an answer
-twice does no harm. A handler of a signal which interrupts a thread that holds ``_reading``, and itself waits for an
-answer, finds ``_taking`` set, and waits without reading. Others write through the `Writer`, ping and close.
-``_ending_lock`` guards the ending and is a leaf.
+Threads. One thread, the reader, pumps: it looks at the clock, and reads what nobody else does (see `reading`); others
+write through the `Writer`, ask, ping and close. ``_ending_lock`` guards the ending and is a leaf.
 
 Where a thread can block, and what frees it: the reader at its gate (`DuplexStream.wake`, the next tick, and
-`DuplexStream.interrupt`), in its pause for a full backlog (slices of `PAUSE`), and at ``_reading``, whose holders do not
-wait; one that reads in its place in ``stream.await_readable`` (bytes, `DuplexStream.interrupt`, its deadline, `LEAD`);
-a writer at the write lock or in ``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `Link.ping` and
-`Link.close` on events (their deadline, the end).
+`DuplexStream.interrupt`) and in its pause for a full backlog (slices of `PAUSE`); a writer at the write lock or in
+``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `Link.ping` and `Link.close` on events (their deadline,
+the end).
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -30,15 +21,14 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..options import Heartbeat
 from ..stages import Ending
-from ..transport.stream import Starved
 from ..transport.wire import Close, Ping, Pong, Wire, WireError
 from .heartbeat import Beat, Pongs, Pulse
+from .reading import Reading
 from .writer import Writer
 
 logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
-LEAD = 0.05
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
 ABNORMAL = 1006
@@ -50,8 +40,7 @@ class Link:
     Args:
         wire: what it reads from and writes to.
         deliver: called by the reader with each message.
-        answer: called by whoever reads with a message; true when it was an answer, which was handed to whoever waits
-            for it. It may be called again with the same.
+        answer: called by a thread that reads in place of the reader; see `Reading`.
         has_room: asked by the reader before each read; while it is false, nothing is read.
         tick: called by the reader with the time; returns when to be called again.
         heartbeat: when to ping, and when to give up.
@@ -74,11 +63,7 @@ class Link:
         self._wire = wire
         self._stream = wire.stream
         self._deliver = deliver
-        self._answer = answer
-        self._reading = threading.RLock()
-        self._taking = False
-        self._led = False
-        self._left = False
+        self._reading = Reading(wire, answer, self._take, self._may_go_on)
         self._has_room = has_room
         self._tick = tick
         self._pulse = Pulse(heartbeat, time.monotonic())
@@ -124,7 +109,7 @@ class Link:
             # What comes before the end fits into the buffer of the system: it is read at once, room or not.
             self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
             return
-        if not self._left:
+        if not self._reading.left:
             self._stream.read_until = due
             self._wake_at = due
             try:
@@ -136,37 +121,16 @@ class Link:
         self._read_on()
 
     def _read_on(self) -> None:
-        """Take in what came, as far as there is room for it."""
-        end: Exception | None = None
-        with self._reading:
-            if self._led and not self._left:
-                return
-            self._left = False
-            try:
-                self._stream.capture()
-            except (EOFError, OSError) as error:
-                end = error
-            close = self._take_all()
+        close, end = self._reading.read_on()
         self._answer_ping()
         if close is not None:
             self._take_close(close)
-        elif end is not None and not self._left:
+        elif end is not None and not self._reading.left:
             raise end
 
-    def _take_all(self) -> Close | None:
-        """Hand on what came, until there is no room, or the peer says goodbye."""
-        incoming = self._wire.take()
-        while incoming is not None:
-            if isinstance(incoming, Close):
-                return incoming
-            self._take(incoming)
-            if self.ending is not None:
-                return None
-            if not (self._peer_ended or self._has_room()):
-                self._left = True
-                return None
-            incoming = self._wire.take()
-        return None
+    def _may_go_on(self) -> bool:
+        """Whether more may be taken in of what came."""
+        return self.ending is None and (self._peer_ended or self._has_room())
 
     def _take(self, incoming: str | bytes | Ping | Pong) -> None:
         if isinstance(incoming, (str, bytes)):
@@ -175,88 +139,6 @@ class Link:
             self._owed = incoming.payload  # of the pings that came together, the last is answered (section 5.5.3)
         else:
             self._pongs.arrived(incoming.payload)
-
-    # -- reading in place of the reader ------------------------------------------------------------------------------
-
-    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
-        """Read until this is so, or until then; for a while at most, and answers only.
-
-        From any thread. Whoever waits has to look afterwards whether it is answered, and wait on if it is not.
-        """
-        self._lead(answered, deadline, b"")
-
-    def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
-        """`write`, and then `read_for` the answer."""
-        self._lead(answered, deadline, self._frames(messages))
-
-    def _lead(self, answered: Callable[[], bool], deadline: Deadline, data: bytes) -> None:
-        mine = False
-        try:
-            with self._reading:  # what the reader took in was handed on by now, and it takes in nothing from now on
-                if not (self._led or self._taking or self._left or self.ending is not None):
-                    mine = self._led = True
-            if mine:
-                self._shut_gate()  # before anything is sent, so that the answer does not wake the reader
-            if data:
-                self._writer.write(data, deadline)
-            if mine:
-                self._read_answers(answered, min(deadline.at, time.monotonic() + LEAD))
-        except BaseException:
-            if mine:
-                self._left = True
-                self._stream.wake()
-            raise
-        finally:
-            if mine:
-                self._led = False
-                try:
-                    self._stream.gate.open()
-                except (ValueError, OSError):
-                    pass  # it was closed meanwhile
-
-    def _shut_gate(self) -> None:
-        with contextlib.suppress(ValueError, OSError):  # it was closed meanwhile
-            self._stream.gate.shut()
-
-    def _read_answers(self, answered: Callable[[], bool], until: float) -> None:
-        stream = self._stream
-        while not answered() and stream.await_readable(until) and self._take_answers():
-            pass
-        if self._left:
-            stream.wake()
-
-    def _take_answers(self) -> bool:
-        """Take in the answers that came; false once something else is there, which is left to the reader."""
-        with self._reading:
-            if self._taking or self._left or self.ending is not None:
-                return False
-            try:
-                self._taking = True
-                self._left = not self._took_answers()
-            finally:
-                self._taking = False
-        return not self._left
-
-    def _took_answers(self) -> bool:
-        """Whether all that came whole were answers."""
-        wire, stream = self._wire, self._stream
-        try:
-            stream.capture()
-            while stream.unread:
-                text = wire.take_text()
-                taken = False
-                try:
-                    taken = text is not None and self._answer(text)
-                finally:
-                    if not taken:
-                        stream.rewind()
-                if not taken:
-                    return False
-        except Starved:
-            return True
-        except (EOFError, OSError):
-            return False
-        return True
 
     def _answer_ping(self) -> None:
         if self._owed is not None:
@@ -297,6 +179,15 @@ class Link:
             SocketConnectionError: the link has ended.
         """
         self._writer.write(self._frames(messages), deadline)
+
+    def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
+        """`write`, and read for the answer in place of the reader, as `Reading.lead` does."""
+        data = self._frames(messages)
+        self._reading.lead(answered, deadline, lambda: self._writer.write(data, deadline))
+
+    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in place of the reader, as `Reading.lead` does; from any thread."""
+        self._reading.lead(answered, deadline)
 
     def _frames(self, messages: Sequence[bytes]) -> bytes:
         frame = self._wire.text_frame
@@ -364,8 +255,7 @@ class Link:
     def _release(self) -> None:
         """Nobody reads any more: close the descriptor once nobody writes, and tell who waits."""
         self.die(Ending(ABNORMAL, "the reader ended"))
-        with self._reading:
-            self._writer.retire(self._stream.close)
+        self._reading.retire(lambda: self._writer.retire(self._stream.close))
         self._ended.set()
         self._pongs.end()
 

@@ -152,7 +152,7 @@ class Standing:
         current, number = self._current
         if current is None or link != number:
             return False
-        if not answer and self.open_link() is None:
+        if self._state is not ConnectionState.OPEN and not answer and self.open_link() is None:
             return False
         if answered is None:
             current.write(frames, deadline)

@@ -285,7 +285,7 @@ class Supervisor(Standing):
 
     def _awaken(self) -> None:
         """The first use in a forked child connects anew."""
-        if self._wake_up():
+        if self._dormant and self._wake_up():
             self.start(self._hooks)
 
     def _wake_up(self) -> bool:

@@ -1,8 +1,10 @@
 """The way out of one link: whole frames, one after another, whoever sends them and however slowly they are taken.
 
-Threads. ``_write_lock`` serializes writers, each of which waits for it, and for the peer, under its own deadline. A
-frame that a writer began and could not finish is kept in ``_torn`` and sent first by the next one, so an impatient
-writer never ends the link. The reader never waits for that lock while the link lives: pongs and pings go to one-place
+Threads. ``_write_lock`` serializes writers, each of which waits for it, and for the peer, under its own deadline.
+Whoever waits for it puts what it has to send among the parcels, and whoever gets it sends all of those together with
+its own; a parcel leaves them in one step, taken by whoever sends it or by its owner, whose time is over. A frame that a
+writer began and could not finish is kept in ``_torn`` and sent first by the next one, so an impatient writer never ends
+the link. The reader never waits for that lock while the link lives: pongs and pings go to one-place
 slots, and whoever holds the lock sends what is in them before it is done; the reader only tries to be that one, and
 then writes without waiting. ``_slots_lock`` guards the slots and is a leaf.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from ..deadline import Deadline
@@ -18,6 +21,16 @@ from ..errors import SocketConnectionError, SocketTimeout
 from ..transport.wire import Wire
 
 LAST_WORDS = 0.2
+TOGETHER = 65_536
+
+
+class Parcel:
+    """What somebody who waits for the write lock has to send."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
 
 class Writer:
@@ -44,6 +57,7 @@ class Writer:
         self._asks = asks
         self._write_lock = threading.Lock()
         self._torn = b""
+        self._parcels: deque[Parcel] = deque()
         self._slots_lock = threading.Lock()
         self._pong: bytes | None = None
         self._ping: bytes | None = None
@@ -53,7 +67,11 @@ class Writer:
     @property
     def waiting(self) -> bool:
         """Whether something is left to be sent by whoever comes next."""
-        return bool(self._torn) or not (self._pong is None and self._ping is None and self._close is None)
+        return bool(self._torn) or self._slots_filled
+
+    @property
+    def _slots_filled(self) -> bool:
+        return self._pong is not None or self._ping is not None or self._close is not None
 
     def write(self, data: bytes, deadline: Deadline, ping: bytes | None = None) -> None:
         """Send frames; from any thread but the reader's.
@@ -68,17 +86,22 @@ class Writer:
                 what was not begun is not sent.
             SocketConnectionError: the link has ended, or said goodbye.
         """
-        if not self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
-            raise SocketTimeout(f"the link was busy with other messages for all of {deadline.seconds:g} s")
+        if not self._write_lock.acquire(blocking=False) and self._sent_together(data, deadline, ping):
+            return
         try:
             over = self._over()
             if over is not None or self._close_sent:
                 raise over or SocketConnectionError("the link is closing")
-            self._finish_torn(deadline.at)
+            if self._torn:
+                self._finish_torn(deadline.at)
             if ping is not None:
                 self._asks(ping)
-            self._send_all(data, deadline.at)
-            self._send_slots_at_once()
+            if self._parcels:
+                self._send_with_parcels(data, deadline.at)
+            else:
+                self._send_all(data, deadline.at)
+            if self._slots_filled:
+                self._send_slots_at_once()
         except TimeoutError as error:
             self._stream.wake()  # the reader finishes what is torn when the peer takes it
             raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
@@ -91,7 +114,44 @@ class Writer:
             raise
         finally:
             self._write_lock.release()
-        self.flush()
+        if self._torn or self._slots_filled:
+            self.flush()
+
+    def _sent_together(self, data: bytes, deadline: Deadline, ping: bytes | None) -> bool:
+        """Wait for the lock: false with it, true without it where whoever had it sent this as well."""
+        parcel = Parcel(data)
+        if ping is None:
+            self._parcels.append(parcel)
+        try:
+            mine = self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX))
+        except BaseException:
+            self._withdraw(parcel)
+            raise
+        if mine and self._withdraw(parcel):
+            return False
+        if not mine and self._withdraw(parcel):
+            raise SocketTimeout(f"the link was busy with other messages for all of {deadline.seconds:g} s")
+        if mine:
+            self._write_lock.release()
+        return True
+
+    def _withdraw(self, parcel: Parcel) -> bool:
+        """Whether a parcel was not taken by anybody else."""
+        try:
+            self._parcels.remove(parcel)
+        except ValueError:
+            return False
+        return True
+
+    def _send_with_parcels(self, data: bytes, until: float) -> None:
+        """Send what others wait with, and then this, as far as it is taken in time; theirs counts as begun."""
+        parts, size = [], len(data)
+        while self._parcels and size < TOGETHER:
+            with contextlib.suppress(IndexError):  # withdrawn at this moment
+                parcel = self._parcels.popleft()
+                parts.append(parcel.data)
+                size += len(parcel.data)
+        self._send_all(b"".join([*parts, data]), until, last=len(data))
 
     def pong(self, payload: bytes) -> None:
         """Answer a ping as soon as that needs no waiting; an older one that waits gives way."""
@@ -158,16 +218,25 @@ class Writer:
             torn, self._torn = self._torn, b""
             self._send_all(torn, until, keep=True)
 
-    def _send_all(self, data: bytes, until: float, *, keep: bool = False) -> None:
-        """Send; what was begun and not taken is kept in ``_torn``, what was not begun only where asked."""
+    def _send_all(self, data: bytes, until: float, *, keep: bool = False, last: int | None = None) -> None:
+        """Send; what was begun and not taken is kept in ``_torn``, what was not begun only where asked.
+
+        Args:
+            data: what is to be sent.
+            until: until when it is to be taken.
+            keep: what was not begun, too.
+            last: how many bytes of it, at its end, make the part that may not have been begun; all of it, by default.
+        """
         view = memoryview(data)
         try:
             while len(view):
                 view = view[self._stream.send_some(view, until) :]
         except BaseException as error:
             lives_on = isinstance(error, TimeoutError) or not isinstance(error, OSError)  # an interrupt, say
-            if lives_on and (keep or len(view) < len(data) or self._stream.secure):
-                self._torn = bytes(view)
+            if lives_on:
+                last = len(data) if last is None else last
+                begun = keep or self._stream.secure or len(view) < last
+                self._torn = bytes(view if begun else view[: len(view) - last])
             raise
 
     def _take_slots(self) -> bytes:

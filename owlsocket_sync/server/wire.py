@@ -25,7 +25,7 @@ class ServerWire(Wire):
 
     def __init__(self, stream: DuplexStream, message_size: int, early: bytes) -> None:
         super().__init__(stream, message_size)
-        stream.put_back(early)
+        stream.unread.put_back(early)
 
     def _parse_frame(self) -> Frame:
         try:
@@ -38,11 +38,11 @@ class ServerWire(Wire):
             raise WireError(1002, str(error)) from error
         except UnicodeDecodeError as error:
             raise WireError(1007, "a close reason that is no UTF-8") from error
-        return Frame(frame.opcode, frame.fin, bytes(frame.data))
+        return frame.opcode, frame.fin, bytes(frame.data)
 
     def _parse(self) -> Steps:
         """The steps of websockets, behind a look at what it would wait for before it refuses it."""
-        take = self.stream.take
+        take = self.stream.unread.take
         heads = [take(2)]
         head = heads[0]
         if head[0] & 0x0F >= CLOSE and head[1] & 0x7F > CONTROL_BYTES:

@@ -35,11 +35,8 @@ class SizedFrames(websocket.frame_buffer):
     limit: int
 
     def __init__(self, stream: DuplexStream) -> None:
-        super().__init__(stream.take, skip_utf8_validation=True)
-
-    def recv_strict(self, bufsize: int) -> bytes:
-        """Exactly so many bytes."""
-        return self.recv(bufsize)
+        super().__init__(stream.unread.take, skip_utf8_validation=True)
+        self.recv_strict = stream.unread.take  # type: ignore[assignment, method-assign]  # all or nothing
 
     def recv_length(self) -> None:
         """Read the length of a frame (RFC 6455, section 5.2)."""
@@ -142,7 +139,7 @@ class ClientWire(Wire):
             raise WireError(1002, "a masked frame")
         if frame.opcode >= CLOSE and not frame.fin:
             raise WireError(1002, "a fragmented control frame")
-        return Frame(frame.opcode, bool(frame.fin), cast(bytes, frame.data))
+        return frame.opcode, bool(frame.fin), cast(bytes, frame.data)
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, masked."""

@@ -1,11 +1,11 @@
 """A connected socket that one thread reads and others write: buffered, with a deadline for either direction.
 
-Threads: `capture`, `take`, `mark` and `rewind` belong to whoever holds the link's reading lock, everything else about
-reading to the reader; `send_some` to whoever holds the write lock. The socket never blocks; a thread waits for
-readiness in `readiness`, outside of any lock. Whoever reads may be interrupted (a signal, in the main thread): bytes
-are captured in one go, and taken from what was captured by moving a position, so that none is ever lost. A TLS object must never be in read and write at
-once (OpenSSL demands it and CPython does not see to it), so each single call into it holds ``_tls_lock``; a plain
-socket needs none. `wake` and `interrupt` free the reader from any thread; only the reader closes.
+Threads: `capture` and `unread` belong to whoever holds the link's reading lock, everything else about reading to the
+reader; `send_some` to whoever holds the write lock. The socket never blocks; a thread waits for readiness in
+`readiness`, outside of any lock. Whoever reads may be interrupted (by a signal, in the main thread): bytes are captured
+in one go, so that none is ever lost. A TLS object must never be in read and write at once (OpenSSL demands it and
+CPython does not see to it), so each single call into it holds ``_tls_lock``; a plain socket needs none. `wake` and
+`interrupt` free the reader from any thread; only the reader closes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 
 from .readiness import SLICE, Readable, make_gate, wait_ready
 from .tls import tls_failure
+from .unread import Unread
 
 READ_SIZE = 65_536
 LEAST_READ_SIZE = 4096
@@ -32,27 +33,12 @@ RECORD_SIZE = 16_384
 _WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
 
 
-class Starved(Exception):
-    """There is less than what is to be taken."""
-
-
 class Woken(TimeoutError):
     """The reader was asked to look up from its reading."""
 
 
 class BudgetExceeded(ConnectionError):
     """The peer sent more than it may in a handshake."""
-
-
-class Unread:
-    """Bytes that were captured: in one piece, taken up to a position and for good up to a mark, and what came later."""
-
-    __slots__ = ("data", "later", "mark", "position")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.mark = self.position = 0
-        self.later: list[bytes] = []
 
 
 class DuplexStream:
@@ -67,6 +53,7 @@ class DuplexStream:
         budget: how many bytes may still be read, ``None`` for any number.
         seen: what was read under a budget.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
+        unread: what was captured and not taken yet.
         gate: what the reader waits at; while it is shut, bytes that come do not wake it.
         heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
         stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
@@ -83,7 +70,7 @@ class DuplexStream:
         self._fileno = sock.fileno()
         self.gate = make_gate(sock)
         self._readable = Readable(sock)
-        self._unread = Unread(b"")
+        self.unread = Unread()
         self._end: Exception | None = None
         self._read_size = LEAST_READ_SIZE
         self._closed = False  # websocket-client looks at this name before it closes
@@ -98,54 +85,6 @@ class DuplexStream:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def take(self, size: int) -> bytes:
-        """The next so many bytes of what was captured.
-
-        Raises:
-            Starved: fewer are there; none was taken.
-        """
-        unread = self._unread
-        end = unread.position + size
-        if end > len(unread.data):
-            unread = self._join(size)
-            end = unread.position + size
-        chunk = unread.data[unread.position : end]
-        unread.position = end
-        return chunk
-
-    def _join(self, size: int) -> Unread:
-        """Make one piece of what was captured in several, if that is enough; what is before the mark is dropped."""
-        unread = self._unread
-        if len(unread.data) - unread.position + sum(map(len, unread.later)) < size:
-            raise Starved
-        if unread.mark == len(unread.data) and len(unread.later) == 1:
-            joined = Unread(unread.later[0])
-        else:
-            joined = Unread(b"".join([unread.data[unread.mark :], *unread.later]))
-        joined.position = unread.position - unread.mark
-        self._unread = joined  # at once: an interrupt finds the bytes either there or here
-        return joined
-
-    def mark(self) -> None:
-        """Remember where the next bytes are taken from."""
-        unread = self._unread
-        unread.mark = unread.position
-
-    def rewind(self) -> None:
-        """Take again from the mark on."""
-        unread = self._unread
-        unread.position = unread.mark
-
-    def put_back(self, data: bytes) -> None:
-        """Have these be the next bytes; before anything else was captured."""
-        self._unread = Unread(data)
-
-    @property
-    def unread(self) -> bool:
-        """Whether something was captured and not taken."""
-        unread = self._unread
-        return bool(unread.later) or unread.position < len(unread.data)
-
     def capture(self) -> bool:
         """Take in what one system call gives, without waiting; whether there was anything.
 
@@ -155,7 +94,7 @@ class DuplexStream:
         """
         if self._end is not None:
             raise self._end
-        later = self._unread.later
+        later = self.unread.later
         try:
             # In one go: an interrupt between the system call and keeping what it gave would lose that.
             if self.secure:
@@ -233,9 +172,8 @@ class DuplexStream:
                 self.fill()
             except EOFError:
                 return b""
-        self.mark()
-        unread = self._join(0) if self._unread.later else self._unread
-        chunk = self.take(min(size, len(unread.data) - unread.position))
+        chunk = self.unread.take_up_to(size)
+        self.unread.commit()
         if self.budget is not None:
             self.budget -= len(chunk)
             self.seen += chunk
@@ -280,7 +218,10 @@ class DuplexStream:
         part = view[: RECORD_SIZE if self.secure else WRITE_SIZE]
         while True:
             try:
-                with self._tls_lock:
+                if self.secure:
+                    with self._tls_lock:
+                        sent = self._sock.send(part)
+                else:
                     sent = self._sock.send(part)
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self.stalled_at = self.stalled_at or time.monotonic()
@@ -305,7 +246,7 @@ class DuplexStream:
 
     def await_readable(self, until: float) -> bool:
         """Wait for bytes without taking them, until then; by one thread that reads in place of the reader."""
-        return self._pending() or self._readable.wait(until)
+        return (self.secure and self._pending()) or self._readable.wait(until)
 
     def await_news(self) -> None:
         """Wait for bytes without taking them, until `read_until`; by the reader only.

@@ -13,7 +13,8 @@ import struct
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from .stream import DuplexStream, Starved
+from .stream import DuplexStream
+from .unread import Starved
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 CONTROL_BYTES = 125
@@ -51,12 +52,8 @@ class Close(NamedTuple):
 Incoming = str | bytes | Ping | Pong | Close
 
 
-class Frame(NamedTuple):
-    """A frame as it was read, unmasked."""
-
-    opcode: int
-    fin: bool
-    data: bytes
+Frame = tuple[int, bool, bytes]
+"""A frame as it was read, unmasked: its opcode, whether it is the last of its message, its payload."""
 
 
 class Wire(ABC):
@@ -115,34 +112,30 @@ class Wire(ABC):
     def take_text(self) -> str | None:
         """The next message, if that is what comes next, as text and in one frame; ``None`` for anything else.
 
-        Whoever has no use for what was taken puts it back by `DuplexStream.rewind`.
+        It stays where it is until `Unread.commit`.
 
         Raises:
             Starved: the next frame is not whole.
         """
         if self._fragments_opcode is not None:
             return None
+        self.stream.unread.rewind()
         try:
-            frame = self._take_frame()
-            if frame is None:
-                raise Starved
-            if frame[0] == TEXT and frame[1]:
-                return frame[2].decode()
+            opcode, last, data = self._parse_frame()
+            return data.decode() if opcode == TEXT and last else None
         except (WireError, UnicodeDecodeError):
-            pass
-        return None
+            return None
 
     def _take_frame(self) -> Frame | None:
-        """The next frame, if it is whole; nothing is taken otherwise."""
-        self.stream.mark()
+        """The next frame, if it is whole."""
+        unread = self.stream.unread
+        unread.rewind()
         try:
-            return self._parse_frame()
+            frame = self._parse_frame()
         except Starved:
-            self.stream.rewind()
             return None
-        except BaseException:
-            self.stream.rewind()
-            raise
+        unread.commit()
+        return frame
 
     @abstractmethod
     def _parse_frame(self) -> Frame:
