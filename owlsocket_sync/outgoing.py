@@ -16,8 +16,8 @@ from .errors import SocketConnectionError, SocketError, SocketMessageError, Sock
 from .options import Limits
 from .protocol.batch import Thoughts
 from .protocol.carrier import Carrier
-from .protocol.codec import encode, encode_call
-from .protocol.messages import CallMessage, Message, new_id
+from .protocol.codec import encode, encode_call, encode_event
+from .protocol.messages import CallMessage, EventMessage, Message, new_id
 from .protocol.pending import Asked, Pending
 from .protocol.rpc import Rpc
 
@@ -98,6 +98,19 @@ class Outgoing(Rpc):
             batch.append(data)
         else:
             self._transmit([data], deadline)
+
+    def _send_event(self, event: str, payload: Any) -> None:
+        if self.prepare is not None:
+            self._send(EventMessage(payload=payload, event=event))
+            return
+        data = encode_event(event, payload, time.time() if self._stamp else None, self._sender)
+        if len(data) > self._limits.message_size:
+            self._check_size(data)
+        batch = self._thoughts.batch
+        if batch is not None:
+            batch.append(data)
+        else:
+            self._transmit((data,), self._budget(None))
 
     def _encode_call(self, method: str, payload: tuple[Any, ...], deadline: Deadline) -> tuple[Any, bytes]:
         if self.prepare is not None:

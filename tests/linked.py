@@ -28,7 +28,7 @@ class Run:
         heartbeat: Heartbeat | None = None,
         buffers: int | None = None,
         limit: int = LIMIT,
-        answer: Callable[[str], bool] = lambda text: False,
+        answer: Callable[[str], bool | None] = lambda text: None,
     ) -> None:
         ours, theirs = tcp_pair(buffers)
         self.peer = RawPeer(theirs)

@@ -23,6 +23,23 @@ ENTRANCES = (
 )
 
 
+class Inner:
+    """What is within a watched socket: reading it directly is a visit as well."""
+
+    def __init__(self, watch: Watch, sock: ssl.SSLSocket) -> None:
+        self._watch = watch
+        self._number = id(sock)
+        self._inner = sock._sslobj  # type: ignore[attr-defined]
+
+    def read(self, *arguments: Any) -> Any:
+        """Read, watched."""
+        with self._watch._within(self._number, "recv"):
+            return self._inner.read(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 class Watch:
     """Has the sockets of a context watched.
 
@@ -46,7 +63,10 @@ class Watch:
 
         def enter(sock: ssl.SSLSocket, *arguments: Any, **options: Any) -> Any:
             with self._within(id(sock), name):
-                return method(sock, *arguments, **options)
+                result = method(sock, *arguments, **options)
+            if name == "do_handshake":
+                sock._sslobj = Inner(self, sock)  # type: ignore[attr-defined]
+            return result
 
         return enter
 

@@ -207,24 +207,27 @@ class Calls(Endpoint):
 
     # -- answers that come in ----------------------------------------------------------------------------------------
 
-    def _take_answer(self, text: str) -> bool:
+    def _take_answer(self, text: str) -> bool | None:
         """Take in a message if it is an answer and nothing else; by whoever reads, and maybe once more with the same.
 
-        Whatever cannot be done twice is left to the reader, which calls `receive`.
+        Returns:
+            Whether somebody waits for it now; ``None`` for anything else than an answer, and for what cannot be done
+            twice: that is left to the reader, which calls `receive`.
         """
         if self.prepare is not None or self._listeners:
-            return False
+            return None
         answer = decode_answer(text, self._limits.json_depth)
         pending = None if answer is None else self._calls.get(answer[1])
         if answer is None or pending is None or pending.watched:
-            return False
+            return None
+        attended = pending.attended
         if answer[0]:
             pending.complete(answer[2])
         else:
             pending.complete(error=ResilientError.unmarshal(answer[2]))
         self._calls.pop(answer[1], None)
         self._count_traffic("in", 1, len(text) if text.isascii() else len(text.encode()))
-        return True
+        return attended
 
     def _receive_answer(self, message: Message) -> None:
         pending = self._forget_call(message.id)

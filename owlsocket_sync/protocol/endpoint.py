@@ -53,6 +53,10 @@ class Endpoint(ABC):
         """Send once there is a link; raises when there will be none, or none within the deadline."""
 
     @abstractmethod
+    def _send_event(self, event: str, payload: Any) -> None:
+        """`_send` for an event."""
+
+    @abstractmethod
     def _answer(self, message: Message, link: int) -> None:
         """Send on the link with this number, and on no other: an answer on a later link would be nobody's."""
 

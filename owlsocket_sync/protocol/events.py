@@ -65,7 +65,7 @@ class Events(Endpoint):
         """
         if not isinstance(event, str):
             raise TypeError(f"event must be text, not {type(event).__name__}")
-        self._send(EventMessage(payload=payload, event=event))
+        self._send_event(event, payload)
 
     @overload
     def observe(self, event: str, handler: Callable[[EventMessage], Any]) -> Subscription: ...

@@ -25,6 +25,7 @@ class Pending:
         link: the number of the link on which it was sent, ``None`` before.
         result_type: what makes the result of what comes, where that is done before it is handed out.
         watched: whether somebody but the caller is told of the outcome.
+        attended: whether somebody waits for it now.
     """
 
     __slots__ = ("data", "deadline", "id", "link", "method", "retry")
@@ -38,6 +39,7 @@ class Pending:
 
     result_type: Any = None
     watched: bool = False
+    attended: bool = True
 
     def complete(self, result: Any = None, error: BaseException | None = None) -> None:
         """Set the outcome, unless there is one already."""
@@ -136,6 +138,11 @@ class CallFuture(Future[Any], Pending):
         """Whether somebody is told of the outcome."""
         return bool(self._done_callbacks or self._waiters) or self.result_type is not None  # type: ignore[attr-defined]
 
+    @property
+    def attended(self) -> bool:  # type: ignore[override]
+        """Whether somebody waits for it now."""
+        return self._condition.attended  # type: ignore[attr-defined, no-any-return]
+
     def cancel(self) -> bool:
         """Forget the call; an answer that still comes is passed over."""
         if not super().cancel():
@@ -213,6 +220,11 @@ class Signal:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._bells)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait, without the lock, to be notified; whether that was within so many seconds."""

@@ -29,6 +29,7 @@ from .writer import Writer
 logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
+GATHER = 0.0005
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
 ABNORMAL = 1006
@@ -55,7 +56,7 @@ class Link:
         wire: Wire,
         *,
         deliver: Callable[[str | bytes], None],
-        answer: Callable[[str], bool],
+        answer: Callable[[str], bool | None],
         has_room: Callable[[], bool],
         tick: Callable[[float], float],
         heartbeat: Heartbeat | None,
@@ -123,6 +124,8 @@ class Link:
     def _read_on(self) -> None:
         close, end = self._reading.read_on()
         self._answer_ping()
+        if not self._reading.urgent:
+            time.sleep(GATHER)  # let answers that nobody waits for yet come together
         if close is not None:
             self._take_close(close)
         elif end is not None and not self._reading.left:

@@ -31,6 +31,7 @@ from ..transport.unread import Starved
 from ..transport.wire import Close, Wire
 
 LEAD = 0.05
+MAYBE_ANSWER = '"type":"result"'
 
 
 class Reading:
@@ -38,19 +39,20 @@ class Reading:
 
     Args:
         wire: what is read from.
-        answer: called by a leader with a message; true when it was an answer, which was handed to whoever waits for it.
-            It may be called again with the same.
-        take: called by the reader with all that comes, but for a goodbye.
+        answer: called with a message; when it was an answer, which was handed on, whether somebody waited for that,
+            else ``None``. It may be called again with the same.
+        take: called by the reader with all else that comes, but for a goodbye.
         may_go_on: asked after each of these; while it is false, the rest is left for later.
 
     Attributes:
         left: something was captured that the reader has yet to take in.
+        urgent: what the reader took in last was more than answers that nobody waits for yet.
     """
 
     def __init__(
         self,
         wire: Wire,
-        answer: Callable[[str], bool],
+        answer: Callable[[str], bool | None],
         take: Callable[[Any], None],
         may_go_on: Callable[[], bool],
     ) -> None:
@@ -63,6 +65,7 @@ class Reading:
         self._led = False
         self._taking = False
         self._retired = False
+        self.urgent = True
         self.left = bool(wire.stream.unread)
 
     # -- by the reader -----------------------------------------------------------------------------------------------
@@ -76,8 +79,9 @@ class Reading:
         end: Exception | None = None
         with self._reading:
             if self._led and not self.left:
+                self.urgent = True
                 return None, None
-            self.left = False
+            self.left = self.urgent = False
             try:
                 self._stream.capture()
             except (EOFError, OSError) as error:
@@ -90,12 +94,21 @@ class Reading:
         while incoming is not None:
             if isinstance(incoming, Close):
                 return incoming
-            self._take(incoming)
+            self._take_one(incoming)
             if not self._may_go_on():
                 self.left = True
                 return None
             incoming = self._wire.take()
         return None
+
+    def _take_one(self, incoming: Any) -> None:
+        if type(incoming) is str and MAYBE_ANSWER in incoming:
+            attended = self._answer(incoming)
+            if attended is not None:
+                self.urgent = self.urgent or attended
+                return
+        self.urgent = True
+        self._take(incoming)
 
     def retire(self, close: Callable[[], None]) -> None:
         """Close the descriptor once nobody reads."""
@@ -171,7 +184,7 @@ class Reading:
             self._stream.capture()
             while unread:
                 text = wire.take_text()
-                if text is None or not self._answer(text):
+                if text is None or self._answer(text) is None:
                     return False
                 unread.commit()
         except Starved:

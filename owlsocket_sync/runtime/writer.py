@@ -86,7 +86,7 @@ class Writer:
                 what was not begun is not sent.
             SocketConnectionError: the link has ended, or said goodbye.
         """
-        if not self._write_lock.acquire(blocking=False) and self._sent_together(data, deadline, ping):
+        if not self._write_lock.acquire(blocking=False) and self._sent_together(data, deadline, ping is not None):
             return
         try:
             over = self._over()
@@ -117,22 +117,24 @@ class Writer:
         if self._torn or self._slots_filled:
             self.flush()
 
-    def _sent_together(self, data: bytes, deadline: Deadline, ping: bytes | None) -> bool:
+    def _sent_together(self, data: bytes, deadline: Deadline, alone: bool) -> bool:
         """Wait for the lock: false with it, true without it where whoever had it sent this as well."""
         parcel = Parcel(data)
-        if ping is None:
+        if not alone:
             self._parcels.append(parcel)
         try:
             mine = self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX))
         except BaseException:
             self._withdraw(parcel)
             raise
-        if mine and self._withdraw(parcel):
+        unsent = alone or self._withdraw(parcel)
+        if mine and unsent:
             return False
-        if not mine and self._withdraw(parcel):
+        if unsent:
             raise SocketTimeout(f"the link was busy with other messages for all of {deadline.seconds:g} s")
         if mine:
             self._write_lock.release()
+            self.flush()  # who wanted to before found the lock taken
         return True
 
     def _withdraw(self, parcel: Parcel) -> bool:

@@ -205,8 +205,8 @@ class EpollGate(Gate):
         super().__init__(sock, bell)
         number = sock.fileno()
         self._epoll = select.epoll(2)
-        self._epoll.register(number, select.EPOLLIN)
-        self._epoll.register(bell.fileno(), select.EPOLLIN)
+        for one in (number, bell.fileno()):
+            self._epoll.register(one, select.EPOLLIN)
         self.shut = partial(self._epoll.modify, number, 0)
         self.open = partial(self._epoll.modify, number, select.EPOLLIN)
 
@@ -230,4 +230,8 @@ class EpollGate(Gate):
 def make_gate(sock: socket.socket) -> Gate:
     """The best gate that this system has for a socket."""
     bell = EventBell() if hasattr(os, "eventfd") else Bell()
-    return EpollGate(sock, bell) if hasattr(select, "epoll") else Gate(sock, bell)
+    try:
+        return EpollGate(sock, bell) if hasattr(select, "epoll") else Gate(sock, bell)
+    except OSError:
+        bell.close()
+        raise

@@ -29,9 +29,9 @@ class Answers:
         self.taken: list[str] = []
         self.threads: set[threading.Thread] = set()
 
-    def __call__(self, text: str) -> bool:
+    def __call__(self, text: str) -> bool | None:
         if not text.startswith("A"):
-            return False
+            return None
         self.taken.append(text)
         self.threads.add(threading.current_thread())
         return True

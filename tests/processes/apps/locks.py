@@ -44,6 +44,8 @@ def _parts(one: object) -> Iterator[tuple[str, object]]:
         yield "self", one.__self__
     elif isinstance(one, partial):
         yield "function", one.func
+    elif isinstance(one, tuple):
+        yield from ((str(place), part) for place, part in enumerate(one))
     elif type(one).__module__.startswith("owlsocket_sync") and not isinstance(one, websocket.frame_buffer):
         for kind in type(one).__mro__:
             for name in getattr(kind, "__slots__", ()):
