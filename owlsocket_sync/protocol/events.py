@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar, cast, overload
 
 from ..errors import SocketTimeout
@@ -37,9 +36,10 @@ class EventStream(Pull[EventMessage]):
             self.close()
             raise StopIteration
         self._left -= 1
-        with suppress(LookupError):
+        try:
             return self._take_now()
-        deadline = self._owner._budget(self._timeout, math.inf)
+        except LookupError:
+            deadline = self._owner._budget(self._timeout, math.inf)
         try:
             return self._take(deadline)
         except TimeoutError:

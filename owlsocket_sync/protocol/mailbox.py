@@ -73,9 +73,10 @@ class Mailbox(Generic[Item]):
             EOFError: the mailbox was closed and is empty; its cause is the error it was closed with.
         """
         while True:
-            with suppress(LookupError):
+            try:
                 return self.take_now()
-            came = self._await_mail(deadline)
+            except LookupError:
+                came = self._await_mail(deadline)
             if not self._items:  # else it came, and another one may be as quick
                 if self._closed:
                     raise EOFError("no more will come") from self._error

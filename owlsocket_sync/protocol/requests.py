@@ -7,7 +7,6 @@ whoever asked decides when there were enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from ..errors import SocketError, SocketTimeout
@@ -38,9 +37,10 @@ class Stream(Pull[Any]):
     def __next__(self) -> Any:
         if self._over:
             raise StopIteration
-        with suppress(LookupError):
+        try:
             return self._take_now()
-        deadline = self._owner._budget(self._timeout)
+        except LookupError:
+            deadline = self._owner._budget(self._timeout)
         try:
             return self._take(deadline)
         except TimeoutError:
