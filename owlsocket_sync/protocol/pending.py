@@ -129,9 +129,13 @@ class CallFuture(Future[Any], Pending):
     """The future of one call. Its callbacks run on a worker, so that they may call as well."""
 
     def __init__(self, owner: Owner) -> None:
-        super().__init__()
+        # In place of `Future.__init__`, which makes a condition of many times the size.
+        self._condition = Signal()
+        self._state = "PENDING"
+        self._result = self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
         self._owner: Owner | None = owner
-        self._condition = Signal()  # type: ignore[assignment]
 
     @property
     def watched(self) -> bool:  # type: ignore[override]

@@ -72,7 +72,8 @@ class Link:
         self._writer = Writer(wire, self._over, self._broke, self._pongs.asked)
         self._owed: bytes | None = None
         self._ending_lock = threading.Lock()
-        self._wake_at = math.inf
+        self._wake_at = -math.inf
+        self._alarmed = False
         self._peer_ended = False
         self._last_beat = b""
         self._ended = threading.Event()
@@ -102,6 +103,7 @@ class Link:
 
     def _turn(self) -> None:
         """One message, or one look at the clock."""
+        self._alarmed = False
         now = time.monotonic()
         reads = self._peer_ended or self._has_room()
         due = self._look_at_clock(now, reads)
@@ -111,14 +113,15 @@ class Link:
             self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
             return
         if not self._reading.left:
-            self._stream.read_until = due
-            self._wake_at = due
+            self._stream.read_until = self._wake_at = due
             try:
+                if self._alarmed:
+                    return
                 self._stream.await_news()
             except TimeoutError:
                 return
             finally:
-                self._wake_at = math.inf
+                self._wake_at = -math.inf
         self._read_on()
 
     def _read_on(self) -> None:
@@ -168,7 +171,11 @@ class Link:
         return min(following, now + FLUSH_RETRY) if self._writer.waiting else following
 
     def wake_at(self, at: float) -> None:
-        """Have the reader look at its clock at this moment; from any thread."""
+        """Have the reader look at its clock at this moment; from any thread.
+
+        One that does not wait looks before it does: either it sees that it was told, or we see until when it waits.
+        """
+        self._alarmed = True
         if at < self._wake_at:
             self._stream.wake()
 

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, as_completed, wait
+from concurrent.futures import CancelledError, Future, as_completed, wait
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from owlsocket_sync import (
     SocketUnsupported,
 )
 from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.protocol.pending import CallFuture
 from owlsocket_sync.runtime.workers import WorkerPool
 
 
@@ -550,3 +551,12 @@ def test_a_timeout_that_cannot_be_waited_for_is_refused(ends: Ends, timeout: Any
         with pytest.raises(ValueError, match="timeout must be a number of seconds"):
             call("echo", 1, timeout=timeout)
     assert ends.left.stats.pending == ends.left.stats.messages_out == 0
+
+
+def test_the_future_of_a_call_has_all_that_a_future_has() -> None:
+    """Whatever the standard library keeps in one, ours keeps as well, in the same state."""
+    theirs, (left, *_) = vars(Future()), make_pair()
+    ours = vars(CallFuture(left))
+    assert ours.keys() == theirs.keys() | {"_owner"}
+    same = theirs.keys() - {"_condition"}
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
