@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .clients import BARE, OURS, OURS_BATCH, READER, TUNED
+from .clients import BARE, GRPC, OURS, OURS_BATCH, READER, RPYC, SOCKETIO, TUNED, WEBSOCKETS
 from .measures.crowd import ALONE
+from .measures.imports import OURS as OURS_ALONE
 from .measures.imports import OURS_CONNECT, WEBSOCKET
 from .result import Result
 
 TIMES = " x"
 KIB = " KiB"
+PEERS = (READER, WEBSOCKETS, RPYC, SOCKETIO, GRPC)
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,12 @@ def judge(results: Mapping[str, Result]) -> list[Verdict]:
     ]
 
 
-def faster_bare(result: Result, key: str, *, at_most: bool) -> str:
-    """Which of the two bare forms did better: ours is compared with that one."""
-    stock, tuned = result.figure(BARE, key), result.figure(TUNED, key)
-    if stock is None or tuned is None:
-        return BARE
-    return TUNED if (tuned < stock) is at_most else BARE
-
-
 def _latency(result: Result) -> Iterator[Verdict | None]:
-    bare = faster_bare(result, "p50", at_most=True)
-    yield _against(result, OURS, bare, "p50", f"blocking call: p50, to that of {bare}", 1.05)
-    bare = faster_bare(result, "cpu", at_most=True)
-    yield _against(result, OURS, bare, "cpu", f"blocking call: CPU, to that of {bare}", 1.1)
+    for bare in (BARE, TUNED):
+        yield _against(result, OURS, bare, "p50", f"blocking call: p50, to that of {bare}", 1.05)
+        yield _against(result, OURS, bare, "cpu", f"blocking call: CPU, to that of {bare}", 1.1)
+    for peer in PEERS:
+        yield _against(result, OURS, peer, "p50", f"blocking call: p50, to that of {peer}", 1.0)
 
 
 def _in_flight(result: Result) -> Iterator[Verdict | None]:
@@ -68,9 +63,9 @@ def _events_in(result: Result) -> Iterator[Verdict | None]:
 
 
 def _events_out(result: Result) -> Iterator[Verdict | None]:
-    bare = faster_bare(result, "rate", at_most=False)
-    what = f"notify in a batch(): events/s, to those of {bare}"
-    yield _against(result, OURS_BATCH, bare, "rate", what, 2.0, at_most=False)
+    for bare in (BARE, TUNED):
+        what = f"notify in a batch(): events/s, to those of {bare}"
+        yield _against(result, OURS_BATCH, bare, "rate", what, 2.0, at_most=False)
 
 
 def _threads(result: Result) -> Iterator[Verdict | None]:
@@ -81,8 +76,8 @@ def _threads(result: Result) -> Iterator[Verdict | None]:
 
 
 def _imports(result: Result) -> Iterator[Verdict | None]:
-    what = f"{OURS_CONNECT}: time, to that of {WEBSOCKET}"
-    yield _against(result, OURS_CONNECT, WEBSOCKET, "import", what, 1.25)
+    for ours in (OURS_ALONE, OURS_CONNECT):
+        yield _against(result, ours, WEBSOCKET, "import", f"{ours}: time, to that of {WEBSOCKET}", 1.25)
 
 
 def _idle_memory(result: Result) -> Iterator[Verdict | None]:

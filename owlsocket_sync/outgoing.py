@@ -16,7 +16,7 @@ from .errors import SocketConnectionError, SocketError, SocketMessageError, Sock
 from .options import Limits
 from .protocol.batch import Thoughts
 from .protocol.carrier import Carrier
-from .protocol.codec import encode, encode_call, encode_event
+from .protocol.codec import compact, encode, encode_call, encode_event
 from .protocol.messages import CallMessage, EventMessage, Message, new_id
 from .protocol.pending import Asked, Pending
 from .protocol.rpc import Rpc
@@ -108,7 +108,7 @@ class Outgoing(Rpc):
             self._check_size(data)
         batch = self._thoughts.batch
         if batch is not None:
-            batch.append(data)
+            batch.append(compact(data))
         else:
             self._transmit((data,), self._budget(None))
 

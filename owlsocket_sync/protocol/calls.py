@@ -17,7 +17,7 @@ from typing import Any
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketError
 from ..options import Limits
-from .codec import decode_answer, malformed
+from .codec import compact, decode_answer, malformed
 from .endpoint import Endpoint, ErrorContext, left_to_parent
 from .messages import Message, MessageType
 from .pending import Asked, CallFuture, Pending
@@ -95,11 +95,14 @@ class Calls(Endpoint):
         if not isinstance(method, str):
             raise TypeError(f"method must be text, not {type(method).__name__}")
         pending.deadline = deadline = self._budget(timeout)
-        self._check_open()
+        pending.link = self._link_for_call()
+        if pending.link is None:
+            self._check_open()
         pending.id, pending.data = self._encode_call(method, payload, deadline)
+        if retry or pending.link is None:
+            pending.data = compact(pending.data)  # it is kept
         pending.method = method
         pending.retry = retry
-        pending.link = self._link_for_call()
 
     def _register(self, pending: Pending) -> None:
         with self._calls_lock:

@@ -217,7 +217,11 @@ def encode(message: Message) -> bytes:
         raise SocketMessageMalformed(
             f"the {_word(message.type)} {what!r} cannot be sent as JSON: {error}".replace(" ''", "")
         ) from error
-    # The writer hands out a buffer of some KiB for the shortest message, and thousands may have to be kept.
+    return compact(data)
+
+
+def compact(data: bytes) -> bytes:
+    """The same, in no more room than it needs: JSON is written into some KiB, however short the message is."""
     return bytes(memoryview(data)) if len(data) < SMALL else data
 
 
@@ -239,7 +243,7 @@ def encode_call(
         data = _write(fields)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SocketMessageMalformed(f"the call {method!r} cannot be sent as JSON: {error}") from error
-    return bytes(memoryview(data)) if len(data) < SMALL else data
+    return data
 
 
 def encode_event(event: str, payload: Any, dt: float | None, sender: str | None) -> bytes:
@@ -257,7 +261,7 @@ def encode_event(event: str, payload: Any, dt: float | None, sender: str | None)
         data = _write(fields)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SocketMessageMalformed(f"the event {event!r} cannot be sent as JSON: {error}") from error
-    return bytes(memoryview(data)) if len(data) < SMALL else data
+    return data
 
 
 def _write(value: Any) -> bytes:

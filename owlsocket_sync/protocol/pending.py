@@ -130,7 +130,7 @@ class CallFuture(Future[Any], Pending):
 
     def __init__(self, owner: Owner) -> None:
         # In place of `Future.__init__`, which makes a condition of many times the size.
-        self._condition = Signal()
+        self._condition: Any = Signal()
         self._state = "PENDING"
         self._result = self._exception = None
         self._waiters: list[Any] = []
@@ -140,12 +140,12 @@ class CallFuture(Future[Any], Pending):
     @property
     def watched(self) -> bool:  # type: ignore[override]
         """Whether somebody is told of the outcome."""
-        return bool(self._done_callbacks or self._waiters) or self.result_type is not None  # type: ignore[attr-defined]
+        return bool(self._done_callbacks or self._waiters) or self.result_type is not None
 
     @property
     def attended(self) -> bool:  # type: ignore[override]
         """Whether somebody waits for it now."""
-        return self._condition.attended  # type: ignore[attr-defined, no-any-return]
+        return self._condition.attended  # type: ignore[no-any-return]
 
     def cancel(self) -> bool:
         """Forget the call; an answer that still comes is passed over."""
@@ -202,7 +202,7 @@ class CallFuture(Future[Any], Pending):
 
     def leave(self, error: BaseException) -> None:
         """In a forked child: tell whoever waits for it; takes no lock, and runs no callback, of the parent's."""
-        self._condition = Signal()  # type: ignore[assignment]
+        self._condition = Signal()
         self._waiters.clear()
         self._owner = None
         self.complete(error=error)

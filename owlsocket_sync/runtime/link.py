@@ -16,6 +16,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
@@ -192,8 +193,7 @@ class Link:
 
     def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
         """`write`, and read for the answer in place of the reader, as `Reading.lead` does."""
-        data = self._frames(messages)
-        self._reading.lead(answered, deadline, lambda: self._writer.write(data, deadline))
+        self._reading.lead(answered, deadline, partial(self._writer.write, self._frames(messages), deadline))
 
     def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
         """Read in place of the reader, as `Reading.lead` does; from any thread."""

@@ -172,10 +172,12 @@ class Reading:
                 return False
             try:
                 self._taking = True
-                self.left = not self._took_answers()
+                left = True
+                left = not self._took_answers()
             finally:
+                self.left = left
                 self._taking = False
-        return not self.left
+        return not left
 
     def _took_answers(self) -> bool:
         """Whether all that came whole were answers."""

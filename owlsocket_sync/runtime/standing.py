@@ -120,10 +120,12 @@ class Standing:
 
     def open_link(self) -> int | None:
         """The number of the link that this thread may send on now, or ``None``."""
-        self._awaken()
-        if self._state is ConnectionState.OPEN or self._early_thread == threading.get_ident():
-            return self._link_number if self._link is not None else None
-        return None
+        if self._state is not ConnectionState.OPEN:
+            self._awaken()
+            if self._early_thread != threading.get_ident():
+                return None
+        link, number = self._current
+        return number if link is not None else None
 
     def await_link(self, deadline: Deadline) -> int:
         """Wait for such a link."""

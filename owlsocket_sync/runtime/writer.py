@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
+from ..transport.stream import RECORD_SIZE
 from ..transport.wire import Wire
 
 LAST_WORDS = 0.2
@@ -67,11 +68,7 @@ class Writer:
     @property
     def waiting(self) -> bool:
         """Whether something is left to be sent by whoever comes next."""
-        return bool(self._torn) or self._slots_filled
-
-    @property
-    def _slots_filled(self) -> bool:
-        return self._pong is not None or self._ping is not None or self._close is not None
+        return bool(self._torn) or self._pong is not None or self._ping is not None or self._close is not None
 
     def write(self, data: bytes, deadline: Deadline, ping: bytes | None = None) -> None:
         """Send frames; from any thread but the reader's.
@@ -100,7 +97,7 @@ class Writer:
                 self._send_with_parcels(data, deadline.at)
             else:
                 self._send_all(data, deadline.at)
-            if self._slots_filled:
+            if self._pong is not None or self._ping is not None or self._close is not None:
                 self._send_slots_at_once()
         except TimeoutError as error:
             self._stream.wake()  # the reader finishes what is torn when the peer takes it
@@ -114,7 +111,7 @@ class Writer:
             raise
         finally:
             self._write_lock.release()
-        if self._torn or self._slots_filled:
+        if self._torn or self._pong is not None or self._ping is not None or self._close is not None:
             self.flush()
 
     def _sent_together(self, data: bytes, deadline: Deadline, alone: bool) -> bool:
@@ -229,7 +226,7 @@ class Writer:
             keep: what was not begun, too.
             last: how many bytes of it, at its end, make the part that may not have been begun; all of it, by default.
         """
-        view = memoryview(data)
+        view: bytes | memoryview = data if len(data) <= RECORD_SIZE else memoryview(data)  # no copy of much
         try:
             while len(view):
                 view = view[self._stream.send_some(view, until) :]

@@ -129,8 +129,9 @@ class ClientWire(Wire):
 
     def _parse_frame(self) -> Frame:
         frames = self._frames
-        frames.limit = self._room()
-        frames.clear()
+        frames.limit = self._message_size - self._size
+        if frames.header is not None:
+            frames.clear()  # what was read of a frame that was not whole
         try:
             frame: ABNF = frames.recv_frame()
         except websocket.WebSocketProtocolException as error:
@@ -143,7 +144,7 @@ class ClientWire(Wire):
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, masked."""
-        frame: bytes = ABNF.create_frame(data, opcode).format()
+        frame: bytes = ABNF(1, 0, 0, 0, opcode, 1, data).format()
         return frame
 
 

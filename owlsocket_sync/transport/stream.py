@@ -94,7 +94,7 @@ class DuplexStream:
         """
         if self._end is not None:
             raise self._end
-        later = self.unread.later
+        later = self.unread.block.later
         try:
             # In one go: an interrupt between the system call and keeping what it gave would lose that.
             if self.secure:

@@ -15,21 +15,16 @@ class Unread:
     """What was captured.
 
     Attributes:
-        later: what was captured last, in pieces; whoever captures appends to it.
+        block: where it is; whoever captures appends to what came ``later``.
     """
 
-    __slots__ = ("_block",)
+    __slots__ = ("block",)
 
     def __init__(self, data: bytes = b"") -> None:
-        self._block = Block(data, 0)
-
-    @property
-    def later(self) -> list[bytes]:
-        """Where what is captured is appended."""
-        return self._block.later
+        self.block = Block(data, 0)
 
     def __bool__(self) -> bool:
-        block = self._block
+        block = self.block
         return bool(block.later) or block.done < len(block.data)
 
     def take(self, size: int) -> bytes:
@@ -38,7 +33,7 @@ class Unread:
         Raises:
             Starved: fewer are there; none was taken.
         """
-        block = self._block
+        block = self.block
         end = block.position + size
         if end > len(block.data):
             block = self._join(size)
@@ -49,33 +44,33 @@ class Unread:
 
     def take_up_to(self, size: int) -> bytes:
         """The next so many bytes, or all that there are."""
-        block = self._join(0) if self._block.later else self._block
+        block = self._join(0) if self.block.later else self.block
         return self.take(min(size, len(block.data) - block.position))
 
     def _join(self, size: int) -> Block:
         """Make one piece of all, if that is enough; what is done with is dropped."""
-        block = self._block
+        block = self.block
         data, later, done = block.data, block.later, block.done
         if len(data) - block.position + sum(map(len, later)) < size:
             raise Starved
         whole = later[0] if done == len(data) and len(later) == 1 else b"".join([data[done:], *later])
         joined = Block(whole, block.position - done)
-        self._block = joined
+        self.block = joined
         return joined
 
     def rewind(self) -> None:
         """Begin to take where what is done with ends."""
-        block = self._block
+        block = self.block
         block.position = block.done
 
     def commit(self) -> None:
         """Be done with what was taken."""
-        block = self._block
+        block = self.block
         block.done = block.position
 
     def put_back(self, data: bytes) -> None:
         """Have these be the next bytes; before anything else was captured."""
-        self._block = Block(data, 0)
+        self.block = Block(data, 0)
 
 
 class Block:
