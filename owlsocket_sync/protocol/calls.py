@@ -177,12 +177,15 @@ class Calls(Endpoint):
     # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
 
     def _watch(self, pending: Pending) -> None:
+        alarm = pending.deadline.at, str(pending.id)
         with self._calls_lock:
-            heapq.heappush(self._call_alarms, (pending.deadline.at, str(pending.id)))
+            heapq.heappush(self._call_alarms, alarm)
             if len(self._call_alarms) > 2 * len(self._calls) + 64:
                 self._call_alarms = [alarm for alarm in self._call_alarms if alarm[1] in self._calls]
                 heapq.heapify(self._call_alarms)
-        self._alarm(pending.deadline.at)
+            first = self._call_alarms[:1] == [alarm]
+        if first:  # else `expire` is called before, and says when to call it again
+            self._alarm(pending.deadline.at)
 
     @abstractmethod
     def _alarm(self, at: float) -> None:

@@ -30,7 +30,7 @@ from .writer import Writer
 logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
-GATHER = 0.0005
+GATHER = 0.002
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
 ABNORMAL = 1006

@@ -134,7 +134,10 @@ class Reading:
                 if not (self._led or self._taking or self.left or self._retired):
                     mine = self._led = True
             if mine:
-                self._shut_gate()
+                try:
+                    self._stream.gate.shut()
+                except (ValueError, OSError):
+                    pass  # it was closed meanwhile
             if begin is not None:
                 begin()
             if mine:
@@ -150,13 +153,7 @@ class Reading:
                 try:
                     self._stream.gate.open()
                 except (ValueError, OSError):
-                    pass  # it was closed meanwhile
-
-    def _shut_gate(self) -> None:
-        try:
-            self._stream.gate.shut()
-        except (ValueError, OSError):
-            pass  # it was closed meanwhile
+                    pass  # likewise
 
     def _read_answers(self, answered: Callable[[], bool], until: float) -> None:
         stream = self._stream

@@ -120,14 +120,15 @@ class DuplexStream:
             self._end = EOFError("the peer ended the stream without a close frame")
             raise self._end
         self.heard_at = time.monotonic()
-        self._adapt(size)
+        if size == self._read_size or 8 * size < self._read_size > LEAST_READ_SIZE:
+            self._adapt(size)
         return True
 
     def _adapt(self, size: int) -> None:
         """Ask for as much as tends to come: large reads that bring little leave holes in the heap of the process."""
         if size == self._read_size:
             self._read_size = min(READ_SIZE, 4 * size)
-        elif 8 * size < self._read_size > LEAST_READ_SIZE:
+        else:
             self._read_size = max(LEAST_READ_SIZE, self._read_size // 2)
 
     def _pending(self) -> bool:
