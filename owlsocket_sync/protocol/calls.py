@@ -183,9 +183,7 @@ class Calls(Endpoint):
             if len(self._call_alarms) > 2 * len(self._calls) + 64:
                 self._call_alarms = [alarm for alarm in self._call_alarms if alarm[1] in self._calls]
                 heapq.heapify(self._call_alarms)
-            first = self._call_alarms[:1] == [alarm]
-        if first:  # else `expire` is called before, and says when to call it again
-            self._alarm(pending.deadline.at)
+        self._alarm(pending.deadline.at)
 
     @abstractmethod
     def _alarm(self, at: float) -> None:

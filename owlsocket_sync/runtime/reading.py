@@ -46,7 +46,7 @@ class Reading:
 
     Attributes:
         left: something was captured that the reader has yet to take in.
-        urgent: what the reader took in last was more than answers that nobody waits for yet.
+        urgent: what the reader took in last was not just answers that nobody waits for yet.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Reading:
         self._led = False
         self._taking = False
         self._retired = False
+        self._taken = False
         self.urgent = True
         self.left = bool(wire.stream.unread)
 
@@ -81,12 +82,14 @@ class Reading:
             if self._led and not self.left:
                 self.urgent = True
                 return None, None
-            self.left = self.urgent = False
+            self.left, self._taken, self.urgent = False, False, False
             try:
                 self._stream.capture()
             except (EOFError, OSError) as error:
                 end = error
-            return self._take_all(), end
+            close = self._take_all()
+            self.urgent = self.urgent or not self._taken
+            return close, end
 
     def _take_all(self) -> Close | None:
         """Hand on what came."""
@@ -102,6 +105,7 @@ class Reading:
         return None
 
     def _take_one(self, incoming: Any) -> None:
+        self._taken = True
         if type(incoming) is str and MAYBE_ANSWER in incoming:
             attended = self._answer(incoming)
             if attended is not None:

@@ -256,10 +256,8 @@ class DuplexStream:
             Woken: `wake` was called.
             TimeoutError: nothing came in time.
         """
-        if not self._pending():
-            self._await_gate_while_wanted()
-
-    def _await_gate_while_wanted(self) -> None:
+        if self._pending():
+            return None
         while self.wanted is not None and self.wanted():
             now = time.monotonic()
             with contextlib.suppress(TimeoutError):
@@ -295,18 +293,14 @@ class DuplexStream:
                     # Not SSLSocket.shutdown: that throws the TLS object away under the reader.
                     socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
-    def end_writing(self) -> None:
-        """Let the peer see the end of what we say; reading goes on."""
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._sock, socket.SHUT_WR)
-
     def linger(self, seconds: float) -> None:
         """End our direction and let the peer read what we said before it sees the end; by the reader.
 
         Closing with unread bytes would reset the connection, and take our last words with it.
         """
         self.read_until = time.monotonic() + seconds
-        self.end_writing()
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
         with contextlib.suppress(OSError):
             while self.recv(READ_SIZE):
                 pass

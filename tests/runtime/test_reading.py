@@ -120,6 +120,21 @@ def test_a_leader_gives_the_role_back_after_a_while(led: tuple[Run, Answers]) ->
     assert run.got.wait(1) == ["A late"]
 
 
+@pytest.mark.parametrize(("answered", "urgent"), [(None, True), (True, True), (False, False)])
+def test_only_answers_that_nobody_waits_for_are_not_urgent(answered: bool | None, urgent: bool) -> None:
+    """They may come together; anything else, the first part of something large too, is read on at once."""
+    run = Run(answer=lambda text: answered)
+    try:
+        whole = _text('{"type":"result"}')
+        run.peer.send(whole)
+        eventually(lambda: run.link._reading._taken)
+        eventually(lambda: run.link._reading.urgent is urgent)
+        run.peer.send(whole[:5])
+        eventually(lambda: run.link._reading.urgent and not run.link._reading._taken)
+    finally:
+        run.stop()
+
+
 def test_two_leaders_at_once(led: tuple[Run, Answers]) -> None:
     """One of them reads for both; the other one does not wait here."""
     run, answers = led
