@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import BuiltinMethodType
 
 import pytest
 from helpers import eventually, scaled
@@ -265,3 +266,9 @@ def test_nothing_is_waited_for_where_nothing_is_wanted() -> None:
     assert stream.recv(0) == b""
     stream.close()
     theirs.close()
+
+
+def test_reading_is_one_step_of_the_interpreter(ends: Ends) -> None:
+    """What reads is no Python function, in which an interrupt could come between the read and its result."""
+    stream, _ = ends
+    assert isinstance(stream._receive, BuiltinMethodType)
