@@ -104,8 +104,7 @@ class Outgoing(Rpc):
             self._send(EventMessage(payload=payload, event=event))
             return
         data = encode_event(event, payload, time.time() if self._stamp else None, self._sender)
-        if len(data) > self._limits.message_size:
-            self._check_size(data)
+        self._check_size(data)
         batch = self._thoughts.batch
         if batch is not None:
             batch.append(compact(data))
@@ -122,8 +121,7 @@ class Outgoing(Rpc):
         data = encode_call(
             method, payload, id, time.time() if self._stamp else None, deadline.remaining(), self._sender
         )
-        if len(data) > self._limits.message_size:
-            self._check_size(data)
+        self._check_size(data)
         return id, data
 
     def _encode(self, message: Message) -> tuple[Message, bytes]:
@@ -283,8 +281,7 @@ class Outgoing(Rpc):
             timeout = self.default_call_timeout if default is None else default
         else:
             timeout = check_timeout(timeout)
-        outer = self._thoughts.deadline
-        return Deadline(timeout) if outer is None else Deadline(timeout).sooner(outer)
+        return self._thoughts.budget(timeout)
 
     def _closing_error(self) -> SocketConnectionError | None:
         return self._carrier.closing_error()

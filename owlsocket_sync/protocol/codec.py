@@ -239,11 +239,7 @@ def encode_call(
     fields["timeout"] = timeout_ms(timeout)
     if sender is not None:
         fields["sender"] = sender
-    try:
-        data = _write(fields)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SocketMessageMalformed(f"the call {method!r} cannot be sent as JSON: {error}") from error
-    return data
+    return _dump(fields, "call", method)
 
 
 def encode_event(event: str, payload: Any, dt: float | None, sender: str | None) -> bytes:
@@ -257,11 +253,14 @@ def encode_event(event: str, payload: Any, dt: float | None, sender: str | None)
         fields["dt"] = round(dt * 1000)
     if sender is not None:
         fields["sender"] = sender
+    return _dump(fields, "event", event)
+
+
+def _dump(fields: dict[str, Any], kind: str, name: str) -> bytes:
     try:
-        data = _write(fields)
+        return _write(fields)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SocketMessageMalformed(f"the event {event!r} cannot be sent as JSON: {error}") from error
-    return data
+        raise SocketMessageMalformed(f"the {kind} {name!r} cannot be sent as JSON: {error}") from error
 
 
 def _write(value: Any) -> bytes:

@@ -7,6 +7,7 @@ the caller is told by a bell, which is made only once it has to wait for one; wh
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import wait as wait_for
@@ -17,7 +18,7 @@ from ..deadline import Deadline
 from ..errors import SocketTimeout
 
 
-class Pending:
+class Pending(ABC):
     """A call that waits for its answer.
 
     Attributes:
@@ -41,13 +42,13 @@ class Pending:
     watched: bool = False
     attended: bool = True
 
+    @abstractmethod
     def complete(self, result: Any = None, error: BaseException | None = None) -> None:
         """Set the outcome, unless there is one already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outlast(self, deadline: Deadline, guard: AbstractContextManager[object]) -> bool:
         """Whether there is an outcome within the deadline."""
-        raise NotImplementedError
 
     def leave(self, error: BaseException) -> None:
         """In a forked child: tell whoever waits for it; takes no lock, and runs no callback, of the parent's."""

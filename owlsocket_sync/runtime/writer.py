@@ -68,7 +68,11 @@ class Writer:
     @property
     def waiting(self) -> bool:
         """Whether something is left to be sent by whoever comes next."""
-        return bool(self._torn) or self._pong is not None or self._ping is not None or self._close is not None
+        return bool(self._torn) or self._slots_filled
+
+    @property
+    def _slots_filled(self) -> bool:
+        return self._pong is not None or self._ping is not None or self._close is not None
 
     def write(self, data: bytes, deadline: Deadline, ping: bytes | None = None) -> None:
         """Send frames; from any thread but the reader's.
@@ -97,7 +101,7 @@ class Writer:
                 self._send_with_parcels(data, deadline.at)
             else:
                 self._send_all(data, deadline.at)
-            if self._pong is not None or self._ping is not None or self._close is not None:
+            if self._slots_filled:
                 self._send_slots_at_once()
         except TimeoutError as error:
             self._stream.wake()  # the reader finishes what is torn when the peer takes it
@@ -111,8 +115,7 @@ class Writer:
             raise
         finally:
             self._write_lock.release()
-        if self._torn or self._pong is not None or self._ping is not None or self._close is not None:
-            self.flush()
+        self.flush()
 
     def _sent_together(self, data: bytes, deadline: Deadline, alone: bool) -> bool:
         """Wait for the lock: false with it, true without it where whoever had it sent this as well."""

@@ -129,7 +129,7 @@ class ClientWire(Wire):
 
     def _parse_frame(self) -> Frame:
         frames = self._frames
-        frames.limit = self._message_size - self._size
+        frames.limit = self._room()
         if frames.header is not None:
             frames.clear()  # what was read of a frame that was not whole
         try:
