@@ -24,7 +24,7 @@ ENTRANCES = (
 
 
 class Inner:
-    """What is within a watched socket: reading it directly is a visit as well."""
+    """What is within a watched socket: reading and writing it directly are visits as well."""
 
     def __init__(self, watch: Watch, sock: ssl.SSLSocket) -> None:
         self._watch = watch
@@ -35,6 +35,11 @@ class Inner:
         """Read, watched."""
         with self._watch._within(self._number, "recv"):
             return self._inner.read(*arguments)
+
+    def write(self, *arguments: Any) -> Any:
+        """Write, watched."""
+        with self._watch._within(self._number, "send"):
+            return self._inner.write(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import cast
+from typing import Any
 
 import websocket
 from websocket import ABNF
@@ -17,7 +17,8 @@ from websocket import _handshake as handshake_module
 
 from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
 from ..urls import SECRET_KEYS, Target, redact, redact_text, secrets_of
-from .stream import BudgetExceeded, DuplexStream
+from .handshake_socket import BudgetExceeded, HandshakeSocket
+from .stream import DuplexStream
 from .wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
 
 HANDSHAKE_BYTES = 65_536
@@ -76,43 +77,42 @@ class ClientWire(Wire):
             TimeoutError: no answer until then.
         """
         self.stream.read_until = self.stream.write_until = until
-        self.stream.budget = HANDSHAKE_BYTES
         self.stream.wanted = wanted
-        refusal = self._shake_hands(target, headers)
+        sock = HandshakeSocket(self.stream, HANDSHAKE_BYTES)
+        refusal = self._shake_hands(sock, target, headers)
         if refusal is not None:
             raise refusal  # outside of any except: what websocket-client raised may hold our secrets
-        self.stream.budget = self.stream.wanted = None
-        self.stream.seen.clear()
+        self.stream.wanted = None
 
-    def _shake_hands(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
+    def _shake_hands(self, sock: HandshakeSocket, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
         """Do it, and return why it failed."""
         try:
             # A host that nobody has keeps the cookies of other connections of this process to themselves.
             self._websocket.connect(  # type: ignore[no-untyped-call]
                 f"ws://owlsocket.invalid{target.resource}",
-                socket=self.stream,
+                socket=sock,
                 host=target.host_header,
                 header=[f"{name}: {value}" for name, value in headers.items()],
                 suppress_origin=True,
                 redirect_limit=0,
             )
         except (websocket.WebSocketException, BudgetExceeded, CookieError, ValueError, IndexError) as error:
-            refusal = self._refusal(target, headers)
+            refusal = self._refusal(sock.seen, target, headers)
             if refusal is not None:
                 return refusal  # a body that is too long, too slow or cut short makes it no less of one
             if isinstance(error, websocket.WebSocketTimeoutException):
                 raise TimeoutError("the server did not answer the upgrade") from error
-            what = f"more than {HANDSHAKE_BYTES} bytes" if self.stream.budget == 0 else str(error)
+            what = f"more than {HANDSHAKE_BYTES} bytes" if sock.budget == 0 else str(error)
             return _invalid_upgrade(redact_text(what, *_secrets(target, headers))[:SHOWN_CHARACTERS])
         finally:
             _forget_cookies(self.response_header("set-cookie"))
         if self._websocket.status != SWITCHING_PROTOCOLS:
-            return self._refusal(target, headers) or _invalid_upgrade(f"HTTP {self._websocket.status}")
+            return self._refusal(sock.seen, target, headers) or _invalid_upgrade(f"HTTP {self._websocket.status}")
         return None
 
-    def _refusal(self, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
+    def _refusal(self, answer: bytes | bytearray, target: Target, headers: Mapping[str, str]) -> ResilientError | None:
         """What the answer that was read says in place of the upgrade, ``None`` when it is none."""
-        found = re.match(_ANSWER, self.stream.seen)
+        found = re.match(_ANSWER, answer)
         if found is None:
             return None
         secrets = _secrets(target, headers)
@@ -129,7 +129,7 @@ class ClientWire(Wire):
 
     def _parse_frame(self) -> Frame:
         frames = self._frames
-        frames.limit = self._room()
+        frames.limit = self._message_size - self._size
         if frames.header is not None:
             frames.clear()  # what was read of a frame that was not whole
         try:
@@ -140,7 +140,8 @@ class ClientWire(Wire):
             raise WireError(1002, "a masked frame")
         if frame.opcode >= CLOSE and not frame.fin:
             raise WireError(1002, "a fragmented control frame")
-        return frame.opcode, bool(frame.fin), cast(bytes, frame.data)
+        data: Any = frame.data
+        return frame.opcode, bool(frame.fin), data
 
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, masked."""

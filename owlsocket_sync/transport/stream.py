@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from .readiness import SLICE, Readable, make_gate, wait_ready
 from .tls import tls_failure
@@ -37,12 +38,8 @@ class Woken(TimeoutError):
     """The reader was asked to look up from its reading."""
 
 
-class BudgetExceeded(ConnectionError):
-    """The peer sent more than it may in a handshake."""
-
-
 class DuplexStream:
-    """The stream that `websocket.WebSocket` takes for a socket.
+    """A socket with two directions that do not wait for one another.
 
     Args:
         sock: connected; its timeout becomes 0. A `ssl.SSLSocket` has done its handshake.
@@ -50,14 +47,13 @@ class DuplexStream:
     Attributes:
         read_until: the moment (``time.monotonic``) at which `recv` gives up.
         write_until: likewise for `send`.
-        budget: how many bytes may still be read, ``None`` for any number.
-        seen: what was read under a budget.
         wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
         unread: what was captured and not taken yet.
         gate: what the reader waits at; while it is shut, bytes that come do not wake it.
         heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
         stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
         secure: whether it is encrypted; then a write that was tried must be tried again before any other.
+        await_readable: wait for bytes without taking them, until then; by one thread that reads in place of the reader.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -65,20 +61,21 @@ class DuplexStream:
         self._sock = sock
         self.secure = isinstance(sock, ssl.SSLSocket)
         self._tls_lock: AbstractContextManager[object] = threading.Lock() if self.secure else contextlib.nullcontext()
-        # The inner read of a TLS socket does in one go what its `recv` does in several, see `capture`.
-        self._receive: Callable[[int], bytes] = sock._sslobj.read if isinstance(sock, ssl.SSLSocket) else sock.recv  # type: ignore[attr-defined]
+        # The inner read and write of a TLS socket do in one go what `recv` and `send` do in several, see `capture`.
+        inner: Any = sock._sslobj if isinstance(sock, ssl.SSLSocket) else None  # type: ignore[attr-defined]
+        self._receive: Callable[[int], bytes] = inner.read if self.secure else sock.recv
+        self._give: Callable[[bytes | memoryview], int] = inner.write if self.secure else sock.send
         self._fileno = sock.fileno()
         self.gate = make_gate(sock)
         self._readable = Readable(sock)
+        self.await_readable: Callable[[float], bool] = self._await_decrypted if self.secure else self._readable.wait
         self.unread = Unread()
         self._end: Exception | None = None
         self._read_size = LEAST_READ_SIZE
-        self._closed = False  # websocket-client looks at this name before it closes
+        self._closed = False
         self._close_lock = threading.Lock()
         self.read_until = math.inf
         self.write_until = math.inf
-        self.budget: int | None = None
-        self.seen = bytearray()
         self.wanted: Callable[[], bool] | None = None
         self.heard_at = time.monotonic()
         self.stalled_at: float | None = None
@@ -156,18 +153,7 @@ class DuplexStream:
             self.await_news()
 
     def recv(self, size: int) -> bytes:
-        """Up to ``size`` bytes, ``b""`` at the end, as `websocket.WebSocket` reads a handshake; by the reader only.
-
-        Raises:
-            BudgetExceeded: the budget is used up.
-            OSError: what `fill` raises.
-        """
-        if self.budget is not None:
-            if size and not self.budget:
-                raise BudgetExceeded("the peer's answer to the handshake is too large")
-            if time.monotonic() >= self.read_until:
-                raise TimeoutError("the handshake took too long")  # what is here is read by the byte: that takes time
-            size = min(size, self.budget)
+        """Up to ``size`` bytes, ``b""`` at the end; by the reader only; raises what `fill` raises."""
         if size and not self.unread:
             try:
                 self.fill()
@@ -175,9 +161,6 @@ class DuplexStream:
                 return b""
         chunk = self.unread.take_up_to(size)
         self.unread.commit()
-        if self.budget is not None:
-            self.budget -= len(chunk)
-            self.seen += chunk
         return chunk
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -190,9 +173,11 @@ class DuplexStream:
             OSError: the connection broke.
         """
         view = memoryview(data)
+        taken: list[int] = []
         try:
-            while len(view):
-                view = view[self.send_some(view, self.write_until) :]
+            while view:
+                self.send_some(view, self.write_until, taken)
+                view, taken = view[taken[0] :], []
         except TimeoutError:
             raise
         except OSError:
@@ -213,17 +198,20 @@ class DuplexStream:
         except OSError:
             return  # it went without a word
 
-    def send_some(self, view: memoryview | bytes, until: float) -> int:
-        """Send a part of it, at least a byte, waiting until then for room; raises what `send` raises."""
+    def send_some(self, view: memoryview | bytes, until: float, taken: list[int]) -> None:
+        """Send a part of it, at least a byte, waiting until then for room; raises what `send` raises.
+
+        How much it was is added to ``taken``, in one go: an interrupt leaves no doubt about it.
+        """
         # OpenSSL says nothing of a part before it has sent all: record by record, a slow peer is seen to take them.
         part = view[: RECORD_SIZE if self.secure else WRITE_SIZE]
         while True:
             try:
                 if self.secure:
                     with self._tls_lock:
-                        sent = self._sock.send(part)
+                        taken.extend(map(self._give, (part,)))
                 else:
-                    sent = self._sock.send(part)
+                    taken.extend(map(self._give, (part,)))
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self.stalled_at = self.stalled_at or time.monotonic()
                 wait_ready([], [self._sock], until)
@@ -232,7 +220,7 @@ class DuplexStream:
             else:
                 if self.stalled_at is not None:
                     self.stalled_at, self.heard_at = None, time.monotonic()
-                return sent
+                return
 
     def _await_news(self, until: float) -> None:
         """Wait for what the peer must say before we may write; the reader may take it first, so look again soon."""
@@ -245,9 +233,8 @@ class DuplexStream:
 
     # -- waiting and waking ------------------------------------------------------------------------------------------
 
-    def await_readable(self, until: float) -> bool:
-        """Wait for bytes without taking them, until then; by one thread that reads in place of the reader."""
-        return (self.secure and self._pending()) or self._readable.wait(until)
+    def _await_decrypted(self, until: float) -> bool:
+        return self._pending() or self._readable.wait(until)
 
     def await_news(self) -> None:
         """Wait for bytes without taking them, until `read_until`; by the reader only.
@@ -321,19 +308,6 @@ class DuplexStream:
             self._sock.close()
             self.gate.close()
 
-    # -- what websocket-client asks of a socket ----------------------------------------------------------------------
-
     def fileno(self) -> int:
         """The descriptor."""
         return self._fileno
-
-    def gettimeout(self) -> float:
-        """Zero: this stream waits by itself, until its own deadlines."""
-        return 0.0
-
-    def settimeout(self, timeout: float | None) -> None:
-        """Nothing: deadlines are set as attributes."""
-
-    def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
-        """The same as `interrupt`."""
-        self.interrupt()

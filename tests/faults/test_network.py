@@ -98,7 +98,7 @@ def test_row_04_a_send_into_a_black_hole_ends_at_its_deadline(secure: bool, figu
             return time.monotonic() - began
 
         sender = aside(send)
-        eventually(lambda: conn._carrier._link._writer._write_lock.locked())  # type: ignore[attr-defined]
+        eventually(lambda: conn._carrier._link._writer._writing)  # type: ignore[attr-defined]
         began = time.monotonic()
         with pytest.raises(SocketTimeout):
             conn.call("echo", 1, timeout=0.6)
@@ -121,7 +121,7 @@ def test_row_04_a_black_hole_is_noticed_behind_a_stuck_sender(secure: bool, figu
                 conn.notify("blob", blob)
 
         sender = aside(send)
-        eventually(lambda: conn._carrier._link._writer._write_lock.locked())  # type: ignore[attr-defined]
+        eventually(lambda: conn._carrier._link._writer._writing)  # type: ignore[attr-defined]
         began = time.monotonic()
         states.wait(1)
         figure("noticed while a send is blocked", time.monotonic() - began, 0.6 + scaled(1), "s")

@@ -46,7 +46,7 @@ def test_row_19_the_watch_sees_who_comes_in_on_another() -> None:
         reader.start()
         eventually(lambda: watch.entered["recv"] == 2)
         secure.send(b"x")
-        assert watch.overlaps == [("recv", "send")]
+        assert set(watch.overlaps) == {("recv", "send")}
         secure.settimeout(scaled(5))
         socket.socket.shutdown(secure, socket.SHUT_RDWR)
         reader.join()

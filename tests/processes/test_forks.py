@@ -209,7 +209,7 @@ def test_row_24_a_lock_that_another_thread_holds_is_no_lock_of_the_child() -> No
     assert set(held.values()) == {"0"}, held
     last = {name.rpartition(".")[2] for name in held}
     assert last >= {
-        *("_move_lock", "_standing", "_write_lock", "_slots_lock", "_ending_lock", "_pongs_lock", "_close_lock"),
+        *("_move_lock", "_standing", "_write_lock", "_ending_lock", "_pongs_lock", "_close_lock"),
         "_reading",
         *("_calls_lock", "_table_lock", "_arrivals", "_auth_lock", "_exchange_lock", "_tally_lock", "_backlog_lock"),
         "_work",

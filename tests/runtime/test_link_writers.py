@@ -10,6 +10,7 @@ import pytest
 from helpers import eventually, scaled
 from linked import Run, aside, within
 from sockets import PING, PONG, TEXT, Frame, frame
+from strikes import struck
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
@@ -83,11 +84,11 @@ def test_an_interrupt_tears_no_frame(start: Start, monkeypatch: pytest.MonkeyPat
     run = start()
     real = run.link._stream.send_some
 
-    def send_some(view: memoryview | bytes, until: float) -> int:
+    def send_some(view: memoryview | bytes, until: float, taken: list[int]) -> None:
         if len(view) < len(BIG):
             monkeypatch.undo()
             raise KeyboardInterrupt
-        return real(view, until)
+        real(view, until, taken)
 
     monkeypatch.setattr(run.link._stream, "send_some", send_some)
     with pytest.raises(KeyboardInterrupt):
@@ -101,7 +102,7 @@ def test_pongs_do_not_wait_for_a_stuck_writer(start: Start) -> None:
     """While a writer is stuck the reader reads on, and the pong leaves with the next bytes that can."""
     run = start()
     outcome = aside(lambda: run.link.write([BIG], within()))
-    eventually(run.link._writer._write_lock.locked)
+    eventually(lambda: run.link._writer._writing)
     run.peer.send(frame(PING, b"1") + frame(PING, b"2") + frame(TEXT, b"read"))
     assert run.got.wait(1) == ["read"]
     frames: list[Frame] = [run.peer.read_frame(), run.peer.read_frame()]
@@ -115,7 +116,7 @@ def test_a_stuck_writer_is_freed_by_the_end(start: Start, how: str) -> None:
     """However the link ends, whoever writes is told at once and not at a deadline."""
     run = start()
     outcome = aside(lambda: run.link.write([BIG], Deadline(60)))
-    eventually(run.link._writer._write_lock.locked)
+    eventually(lambda: run.link._writer._writing)
     if how == "die":
         run.link.die(Ending(1006, "enough"))
     elif how == "close":
@@ -131,8 +132,51 @@ def test_what_a_peer_does_not_take_does_not_pile_up(start: Start) -> None:
     run = start()
     with pytest.raises(SocketTimeout):
         run.link.write([BIG], Deadline(0.1))
-    kept = len(run.link._writer._torn)
+    kept = len(b"".join(run.link._writer._torn))
     for _ in range(10):
         with pytest.raises(SocketTimeout):
             run.link.write([b"y" * 1_000_000], Deadline(0.01))
-    assert len(run.link._writer._torn) <= kept
+    assert len(b"".join(run.link._writer._torn)) <= kept
+
+
+@pytest.mark.parametrize("size", [4, 300_000], ids=["at once", "in parts"])
+def test_an_interrupt_anywhere_in_a_write_loses_nothing_of_others(start: Start, size: int) -> None:
+    """Each point of the way is struck once: frames stay whole, what others wait with is sent once, the lock is free."""
+    run = start()
+    got: list[Frame] = []
+    over = aside(lambda: _read_until(run, b"over", got))
+    number, came_to_it = 0, True
+    while came_to_it:
+        run.link._writer._parcels.append(run.link._wire.frame(TEXT, b"other %d" % number))
+        run.link._writer._slots[PONG] = b"%d" % number
+        mine = b"mine %d" % number + b"." * size
+        came_to_it = struck(number, partial(run.link.write, [mine], within()))
+        number += 1
+        if number == 400:
+            break  # a slow peer makes for any number of waits
+    assert number > 30
+    run.link.write([b"over"], within())
+    assert over.wait(1) == [None]
+    words = [one.payload.split(b".")[0] for one in got if one.opcode == TEXT]
+    assert [word for word in words if word.startswith(b"other")] == [b"other %d" % one for one in range(number)]
+    assert {len(one.payload.partition(b".")[2]) for one in got if one.payload.startswith(b"mine")} == {size - 1}
+    assert len(words) == len(set(words))
+    assert run.link.ending is None
+
+
+def test_a_handler_of_a_signal_writes_while_its_thread_does(start: Start) -> None:
+    """Wherever it comes: what both of them have to say arrives whole, and neither waits for the other."""
+    run = start()
+    number, came_to_it = 0, True
+    while came_to_it:
+        handler = partial(run.link.write, [b"handler %d" % number], Deadline(0.0))
+        came_to_it = struck(number, partial(run.link.write, [b"thread %d" % number], within()), handler)
+        said = {run.peer.read_frame().payload for _ in range(2 if came_to_it else 1)}
+        assert said == {b"thread %d" % number} | ({b"handler %d" % number} if came_to_it else set())
+        number += 1
+    assert number > 15
+
+
+def _read_until(run: Run, last: bytes, got: list[Frame]) -> None:
+    while not got or got[-1].payload != last:
+        got.append(run.peer.read_frame())

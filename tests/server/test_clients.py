@@ -99,7 +99,7 @@ def test_closing_a_server(kind: str) -> None:
         eventually(lambda: server.connections)
         if kind == "stuck":
             server.broadcast("all", "x" * 8_000_000)
-            eventually(lambda: any(peer._only_link._writer._write_lock.locked() for peer in server._peers))
+            eventually(lambda: any(peer._only_link._writer._writing for peer in server._peers))
     began = time.monotonic()
     server.close(0.6)
     assert time.monotonic() - began < 0.6 + scaled(0.3)

@@ -14,7 +14,8 @@ import pytest
 from helpers import eventually, scaled
 from sockets import client_context, server_context
 
-from owlsocket_sync.transport.stream import BudgetExceeded, DuplexStream, Woken
+from owlsocket_sync.transport.handshake_socket import BudgetExceeded, HandshakeSocket
+from owlsocket_sync.transport.stream import DuplexStream, Woken
 
 Ends = tuple[DuplexStream, socket.socket]
 
@@ -194,23 +195,22 @@ def test_interrupt_frees_reader_and_writer(ends: Ends) -> None:
 def test_a_budget_bounds_what_is_read(ends: Ends) -> None:
     """One byte over the budget raises; up to it all is well."""
     stream, peer = ends
-    stream.budget = 4
+    sock = HandshakeSocket(stream, 4)
     peer.sendall(b"12345")
-    assert _read_all(stream, 4) == b"1234"
+    assert b"".join(sock.recv(1) for _ in range(4)) == sock.seen == b"1234"
     with pytest.raises(BudgetExceeded):
-        stream.recv(1)
+        sock.recv(1)
 
 
 def test_a_budget_does_not_outlive_its_deadline(ends: Ends) -> None:
     """What came in time is not read for ever; once the handshake is over it is."""
     stream, peer = ends
-    stream.budget = 1000
+    sock = HandshakeSocket(stream, 1000)
     peer.sendall(b"12")
-    assert _read_all(stream, 1) == b"1"
+    assert sock.recv(1) == b"1"
     stream.read_until = 0.0
     with pytest.raises(TimeoutError):
-        stream.recv(1)
-    stream.budget = None
+        sock.recv(1)
     assert _read_all(stream, 1) == b"2"
 
 

@@ -174,7 +174,7 @@ def test_frames_that_are_written(ends: Ends, code: int, reason: str, body: bytes
     """What is written is masked, and reads as what it was."""
     wire, peer = ends
     frames = [
-        wire.text_frame(b"t"),
+        wire.frame(TEXT, b"t"),
         wire.ping_frame(b"p"),
         wire.pong_frame(b"q"),
         wire.close_frame_of(code, reason),

@@ -16,6 +16,7 @@ from upstream import VERSION, Upstream, granting, hears_nothing, ours_and_peer, 
 
 from owlsocket_sync import connect
 from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.transport.handshake_socket import HandshakeSocket
 from owlsocket_sync.transport.stream import DuplexStream
 
 
@@ -137,7 +138,7 @@ def test_row_d21_an_adapter_without_a_private_name_is_not_closed() -> None:
 
 
 @pytest.mark.parametrize("end", ["shutdown", "close"])
-def test_row_d21_our_stream_is_closed_by_every_version(end: str) -> None:
+def test_row_d21_what_we_hand_over_is_closed_by_every_version(end: str) -> None:
     """It has all that is asked of a socket, by whatever way upstream gets there."""
     ours, theirs = tcp_pair()
     stream = DuplexStream(ours)
@@ -145,9 +146,10 @@ def test_row_d21_our_stream_is_closed_by_every_version(end: str) -> None:
     peer = RawPeer(theirs)
     upgrade = aside(peer.upgrade)
     ws: Any = Upstream()
-    ws.connect("ws://localhost/", socket=stream)
+    sock = HandshakeSocket(stream, 65_536)
+    ws.connect("ws://localhost/", socket=sock)
     assert upgrade.wait(1)
-    assert (stream.gettimeout(), ws.fileno()) == (0.0, ours.fileno())
+    assert (sock.gettimeout(), ws.fileno()) == (0.0, ours.fileno())
     peer.send(close_frame(1000))
     getattr(ws, end)()
     assert ours.fileno() == -1
@@ -162,7 +164,7 @@ def test_row_d21_a_refused_upgrade_leaves_no_descriptor() -> None:
     peer = RawPeer(theirs)
     refusal = aside(lambda: (peer.read_header(), peer.send(b"HTTP/1.1 403 No\r\n\r\n")))
     with pytest.raises(websocket.WebSocketBadStatusException):
-        Upstream().connect("ws://localhost/", socket=stream)
+        Upstream().connect("ws://localhost/", socket=HandshakeSocket(stream, 65_536))
     assert refusal.wait(1)
     assert ours.fileno() == -1
     theirs.close()
@@ -172,7 +174,7 @@ def test_row_d07_the_end_of_a_link_waits_for_no_dead_peer() -> None:
     """A peer that takes nothing and says nothing does not keep a close from returning."""
     run = Run()
     stuck = aside(lambda: run.link.write([b"x" * 8_000_000], Deadline(60)))
-    eventually(run.link._writer._write_lock.locked)
+    eventually(lambda: run.link._writer._writing)
     began = time.monotonic()
     run.link.close(1000, "", Deadline(0.3))
     assert time.monotonic() - began < 0.3 + scaled(0.5)

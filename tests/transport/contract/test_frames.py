@@ -75,7 +75,7 @@ def test_row_d02_masking_needs_nothing_compiled() -> None:
     assert importlib.util.find_spec("wsaccel") is None
     data = bytes(range(256)) * 4096
     with ours_and_peer() as (wire, _):
-        framed = wire.text_frame(data)
+        framed = wire.frame(TEXT, data)
     key, masked = framed[10:14], framed[14:]
     assert masked == bytes(byte ^ key[at % 4] for at, byte in enumerate(data))
 
@@ -276,7 +276,7 @@ def test_row_d20_we_send_all_of_it_without_a_copy() -> None:
     request = aside(peer.upgrade)
     wire.upgrade(parse("ws://localhost/"), {"X-Long": "x" * 100}, time.monotonic() + scaled(5))
     assert header_of(request.wait(1)[0], "X-Long") == "x" * 100
-    wire.stream.send(wire.text_frame(b"y" * 94))
+    wire.stream.send(wire.frame(TEXT, b"y" * 94))
     assert peer.read_frame() == (TEXT, b"y" * 94)
     assert {kind for kind, _ in sock.given} == {memoryview}
     wire.stream.close()
