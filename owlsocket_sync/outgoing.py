@@ -86,7 +86,8 @@ class Outgoing(Rpc):
             data = message.encode()
         except UnicodeEncodeError as error:
             raise SocketMessageMalformed(f"the text cannot be sent as UTF-8: {error}") from error
-        self._check_size(data)
+        if len(data) > self._limits.message_size:
+            raise self._too_large(data)
         self._dispatch(data, self._budget(None))
 
     def _send(self, message: Message, deadline: Deadline | None = None) -> None:
@@ -104,7 +105,8 @@ class Outgoing(Rpc):
             self._send(EventMessage(payload=payload, event=event))
             return
         data = encode_event(event, payload, time.time() if self._stamp else None, self._sender)
-        self._check_size(data)
+        if len(data) > self._limits.message_size:
+            raise self._too_large(data)
         batch = self._thoughts.batch
         if batch is not None:
             batch.append(compact(data))
@@ -121,7 +123,8 @@ class Outgoing(Rpc):
         data = encode_call(
             method, payload, id, time.time() if self._stamp else None, deadline.remaining(), self._sender
         )
-        self._check_size(data)
+        if len(data) > self._limits.message_size:
+            raise self._too_large(data)
         return id, data
 
     def _encode(self, message: Message) -> tuple[Message, bytes]:
@@ -132,14 +135,14 @@ class Outgoing(Rpc):
         if self.prepare is not None:
             message = self.prepare(message, False)
         data = encode(message)
-        self._check_size(data)
+        if len(data) > self._limits.message_size:
+            raise self._too_large(data)
         return message, data
 
-    def _check_size(self, data: bytes) -> None:
-        if len(data) > self._limits.message_size:
-            raise SocketMessageError(
-                f"a message of {len(data)} bytes is larger than {self._limits.message_size} (Limits.message_size)"
-            )
+    def _too_large(self, data: bytes) -> SocketMessageError:
+        return SocketMessageError(
+            f"a message of {len(data)} bytes is larger than {self._limits.message_size} (Limits.message_size)"
+        )
 
     def _transmit(self, items: Sequence[bytes | Pending], deadline: Deadline) -> None:
         """Send these together once there is a link."""
@@ -281,7 +284,8 @@ class Outgoing(Rpc):
             timeout = self.default_call_timeout if default is None else default
         else:
             timeout = check_timeout(timeout)
-        return self._thoughts.budget(timeout)
+        deadline, around = Deadline(timeout), self._thoughts.deadline
+        return deadline if around is None else deadline.sooner(around)
 
     def _closing_error(self) -> SocketConnectionError | None:
         return self._carrier.closing_error()

@@ -21,6 +21,7 @@ from owlsocket_sync.protocol import codec
 from owlsocket_sync.protocol.messages import CallMessage
 from owlsocket_sync.transport.client_wire import ClientWire
 from owlsocket_sync.transport.stream import DuplexStream
+from owlsocket_sync.transport.wire import TEXT
 
 from ..arena import Arena
 from ..child import Figures, Turn
@@ -133,7 +134,7 @@ def _our_pieces(times: int) -> Figures:
 
     figures = {
         "encode": _each(lambda: codec.encode(message), times),
-        "frame": _each(lambda: wire.text_frame(call), times),
+        "frame": _each(lambda: wire.frame(TEXT, call), times),
         "read": reading,
         "decode": _each(lambda: codec.decode(answer), times),
     }

@@ -30,10 +30,6 @@ class Thoughts(threading.local):
         finally:
             self.deadline = outer
 
-    def budget(self, seconds: float) -> Deadline:
-        """A deadline so many seconds from now, or the one that holds, whichever is nearer."""
-        return Deadline(seconds).sooner(self.deadline)
-
     def take_batch(self) -> list[bytes | Pending]:
         """What was gathered so far; the batch goes on, empty."""
         if not self.batch:

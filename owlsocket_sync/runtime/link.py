@@ -17,14 +17,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import repeat
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..options import Heartbeat
 from ..stages import Ending
-from ..transport.wire import Close, Ping, Pong, Wire, WireError
+from ..transport.wire import TEXT, Close, Ping, Pong, Wire, WireError
 from .heartbeat import Beat, Pongs, Pulse
-from .reading import Reading
+from .reading import LOOK, Reading
 from .writer import Writer
 
 logger = logging.getLogger("owlsocket_sync")
@@ -114,13 +115,14 @@ class Link:
             self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
             return
         if not self._reading.left:
-            self._stream.read_until = self._wake_at = due
+            self._stream.read_until = self._wake_at = min(due, now + LOOK) if self._reading.aside else due
             try:
                 if self._alarmed:
                     return
                 self._stream.await_news()
             except TimeoutError:
-                return
+                if not self._reading.aside:
+                    return
             finally:
                 self._wake_at = -math.inf
         self._read_on()
@@ -200,8 +202,9 @@ class Link:
         self._reading.lead(answered, deadline)
 
     def _frames(self, messages: Sequence[bytes]) -> bytes:
-        frame = self._wire.text_frame
-        return frame(messages[0]) if len(messages) == 1 else b"".join(map(frame, messages))
+        if len(messages) == 1:
+            return self._wire.frame(TEXT, messages[0])
+        return b"".join(map(self._wire.frame, repeat(TEXT), messages))
 
     # -- signs of life -----------------------------------------------------------------------------------------------
 

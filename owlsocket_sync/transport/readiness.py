@@ -84,7 +84,7 @@ def _poll(readers: list[One], writers: list[One], seconds: float | None) -> list
 
 
 class Readable:
-    """Waits until one socket can be read; by one thread at a time."""
+    """Waits until one socket can be read; by one thread at a time, and by handlers of signals that interrupt it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -95,14 +95,18 @@ class Readable:
         milliseconds = (until - time.monotonic()) * 1000
         if milliseconds < 0:
             return False
-        if self._poll is not None:
-            return bool(self._poll(milliseconds))
+        poll, self._poll = self._poll or self._make_poll(), None  # whoever interrupts this makes one of its own
+        try:
+            return bool(poll(milliseconds))
+        finally:
+            self._poll = poll
+
+    def _make_poll(self) -> Callable[[float], object]:
         if not hasattr(select, "poll"):
-            return bool(select.select([self._sock], [], [], milliseconds / 1000)[0])
+            return lambda milliseconds: select.select([self._sock], [], [], milliseconds / 1000)[0]
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        self._poll = poll.poll
-        return bool(self._poll(milliseconds))
+        return poll.poll
 
 
 class Bell:

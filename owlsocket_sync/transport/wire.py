@@ -119,7 +119,8 @@ class Wire(ABC):
         """
         if self._fragments_opcode is not None:
             return None
-        self.stream.unread.rewind()
+        block = self.stream.unread.block
+        block.position = block.done
         try:
             opcode, last, data = self._parse_frame()
             return data.decode() if opcode == TEXT and last else None
@@ -178,10 +179,6 @@ class Wire(ABC):
     @abstractmethod
     def frame(self, opcode: int, data: bytes) -> bytes:
         """A whole frame, as this side writes it."""
-
-    def text_frame(self, data: bytes) -> bytes:
-        """The frame of a text message."""
-        return self.frame(TEXT, data)
 
     def ping_frame(self, payload: bytes) -> bytes:
         """The frame of a ping."""

@@ -220,3 +220,39 @@ def test_row_26_an_interrupted_drain_goes_on_as_before(figure: Figure) -> None:
     seconds, seen = done.words
     figure("SIGINT to KeyboardInterrupt", float(seconds), INTERRUPT_SECONDS, "s")
     assert seen == "True"
+
+
+HANDLER = """
+conn = connect(url, timeout=20)
+answers = []
+
+def handle(number, frame):
+    answers.append((conn.call('echo', 'from the handler', timeout=5), time.monotonic() - began))
+    conn.notify('from the handler')
+
+signal.signal(signal.SIGALRM, handle)
+for waiting in (lambda: conn.call('slow', timeout=1), lambda: conn.submit('slow', timeout=1).result()):
+    began = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 0.03)  # while this thread reads, and below while the reader does
+    try:
+        waiting()
+    except TimeoutError:
+        pass
+    began = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        waiting()
+    except TimeoutError:
+        pass
+assert [one[0] for one in answers] == ['from the handler'] * 4
+print(max(one[1] for one in answers), flush=True)
+conn.close()
+"""
+
+
+def test_a_handler_of_a_signal_may_call_while_its_thread_waits_for_an_answer(figure: Figure) -> None:
+    """It is answered at once, whoever reads; what was interrupted waits on as it did."""
+    with serve(echo) as server:
+        done = run(HANDLER, server.url)
+    assert (done.code, done.complaints) == (0, "")
+    figure("a call from a handler, the time of its signal included", float(done.out), 0.7, "s")

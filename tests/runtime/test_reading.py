@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import FrameType
-from typing import Any
 
 import pytest
 from helpers import eventually, scaled
 from linked import Run, aside, within
 from sockets import CONTINUATION, PING, PONG, TEXT, frame
+from strikes import struck
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.transport import readiness
@@ -173,47 +171,64 @@ def test_the_gate_of_any_system_lets_through_what_came_while_it_was_shut(monkeyp
         run.stop()
 
 
-class Strike:
-    """Raises `KeyboardInterrupt` at the so-manieth point at which the interpreter looks for signals."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self.struck = False
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event in ("call", "c_return") and not self.struck:
-            self.left -= 1
-            if self.left < 0:
-                self.struck = True
-                raise KeyboardInterrupt
-
-
 def _read_struck(run: Run, answers: Answers, at: int) -> bool:
     """Read as a leader, and be interrupted there; whether it came to that."""
-    strike = Strike(at)
-    try:
-        sys.setprofile(strike)
-        run.link.read_for(answers.has(f"A{at}"), Deadline(0.05))
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return strike.struck
+    return struck(at, lambda: run.link.read_for(answers.has(f"A{at}"), Deadline(0.05)))
 
 
 def test_an_interrupt_anywhere_loses_nothing(led: tuple[Run, Answers]) -> None:
     """Each point of the way is struck once: what came is handed on, events once and in order, and the link goes on."""
     run, answers = led
-    number, struck = 0, True
-    while struck:
-        run.link._reading._led = True  # keeps the reader from what is to be read here
+    number, came_to_it = 0, True
+    while came_to_it:
+        run.link._reading._leader = (0,)  # keeps the reader from what is to be read here
         run.peer.send(_text(f"A{number}") + _text(f"event {number}"))
         assert run.link._stream.await_readable(time.monotonic() + scaled(5))
-        run.link._reading._led = False
-        struck = _read_struck(run, answers, number)
+        run.link._reading._leader = None
+        came_to_it = _read_struck(run, answers, number)
         eventually(partial(run.got.items.__contains__, f"event {number}"))
         assert f"A{number}" in [*answers.taken, *run.got.items]
         number += 1
     assert number > 30
     assert [one for one in run.got.items if one.startswith("event")] == [f"event {one}" for one in range(number)]
     assert run.link.ending is None
+
+
+def test_a_handler_of_a_signal_asks_while_its_thread_does(led: tuple[Run, Answers]) -> None:
+    """Wherever it comes, both are answered; but where its thread is taking something in, the handler reads itself."""
+    run, answers = led
+    number, came_to_it, read_by_handler = 0, True, 0
+
+    def reply() -> None:
+        while True:
+            question = run.peer.read_frame().payload.decode()
+            if question == "over":
+                return
+            run.peer.send(_text(question.replace("Q", "A")))
+
+    replying = aside(reply)
+    while came_to_it:
+        inner, outer = f"A inner {number}", f"A outer {number}"
+
+        def ask(answer: str, deadline: Deadline) -> None:
+            run.link.ask([answer.replace("A", "Q").encode()], deadline, answers.has(answer))
+
+        def handle(inner: str = inner, ask: Callable[[str, Deadline], None] = ask) -> None:
+            nonlocal read_by_handler
+            ask(inner, Deadline(0.05))
+            read_by_handler += inner in answers.taken
+
+        came_to_it = struck(number, partial(ask, outer, within()), handle)
+        for one in (outer, *([inner] if came_to_it else [])):
+            eventually(partial(_came, run, answers, one))
+        number += 1
+    assert number > 50
+    assert read_by_handler > number / 3
+    run.link.write([b"over"], within())
+    assert replying.wait(1) == [None]
+    run.peer.send(_text("event"))
+    eventually(lambda: "event" in run.got.items)
+
+
+def _came(run: Run, answers: Answers, text: str) -> bool:
+    return text in [*answers.taken, *run.got.items]
