@@ -1,11 +1,18 @@
-"""``connect()``: a `Connection` over a supervised link."""
+"""``connect()``: a `Connection` over a supervised link.
+
+Threads hold one object, whoever called `connect` another, the same one for all that it can do: so it is noticed when
+nobody uses a connection any more, which threads would keep alive for ever.
+"""
 
 from __future__ import annotations
 
 import itertools
 import ssl
-from collections.abc import Callable, Collection, Mapping
+import warnings
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from .connection import Connection
 from .deadline import Deadline, check_timeout
@@ -13,6 +20,8 @@ from .dialler import Dialler, Text, TokenSource
 from .errors import SocketConnectionError, SocketTimeout
 from .options import Backoff, Heartbeat, Limits
 from .protocol.messages import CALL_TIMEOUT
+from .runtime.handles import lend
+from .runtime.namesakes import Namesakes
 from .runtime.standing import Hooks
 from .runtime.supervisor import Supervisor
 from .runtime.workers import WorkerPool
@@ -22,6 +31,7 @@ Auth = Callable[[Connection], object]
 CONNECT_GRACE = 0.25
 
 _numbers = itertools.count(1)
+_namesakes: Namesakes[Connection] = Namesakes()
 
 
 def connect(
@@ -42,9 +52,13 @@ def connect(
     token_in: Collection[str] = ("query", "header"),
     sender: str | None = None,
     name: str | None = None,
+    replace: bool = False,
     wait: bool = True,
 ) -> Connection:
     """Connect to an OwlMeans server; from any thread.
+
+    One that is forgotten while it is open warns (`ResourceWarning`). It is closed at its next sign of life, unless it
+    has handlers: these go on.
 
     Args:
         url: ``ws://…`` or ``wss://…``, or a callable that gives one; asked anew for every attempt.
@@ -65,6 +79,8 @@ def connect(
         token_in: where the token travels: ``"query"`` (bare) and ``"header"`` (whole, as ``Authorization``).
         sender: named in each message as the one who speaks.
         name: what logs call the connection.
+        replace: close every other connection of this process that was given the same ``name`` first, as for a cell of
+            a notebook that is run again.
         wait: return once the connection has been open, even if it ended since; ``False`` returns at once, connects
             behind, and keeps trying.
 
@@ -78,28 +94,56 @@ def connect(
     _check_options(heartbeat, reconnect, limits, workers)
     login, authenticate = _split(auth, token)
     check_timeout(timeout)
-    name = name or f"owlsocket-{next(_numbers)}"
     dialler = Dialler(url, token, login, query, headers, ssl_context, proxy, token_in, heartbeat, limits)
+    _make_room(name, replace)
+    given, name = name, name or f"owlsocket-{next(_numbers)}"
     pool = WorkerPool(workers, name)
     supervisor = Supervisor(
         dialler, pool, backoff=reconnect, timeout=timeout, patient=not wait, name=name, address=lambda: dialler.shown
     )
-    connection = Connection(
-        supervisor,
-        pool.submit,
-        pool.lend_place,
-        pool.settle,
-        name=name,
-        limits=limits,
-        call_timeout=call_timeout,
-        sender=sender,
-        stamp=True,
-    )
+    facts: dict[str, Any] = {"name": name, "limits": limits, "call_timeout": call_timeout, "sender": sender}
+    connection = Connection(supervisor, pool.submit, pool.lend_place, pool.settle, **facts, stamp=True)
     dialler.connection = connection
-    supervisor.start(_hooks(connection, authenticate))
+    handle = lend(connection, partial(_forgotten, connection, supervisor, pool))
+    supervisor.start(_hooks(connection, authenticate, weakref.ref(handle)))
+    _take_name(given, connection, replace)
     if wait:
         _wait_until_open(connection, supervisor, timeout)
-    return connection
+    return handle
+
+
+def _make_room(name: str | None, replace: bool) -> None:
+    """Close those whose name this is, where they are to be replaced."""
+    if replace and not name:
+        raise ValueError("replace needs a name: that of the connection that is to be replaced")
+    if replace and name:
+        _close(_namesakes.of(name))
+
+
+def _take_name(name: str | None, connection: Connection, replace: bool) -> None:
+    """Be known by this name, and close who came meanwhile: of two that replace each other, the later one stays."""
+    if name:
+        others = _namesakes.add(name, connection)
+        _close(others if replace else ())
+
+
+def _close(connections: Iterable[Connection]) -> None:
+    for one in connections:
+        one.close(reason="replaced")
+
+
+def _forgotten(connection: Connection, supervisor: Supervisor, pool: WorkerPool) -> None:
+    """Nobody can use it any more. The garbage collector comes by, so no lock is taken here: the reader sees to it."""
+    if not supervisor.is_at_work():
+        return
+    if not connection._has_handlers():
+        connection._abandon(partial(pool.submit, "forgotten", connection.close))
+    warnings.warn(
+        f"connection {connection.name!r} to {connection.url} was forgotten while it was open: close() it, use it in "
+        "a with block, or connect(name=..., replace=True)",
+        ResourceWarning,
+        stacklevel=3,
+    )
 
 
 def _check_options(heartbeat: object, reconnect: object, limits: object, workers: object) -> None:
@@ -127,7 +171,7 @@ def _split(auth: Auth | TokenSource | None, token: Text | None) -> tuple[TokenSo
     return None, auth
 
 
-def _hooks(connection: Connection, auth: Auth | None) -> Hooks:
+def _hooks(connection: Connection, auth: Auth | None, handle: Callable[[], Connection | None]) -> Hooks:
     return Hooks(
         opened=connection._link_opened,
         lost=connection._link_lost,
@@ -135,7 +179,7 @@ def _hooks(connection: Connection, auth: Auth | None) -> Hooks:
         moved=connection._tell_state,
         discarded=partial(connection._count, "dropped"),
         tick=connection.expire,
-        authenticate=None if auth is None else partial(auth, connection),
+        authenticate=None if auth is None else lambda: auth(handle() or connection),
         renew=connection._renew_after_fork,
     )
 

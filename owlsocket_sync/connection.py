@@ -198,6 +198,11 @@ class Connection(Incoming):
     def __repr__(self) -> str:
         return f"<Connection {self.name!r} {self.state.value} {self.url}>"
 
+    def _repr_html_(self) -> str:
+        from .cards import connection_card
+
+        return connection_card(self, self._closing_error() if self.state is ConnectionState.CLOSED else None)
+
     # -- interfaces ----------------------------------------------------------------------------------------------------
 
     def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:

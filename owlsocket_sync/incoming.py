@@ -23,6 +23,7 @@ from .protocol.lifecycle import UNCOUNTED, Lifecycle
 from .protocol.messages import AuthMessage, CallMessage, EventMessage, Message, MessageType
 from .protocol.queue import Queue
 from .protocol.requests import Requests
+from .protocol.subscription import Registry
 
 PONG = b'{"type":"pong"}'
 CALL, RESULT, ERROR, EVENT = MessageType.CALL, MessageType.RESULT, MessageType.ERROR, MessageType.EVENT
@@ -34,7 +35,7 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
     def __init__(self, run: Callable[..., bool], limits: Limits) -> None:
         self._run = run
         self._backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes)
-        self._abandoned: list[Callable[[], None]] = []
+        self._abandoned: list[Callable[[], object]] = []
         self._draining = False
 
     def receive(self, text: str | bytes | bytearray | memoryview, link: int | None = None) -> None:
@@ -146,13 +147,18 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         if not self._run(f"callback {id(function)}", lambda: self._guarded("submit", "", function)):
             self._guarded("submit", "", function)
 
-    def _abandon(self, clean_up: Callable[[], None]) -> None:
+    def _abandon(self, clean_up: Callable[[], object]) -> None:
         self._abandoned.append(clean_up)
 
     def _clean_up(self) -> None:
         while self._abandoned:
             with suppress(IndexError):  # another thread took it
                 self._abandoned.pop()()
+
+    def _has_handlers(self) -> bool:
+        """Whether anything that the peer sends is looked at by somebody; takes no lock."""
+        hooks = (self.authenticate, self.prepare)
+        return any(hooks) or any(isinstance(one, Registry) and bool(one) for one in list(vars(self).values()))
 
     def _gathers(self) -> bool:
         return bool(self._thoughts.batch)

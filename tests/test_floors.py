@@ -10,11 +10,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "owlsocket_sync"
 
-WORDS = {"errors", "options", "deadline", "urls", "stages", "values"}
+WORDS = {"errors", "options", "deadline", "urls", "stages", "values", "cards"}
 SUM = {"outgoing", "incoming", "connection"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(WORDS - {"errors"}, WORDS),
-    "errors": set(),
+    **dict.fromkeys(WORDS - {"errors", "cards"}, WORDS),
+    "cards": set(),
+    "errors": {"cards"},
     "protocol": WORDS | {"protocol"},
     "transport": WORDS | {"transport"},
     **{part: WORDS | SUM | {"protocol"} for part in SUM},

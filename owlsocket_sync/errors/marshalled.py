@@ -46,6 +46,11 @@ class ResilientError(Exception):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.code}: {self}>"
 
+    def _repr_html_(self) -> str:
+        from ..cards import error_card
+
+        return error_card(self)
+
     def __reduce__(self) -> tuple[Callable[..., ResilientError], tuple[Any, ...], dict[str, Any]]:
         return _rebuild, (type(self), self.type, self.message), self.__dict__
 

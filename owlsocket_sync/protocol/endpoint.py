@@ -93,7 +93,7 @@ class Endpoint(ABC):
         """Add to the counters of what came ``"in"`` and went ``"out"``."""
 
     @abstractmethod
-    def _abandon(self, clean_up: Callable[[], None]) -> None:
+    def _abandon(self, clean_up: Callable[[], object]) -> None:
         """Have this done soon, where no lock is held; takes no lock itself."""
 
     _backlog: Backlog

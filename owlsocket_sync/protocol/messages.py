@@ -53,6 +53,11 @@ class Message(ByFields):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _repr_html_(self) -> str:
+        from ..cards import message_card
+
+        return message_card(self)
+
 
 @dataclass(slots=True, repr=False, eq=False)
 class CallMessage(Message):

@@ -35,3 +35,8 @@ class Stats:
     dropped: int
     reconnects: int
     latency: float | None
+
+    def _repr_html_(self) -> str:
+        from ..cards import stats_card
+
+        return stats_card(self)

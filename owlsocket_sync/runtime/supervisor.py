@@ -262,6 +262,10 @@ class Supervisor(Standing):
             self._hooks.over(self._closed_error)  # nobody waits on, though the reader may be a moment behind
         self._pool.end(deadline)
 
+    def is_at_work(self) -> bool:
+        """Whether it has a link or wants one, in this process; takes no lock."""
+        return self._wanted() and self._state is not ConnectionState.CLOSED and not self._dormant
+
     # -- forks and exits ---------------------------------------------------------------------------------------------
 
     def disown(self) -> None:
