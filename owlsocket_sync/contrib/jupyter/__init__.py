@@ -1,0 +1,33 @@
+"""Connections in a notebook: live views, data frames, progress bars and plots; needs the extra ``jupyter``.
+
+Each library is imported by what needs it, when it is used. Cards of connections, messages and errors need nothing from
+here: any notebook shows them. ``%load_ext owlsocket_sync.contrib.jupyter`` shows a card beneath the traceback of an
+error that was raised as well, and the warnings of connections that were forgotten.
+"""
+
+from __future__ import annotations
+
+from .extension import load_ipython_extension, unload_ipython_extension
+from .frames import events_frame, queue_frame, to_frame
+from .latency import LatencyLog, RoundTrip, latencies, plot_latency
+from .live import Health, View, Watch, health, watch
+from .progress import gather, stream
+
+__all__ = [
+    "Health",
+    "LatencyLog",
+    "RoundTrip",
+    "View",
+    "Watch",
+    "events_frame",
+    "gather",
+    "health",
+    "latencies",
+    "load_ipython_extension",
+    "plot_latency",
+    "queue_frame",
+    "stream",
+    "to_frame",
+    "unload_ipython_extension",
+    "watch",
+]
