@@ -131,7 +131,7 @@ def stats_rows(stats: Any) -> dict[str, object]:
     """The counters of a snapshot under their labels, as people read them."""
     rows: dict[str, object] = {}
     for name, value in asdict(stats).items():
-        rows[LABELS[name]] = seconds(value) if name == "latency" else f"{value:,}".replace(",", "\u202f")
+        rows[LABELS[name]] = seconds(value) if name == "latency" else f"{value:,}"
     return rows
 
 
