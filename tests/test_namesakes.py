@@ -56,7 +56,6 @@ def test_connections_of_one_name_live_side_by_side_unless_told_otherwise(server:
     pair[1].observe("never", print)
     with pytest.warns(ResourceWarning, match="'twin'"):
         del pair[1]
-        gc.collect()
     with connect(server.url, name="twin", replace=True):
         assert pair[0].state is CLOSED
         eventually(lambda: len(server.connections) == 1)
@@ -151,7 +150,6 @@ def test_one_that_is_forgotten_warns_and_is_closed(server: Server) -> None:
     assert conn.call("echo", 1) == 1
     with pytest.warns(ResourceWarning, match=r"connection 'lost' to ws://127.0.0.1:\d+/ was forgotten"):
         del conn
-        gc.collect()
     eventually(lambda: not server.connections)
 
 
@@ -163,7 +161,6 @@ def test_one_with_handlers_warns_and_goes_on(server: Server) -> None:
     (peer,) = server.connections
     with pytest.warns(ResourceWarning, match="'at work'"):
         del conn
-        gc.collect()
     peer.notify("told")
     peer.notify("told")
     assert told.wait(2) == ["told", "told"]
