@@ -22,6 +22,7 @@ JOINERS = "\u200c\u200d"  # without them, writing and emoji of some languages fa
 BORDER = "1px solid rgba(127,127,127,.45)"
 BOX = f"display:inline-block;max-width:100%;border:{BORDER};border-radius:4px;padding:.5em .8em;line-height:1.45"
 CELL = "text-align:left;vertical-align:top;padding:.1em .8em .1em 0;border:0"
+LABEL = f"{CELL};font-weight:400;opacity:.75;white-space:nowrap"
 TEXT = "margin:0;white-space:pre-wrap;overflow-wrap:anywhere;background:transparent;color:inherit"
 COLOURS = {
     "open": "#2e9e44",
@@ -77,9 +78,10 @@ class SaysItself(Protocol):
 def connection_card(connection: Any, ended: Exception | None = None) -> str:
     """A card of a connection: where it stands, what waits, and behind a fold what it has counted."""
     numbers = stats_rows(connection.stats)
+    stage = connection.stage
     rows = {
         "URL": connection.url,
-        "Authentication": str(getattr(connection.stage, "value", connection.stage)),
+        **({} if stage is None else {"Authentication": getattr(stage, "value", stage)}),
         **{LABELS[name]: numbers.pop(LABELS[name]) for name in FOREMOST},
     }
     if ended is not None:
@@ -169,7 +171,7 @@ def table(rows: Mapping[str, object], blocks: Mapping[str, str] | None = None) -
     pairs = [(label, f"<bdi>{text(value)}</bdi>") for label, value in rows.items()]
     pairs += [(label, block(value)) for label, value in (blocks or {}).items()]
     lines = (
-        f'<tr style="background:transparent"><th scope="row" style="{CELL};font-weight:400;opacity:.75">{text(label)}'
+        f'<tr style="background:transparent"><th scope="row" style="{LABEL}">{text(label)}'
         f'</th><td style="{CELL}">{value}</td></tr>'
         for label, value in pairs
     )
@@ -177,16 +179,20 @@ def table(rows: Mapping[str, object], blocks: Mapping[str, str] | None = None) -
 
 
 def listing(columns: Iterable[str], rows: Iterable[Iterable[object]], caption: str) -> str:
-    """A table with a header over each column; all of it text."""
+    """A table with a header over each column; all of it text. Lines break in the last column only."""
     style = f"{CELL};border-bottom:{BORDER}"
     head = "".join(f'<th scope="col" style="{style}">{text(column)}</th>' for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{CELL};overflow-wrap:anywhere">{text(value)}</td>' for value in row) + "</tr>"
-        for row in rows
-    )
+    body = "".join(f"<tr>{_cells(list(row))}</tr>" for row in rows)
     return (
         f'<table style="border:0;font-size:inherit"><caption style="text-align:left">{text(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _cells(row: list[object]) -> str:
+    styles = [f"{CELL};white-space:nowrap"] * (len(row) - 1) + [f"{CELL};overflow-wrap:anywhere"]
+    return "".join(
+        f'<td style="{style}"><bdi>{text(value)}</bdi></td>' for style, value in zip(styles, row, strict=True)
     )
 
 

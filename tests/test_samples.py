@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import notebook
 import pytest
 from helpers import scaled
 
@@ -228,29 +230,52 @@ def test_the_django_view_shares_one_connection(users: Server) -> None:
     assert len(came) == 1
 
 
-def test_the_notebook_runs_from_top_to_bottom() -> None:
-    """In a kernel of its own; each cell shows what it should."""
-    script = f"""
-import json, nbformat
-from nbclient import NotebookClient
-notebook = nbformat.read({str(SAMPLES / "notebook.ipynb")!r}, as_version=4)
-NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-shown = [
-    output["data"]["text/plain"]
-    for cell in notebook.cells if cell.cell_type == "code"
-    for output in cell.outputs if output.output_type == "execute_result"
-]
-print(json.dumps(shown))
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=scaled(120), env=environment
-    )
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    """In a kernel of its own; each cell shows what it should, and what is kept in it is of the same kinds."""
+    command = [sys.executable, str(ROOT / "tests" / "notebook.py"), "--to", str(tmp_path / "ran.ipynb")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=scaled(120))
     assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == [
-        "<ConnectionState.OPEN: 'open'>",
-        "5",
-        "['TWIT', 'TWOO']",
-        "[0, 1, 2, 3, 4]",
-        "(4, 0, <ConnectionState.CLOSED: 'closed'>)",
+    now, kept = (json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "ran.ipynb", notebook.NOTEBOOK))
+    shown = [
+        "".join(output["data"]["text/plain"])
+        for cell in now["cells"]
+        if cell["cell_type"] == "code"
+        for output in cell["outputs"]
+        if output["output_type"] == "execute_result"
     ]
+    expected = [
+        r"<Connection 'notebook' open ws://127\.0\.0\.1:\d+/>",
+        "5",
+        "<ResilientError ERROR: ZeroDivisionError: division by zero>",
+        r"\['TWIT', 'TWOO'\]",
+        "<Watch of event price on 'notebook', live>",
+        r" +time +sent +event .* day +price +of.kind.*",
+        r"{'time': 'datetime64\[us, UTC\]',.*'event': 'string',.*'price': 'Float64',.*'of\.kind': 'string'}",
+        r" +id +good +count\n0 +order-0 +lantern +1\n.*",
+        r"\[0, 1, 2, 3, 4\]",
+        "125250",
+        "<LatencyLog of 'notebook': 100 round trips, 0 lost>",
+        "<Health of health on 'notebook', live>",
+        r"Stats\(messages_in=.*, malformed=0, .*\)",
+        r"\(0, 0, 60, <ConnectionState\.CLOSED: 'closed'>\)",
+    ]
+    assert len(shown) == len(expected)
+    assert [one for one, form in zip(shown, expected, strict=True) if not re.fullmatch(form, one, re.DOTALL)] == []
+    # Whoever changes it runs ``python tests/notebook.py``.
+    assert [cell["source"] for cell in now["cells"]] == [cell["source"] for cell in kept["cells"]]
+    assert notebook.kinds(now) == notebook.kinds(kept)
+
+
+def test_the_notebook_is_kept_with_its_pictures() -> None:
+    """Those of its plots are those of the docs, to the byte; each one of the docs has words for who does not see it."""
+    kept = json.loads(notebook.NOTEBOOK.read_text(encoding="utf-8"))
+    for cell in kept["cells"]:
+        cell["source"] = "".join(cell["source"])
+    for name, beginning in notebook.PLOTS.items():
+        drawn = base64.b64decode(notebook.output(kept, beginning)["image/png"])
+        assert drawn == (notebook.IMAGES / name).read_bytes()
+    page = (ROOT / "docs" / "how-to" / "notebooks.md").read_text(encoding="utf-8")
+    pictures = dict(re.findall(r"!\[([^\]]{20,})\]\(\.\./images/([\w.-]+)\)", page))
+    assert set(pictures.values()) == {*notebook.PLOTS, *notebook.CARDS}
+    for name in pictures.values():
+        assert (notebook.IMAGES / name).read_bytes().startswith(b"\x89PNG")

@@ -66,7 +66,7 @@ def test_what_came_in_time_is_in_the_frame(owlsocket_connection: Connection) -> 
     empty = events_frame(conn, "tick", timeout=0.01)
     assert types(empty) == {"time": TIME, "sent": TIME, "event": "string"}
     assert types(pandas.concat([empty, frame])) == types(frame)
-    assert conn._event_mail.keys().__length_hint__() == 0
+    assert not conn._event_mail
     assert conn.ping(scaled(5)) > 0
 
 

@@ -49,8 +49,9 @@ def test_a_pause_is_kept_between_pings(owlsocket_connection: Connection, monkeyp
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     latencies(owlsocket_connection, 3, every=60.0)
-    assert len(pauses) == 2
-    assert all(0 < pause < 60 for pause in pauses)
+    long = [pause for pause in pauses if pause > 1]
+    assert len(long) == 2
+    assert max(long) < 60
 
 
 def test_what_is_not_answered_counts_as_lost(owlsocket_connection: Connection, fault_proxy: FaultProxy) -> None:

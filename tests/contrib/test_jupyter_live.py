@@ -60,7 +60,7 @@ def test_the_latest_events_are_shown_and_no_more_are_kept(owlsocket_connection: 
         eventually(lambda: view.count == 100)
         view.draw()
         assert "the last 3 of 100 events 'tick' (live)" in unescape(page(view))
-        assert re.findall(r">(\d+)</td>", page(view)) == ["100", "99", "99", "98", "98", "97"]
+        assert re.findall(r">(\d+)</bdi>", page(view)) == ["100", "99", "99", "98", "98", "97"]
         assert len(view._rows) == 3
     assert "(stopped)" in page(view)
 
@@ -113,6 +113,17 @@ def test_what_a_peer_sends_is_text(owlsocket_connection: Connection) -> None:
     assert "&lt;script&gt;" in page(view)
     assert "<script" not in page(view)
     assert len(page(view)) < 3000
+
+
+def test_a_payload_keeps_its_order_and_is_cut_where_it_is_large(owlsocket_connection: Connection) -> None:
+    """At a cost that does not grow with it."""
+    payload = {"z": 1, "a": {"b": {"c": {"d": 1}}}, **{f"k{number}": number for number in range(9)}}
+    with watch(owlsocket_connection, "*") as view:
+        owlsocket_connection.call("burst", 1, payload)
+        eventually(lambda: view.count == 1)
+    assert "{'z': 1, 'a': {'b': {'c': {...}}}, 'k0': 0, 'k1': 1, 'k2': 2" in unescape(page(view))
+    assert "..." in page(view)
+    assert "k8" not in page(view)
 
 
 def test_the_button_ends_the_subscription(owlsocket_connection: Connection) -> None:
@@ -213,7 +224,7 @@ def test_a_view_is_shown_by_the_cell_that_makes_it(owlsocket_connection: Connect
     ("make", "name"),
     [
         (lambda conn: watch(conn, limit=0), "limit"),
-        (lambda conn: watch(conn, limit=2.5), "limit"),
+        (lambda conn: watch(conn, limit=True), "limit"),
         (lambda conn: watch(conn, rate=0), "rate"),
         (lambda conn: health(conn, every=-1), "every"),
         (lambda conn: health(conn, points=True), "points"),

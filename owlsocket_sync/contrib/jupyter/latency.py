@@ -193,8 +193,9 @@ def sparkline(took: list[float]) -> str:
     if not took:
         return ""
     top = max(took) or 1.0
-    step = WIDTH / max(1, len(took) - 1)
-    points = " ".join(f"{at * step:.1f},{HEIGHT - one / top * (HEIGHT - 4) - 2:.1f}" for at, one in enumerate(took))
+    drawn = took if len(took) > 1 else 2 * took
+    step = WIDTH / (len(drawn) - 1)
+    points = " ".join(f"{at * step:.1f},{HEIGHT - one / top * (HEIGHT - 4) - 2:.1f}" for at, one in enumerate(drawn))
     said = f"Latency, {len(took)} round trips: last {seconds(took[-1])}, largest {seconds(max(took))}"
     return (
         f'<div><svg role="img" aria-label="{said}" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'

@@ -17,8 +17,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from reprlib import Repr
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ...cards import card, listing, stats_rows
@@ -29,15 +30,33 @@ from ...stages import ConnectionState, StateChange
 from .latency import LatencyLog, sparkline
 from .libraries import library
 
+Self = TypeVar("Self", bound="View")
+
 LIMIT = 20
 RATE = 5.0
 EVERY = 1.0
 POINTS = 60
 
-_brief = Repr()
-_brief.maxstring = _brief.maxother = _brief.maxlong = 80
-_brief.maxdict = _brief.maxlist = 8
-_brief.maxlevel = 3
+
+class Brief(Repr):
+    """The beginning of what a payload is, at a cost that does not grow with it; keys stay in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 80
+        self.maxdict = self.maxlist = 8
+        self.maxlevel = 3
+
+    def repr_dict(self, x: Any, level: int) -> str:
+        """An object of JSON."""
+        if level <= 0 and x:
+            return "{...}"
+        pairs = islice(x.items(), self.maxdict)
+        shown = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in pairs]
+        return "{" + ", ".join(shown + ["..."] * (len(x) > self.maxdict)) + "}"
+
+
+_brief = Brief()
 
 _views: WeakKeyDictionary[Connection, dict[str, View]] = WeakKeyDictionary()
 
@@ -139,7 +158,7 @@ class View(ABC):
         if change["new"] is None:
             self.close()
 
-    def __enter__(self) -> View:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,8 +218,8 @@ class Watch(View):
     def _html(self) -> str:
         rows = list(self._rows)
         shown = f"the last {len(rows)} of " if self._count > len(rows) else ""
-        state = "stopped" if self._closed else "live"
-        caption = f"{self._conn.name}: {shown}{self._count} events {self._event!r} ({state})"
+        state, s = "stopped" if self._closed else "live", "" if self._count == 1 else "s"
+        caption = f"{self._conn.name}: {shown}{self._count} event{s} {self._event!r} ({state})"
         return listing(("#", "Time", "Event", "Payload"), reversed(rows), caption)
 
 
