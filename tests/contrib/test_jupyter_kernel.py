@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from html import unescape
 
 import pytest
-from child_processes import Child, script
-from helpers import eventually
+from child_processes import Child, environment, script
+from helpers import eventually, scaled
 from kernels import Kernel, Ran
 
 WAITING = {
@@ -135,6 +137,25 @@ def test_what_is_raised_is_told_in_a_card_beneath_its_traceback(room: Room) -> N
     assert "What to do" in ran.shown[0]["text/html"]
     assert ran.text.startswith("<SocketUnsupported")
     assert "(open)" in room.run("conn").shown[0]["text/html"]
+
+
+def test_what_was_loaded_can_be_unloaded(room: Room) -> None:
+    """Then a traceback is all there is, and nobody is told of what was forgotten."""
+    room.run("%unload_ext owlsocket_sync.contrib.jupyter")
+    ran = room.kernel.finish(room.kernel.start("conn.call('nothing of this name')"))
+    assert (ran.error, ran.shown) == ("SocketUnsupported", [])
+    ran = room.run("other = connect(url, name='other')\nother = None\ngc.collect()\n'done'")
+    assert ran.printed == ""
+    room.run("connect(url, name='other', replace=True).close()\n%load_ext owlsocket_sync.contrib.jupyter")
+
+
+def test_a_terminal_gets_the_traceback_alone() -> None:
+    """Which can show no card."""
+    source = "%load_ext owlsocket_sync.contrib.jupyter\nfrom owlsocket_sync import SocketTimeout\nraise SocketTimeout('late')"
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--HistoryManager.enabled=False", "-c", source]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=scaled(30), env=environment(""))
+    assert "socket:timeout:late" in ran.stdout + ran.stderr
+    assert "HTML" not in ran.stdout
 
 
 def test_events_are_seen_live_until_the_button_is_pressed(room: Room) -> None:

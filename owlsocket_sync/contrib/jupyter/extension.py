@@ -28,7 +28,7 @@ def unload_ipython_extension(shell: Any) -> None:
 
 def _show(shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: int | None = None) -> Any:
     shown = shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
-    display = library("IPython.display")
-    assert isinstance(error, ResilientError)
-    display.display(display.HTML(error._repr_html_()))
+    if isinstance(error, ResilientError) and "text/html" in shell.display_formatter.active_types:
+        display = library("IPython.display")
+        display.display(display.HTML(error._repr_html_()))
     return shown
