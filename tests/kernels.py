@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from jupyter_client.manager import KernelManager
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30.0
+AGAIN = 2.0
 
 
 @dataclass
@@ -71,13 +74,13 @@ class Kernel:
 
     def start(self, source: str) -> str:
         """Begin to run a cell."""
-        return str(self._client.execute(source))
+        return str(self._client.execute(source, stop_on_error=False))
 
-    def finish(self, cell: str) -> Ran:
-        """Wait for the end of a cell."""
-        ran = Ran()
+    def finish(self, cell: str, ran: Ran | None = None, seconds: float = SECONDS) -> Ran:
+        """Wait for the end of a cell, of which so much came already; `queue.Empty` when nothing comes for so long."""
+        ran = Ran() if ran is None else ran
         while True:
-            message = self._client.get_iopub_msg(timeout=scaled(SECONDS))
+            message = self._client.get_iopub_msg(timeout=scaled(seconds))
             kind, content = message["header"]["msg_type"], message["content"]
             if kind.startswith("comm_"):
                 self._note_widget(content)
@@ -106,6 +109,14 @@ class Kernel:
         message = self._client.session.msg("comm_msg", {"comm_id": button, "data": pressed})
         self._client.shell_channel.send(message)
 
-    def interrupt(self) -> None:
-        """What the button with the square does."""
-        self._manager.interrupt_kernel()
+    def interrupt(self, cell: str) -> Ran:
+        """Press the button with the square until the cell ends; what came of it.
+
+        An interrupt that comes a moment before Python begins to wait for a lock waits with it; it is pressed again.
+        """
+        ran = Ran()
+        for _ in range(int(SECONDS / AGAIN)):
+            self._manager.interrupt_kernel()
+            with contextlib.suppress(queue.Empty):
+                return self.finish(cell, ran, AGAIN)
+        raise AssertionError(f"the cell did not end: {ran}")

@@ -6,8 +6,9 @@ They are here and not on `Connection`, since a client that shows nothing must no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any
 
 from ...connection import Connection
@@ -77,16 +78,20 @@ def gather(
     left = iter(enumerate(asked))
     results: list[Any] = [None] * len(asked)
     pending: dict[Future[Any], int] = {}
+    # In place of `concurrent.futures.wait`, whose lock an interrupt of the kernel may leave taken.
+    done: SimpleQueue[Future[Any]] = SimpleQueue()
     try:
         with bar(len(asked), description, progress) as shown:
             while True:
                 for place, call in islice(left, at_once - len(pending)):
-                    pending[conn.submit(*call, timeout=timeout)] = place
+                    future = conn.submit(*call, timeout=timeout)
+                    pending[future] = place
+                    future.add_done_callback(done.put)
                 if not pending:
                     return results
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    results[pending.pop(future)] = _outcome(future, return_errors)
-                    shown.update()
+                future = done.get()
+                results[pending.pop(future)] = _outcome(future, return_errors)
+                shown.update()
     finally:
         for future in pending:
             future.cancel()
