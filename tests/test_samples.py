@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -22,7 +21,6 @@ from owlsocket_sync.server import Request, Server, serve
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 PRINTED = {
     "quickstart.py": """
@@ -104,25 +102,6 @@ def test_the_login_leads_to_the_guarded_server() -> None:
     told, wrong = server.communicate("", timeout=scaled(10))
     assert (server.returncode, wrong) == (0, "")
     assert told.startswith("came in: ed25519:")
-
-
-def test_the_examples_of_the_readme_run_as_printed() -> None:
-    """The first one, the one that authenticates, and the one behind a faulty network."""
-    whole = [block for block in BLOCKS if "serve(" in block]
-    assert len(whole) == 3
-    for block in whole:
-        ran = subprocess.run(
-            [sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=scaled(30)
-        )
-        promised = [line.partition("  # ")[2] for line in block.splitlines() if "print(" in line]
-        assert (ran.returncode, ran.stdout.splitlines()) == (0, promised), ran.stderr
-
-
-def test_the_test_of_the_readme_passes(pytester: pytest.Pytester) -> None:
-    """With the fixtures that come with the package."""
-    (block,) = [block for block in BLOCKS if "def test_" in block]
-    pytester.makepyfile(block)
-    pytester.runpytest_subprocess("-W", "error", timeout=scaled(30)).assert_outcomes(passed=1)
 
 
 def test_every_sample_is_run() -> None:
