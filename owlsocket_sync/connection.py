@@ -109,7 +109,7 @@ class Connection(Incoming):
             **self._counted(),
             pending=len(self._calls),
             queued=self.enqueued(),
-            reconnects=max(0, self._carrier.links - 1),
+            backlog=self._backlog.count()[0],
             latency=self.latency,
         )
 
@@ -260,6 +260,7 @@ class Connection(Incoming):
         self._fail_requests(error)
         self._end_events()
         self._end_queue()
+        PROCESS.forget(self, self._counted())
 
     def _renew_after_fork(self) -> None:
         """In a forked child: forget locks that other threads of the parent held, and what the parent waits for."""
@@ -277,7 +278,8 @@ def connections() -> list[Connection]:
 
     What a forked child inherits is its own from the moment at which it uses it.
     """
-    return cast("list[Connection]", PROCESS.connections())
+    known = cast("list[Connection]", PROCESS.connections())
+    return [one for one in known if one.state is not ConnectionState.CLOSED]
 
 
 def cut_reason(reason: str) -> str:

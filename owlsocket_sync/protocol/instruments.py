@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,7 @@ from .pending import CallFuture
 from .subscription import Subscription
 
 OK, ERROR, TIMEOUT, LOST, CANCELLED, LATE = "ok", "error", "timeout", "lost", "cancelled", "late"
+UNNAMED = "owlsocket"
 _BY_CODE = {"TIMEOUT": TIMEOUT, "CONNECTION_LOST": LOST}
 
 
@@ -160,8 +163,14 @@ def _status(error: BaseException | None) -> str:
     return ERROR if isinstance(error, Exception) else CANCELLED
 
 
+def family(name: str) -> str:
+    """Under which name a connection is summed up: without the number that tells it from others of its kind."""
+    stem = name.partition("#")[0]
+    return UNNAMED if stem.removeprefix(f"{UNNAMED}-").isdecimal() else stem
+
+
 class Process:
-    """The connections of this process, and what watches all of them."""
+    """The connections of this process, what those that are over have counted, and what watches all of them."""
 
     def __init__(self) -> None:
         self._instruments: tuple[Instrument, ...] = ()
@@ -171,6 +180,7 @@ class Process:
         """In a forked child: the connections are the parent's, until they are used here."""
         self._lock = threading.Lock()
         self._connections: WeakSet[Instrumented] = WeakSet()
+        self._over: dict[str, Counter[str]] = {}
 
     def remember(self, connection: Instrumented) -> None:
         """It is one of this process."""
@@ -178,15 +188,22 @@ class Process:
             self._connections.add(connection)
             connection._watch_by((*self._instruments, *connection._own_instruments))
 
-    def forget(self, connection: Instrumented) -> None:
-        """It is over."""
+    def forget(self, connection: Instrumented, counted: Mapping[str, int]) -> None:
+        """It is over, with these counters."""
         with self._lock:
-            self._connections.discard(connection)
+            if connection in self._connections:
+                self._connections.discard(connection)
+                self._over.setdefault(family(connection.name), Counter()).update(counted)
 
     def connections(self) -> list[Instrumented]:
         """Those that are not over."""
         with self._lock:
             return list(self._connections)
+
+    def survey(self) -> tuple[list[Instrumented], dict[str, Counter[str]]]:
+        """Those that are not over, and the counters of those that are, by family; as of one moment."""
+        with self._lock:
+            return list(self._connections), {name: counted.copy() for name, counted in self._over.items()}
 
     def change(self, instruments: Callable[[tuple[Instrument, ...]], tuple[Instrument, ...]]) -> None:
         """Have other instruments watch all."""
@@ -221,6 +238,11 @@ def instrument(instrument: Instrument) -> Subscription:
 
 class Instrumented(Endpoint):
     """The part of a connection that is watched."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What logs call this connection."""
 
     def __init__(self) -> None:
         self._own_instruments: tuple[Instrument, ...] = ()

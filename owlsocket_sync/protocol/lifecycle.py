@@ -98,9 +98,7 @@ class Lifecycle(Instrumented):
 
     def _tell_state(self, change: StateChange) -> None:
         """Tell of a change; called in order, by whoever keeps the state."""
-        if change.state is ConnectionState.CLOSED:
-            PROCESS.forget(self)
-        else:
+        if change.state is not ConnectionState.CLOSED:
             PROCESS.remember(self)
         self._log_state(change)
         if self._state_handlers.get(ALL):
@@ -175,7 +173,7 @@ class Lifecycle(Instrumented):
     def _counted(self) -> dict[str, int]:
         self._count_up()
         with self._tally_lock:
-            return dict(self._tally)
+            return {**self._tally, "reconnects": max(0, self._carrier.links - 1)}
 
     def _renew_lifecycle(self) -> None:
         self._tally_lock = threading.Lock()
