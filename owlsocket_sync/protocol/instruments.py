@@ -1,6 +1,6 @@
 """Who watches connections at work, for metrics and traces: an `Instrument`, and what it is told.
 
-A connection that nobody watches asks for that in one step, where its own verbs begin. Threads: ``_lock`` of `Process`
+A connection that nobody watches asks for that in one step, where its own verbs begin. Threads: ``_watch_lock``
 guards which connections there are and what watches them all, and is a leaf; what watches one connection is a tuple that
 is replaced under it, so that whoever works reads it without a lock.
 """
@@ -178,36 +178,36 @@ class Process:
 
     def renew(self) -> None:
         """In a forked child: the connections are the parent's, until they are used here."""
-        self._lock = threading.Lock()
+        self._watch_lock = threading.Lock()
         self._connections: WeakSet[Instrumented] = WeakSet()
         self._over: dict[str, Counter[str]] = {}
 
     def remember(self, connection: Instrumented) -> None:
         """It is one of this process."""
-        with self._lock:
+        with self._watch_lock:
             self._connections.add(connection)
             connection._watch_by((*self._instruments, *connection._own_instruments))
 
     def forget(self, connection: Instrumented, counted: Mapping[str, int]) -> None:
         """It is over, with these counters."""
-        with self._lock:
+        with self._watch_lock:
             if connection in self._connections:
                 self._connections.discard(connection)
                 self._over.setdefault(family(connection.name), Counter()).update(counted)
 
     def connections(self) -> list[Instrumented]:
         """Those that are not over."""
-        with self._lock:
+        with self._watch_lock:
             return list(self._connections)
 
     def survey(self) -> tuple[list[Instrumented], dict[str, Counter[str]]]:
         """Those that are not over, and the counters of those that are, by family; as of one moment."""
-        with self._lock:
+        with self._watch_lock:
             return list(self._connections), {name: counted.copy() for name, counted in self._over.items()}
 
     def change(self, instruments: Callable[[tuple[Instrument, ...]], tuple[Instrument, ...]]) -> None:
         """Have other instruments watch all."""
-        with self._lock:
+        with self._watch_lock:
             self._instruments = instruments(self._instruments)
             for connection in self._connections:
                 connection._watch_by((*self._instruments, *connection._own_instruments))
@@ -216,7 +216,7 @@ class Process:
         self, connection: Instrumented, instruments: Callable[[tuple[Instrument, ...]], tuple[Instrument, ...]]
     ) -> None:
         """Have other instruments watch one."""
-        with self._lock:
+        with self._watch_lock:
             connection._own_instruments = instruments(connection._own_instruments)
             connection._watch_by((*self._instruments, *connection._own_instruments))
 

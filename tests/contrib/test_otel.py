@@ -200,9 +200,9 @@ def test_an_answer_that_comes_too_late_is_an_error_of_the_handler(server: Server
     """Though nothing was raised."""
     with connect(server.url) as conn:
         [theirs] = server.connections
-        conn.perform("slow", lambda: threading.Event().wait(0.1))
+        conn.perform("slow", lambda: threading.Event().wait(scaled(0.4)))
         with pytest.raises(SocketTimeout):
-            theirs.call("slow", timeout=0.01)
+            theirs.call("slow", timeout=scaled(0.1))
         span = telemetry.span(SpanKind.SERVER, "slow")
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description == "the answer was dropped, it came after the deadline of the call"
@@ -306,7 +306,7 @@ def test_suppressed_calls_are_not_told(server: Server, telemetry: Telemetry) -> 
         token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
             conn.call("echo")
-            conn.notify("news")
+            conn.notify("other")
         finally:
             context.detach(token)
     assert telemetry.spans(SpanKind.CLIENT) == telemetry.spans(SpanKind.PRODUCER) == []

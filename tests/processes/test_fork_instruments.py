@@ -26,7 +26,7 @@ held = threading.Event(), threading.Event()
 from owlsocket_sync.protocol.instruments import PROCESS
 
 def hold():
-    with PROCESS._lock:
+    with PROCESS._watch_lock:
         held[0].set()
         held[1].wait(20)
 

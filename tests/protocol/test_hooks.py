@@ -225,9 +225,9 @@ def test_an_answer_that_comes_too_late_is_told_apart(ends: Ends) -> None:
     left, right, *_ = ends
     recorder = Recorder()
     right.instrument(recorder)
-    right.perform("slow", lambda: threading.Event().wait(0.05))
+    right.perform("slow", lambda: threading.Event().wait(scaled(0.2)))
     with pytest.raises(SocketTimeout):
-        left.call("slow", timeout=0.01)
+        left.call("slow", timeout=scaled(0.05))
     assert recorder.ended.items == [("perform", "slow", "late")]
     assert right.stats.dropped == 1
 
