@@ -417,3 +417,16 @@ def test_an_instrument_that_overrides_nothing_changes_nothing(ends: Ends) -> Non
     assert left.submit("echo", 1).result(1) == 1
     assert len(seen) == 1
     assert left._message_instruments == left._state_instruments == ()
+
+
+def test_the_backlog_is_what_waits_for_handlers(server: Server) -> None:
+    """Or is with one; when they are done it is empty."""
+    enough = threading.Event()
+    with connect(server.url) as conn:
+        [theirs] = server.connections
+        conn.observe("slow", lambda message: enough.wait(scaled(5)))
+        for _ in range(3):
+            theirs.notify("slow")
+        eventually(lambda: conn.stats.backlog == 3)
+        enough.set()
+        eventually(lambda: conn.stats.backlog == 0)
