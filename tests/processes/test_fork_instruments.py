@@ -61,7 +61,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_row_24_a_child_counts_what_it_does_itself() -> None:
+def test_a_child_counts_what_it_does_itself() -> None:
     """Its parent's connections are its own once it uses them; those who watch all watch these too."""
     with serve(echo) as server:
         done = run(SCRIPT, server.url)
