@@ -183,14 +183,16 @@ class Process:
         self._over: dict[str, Counter[str]] = {}
 
     def remember(self, connection: Instrumented) -> None:
-        """It is one of this process."""
+        """It is one of this process, unless it is over."""
         with self._watch_lock:
-            self._connections.add(connection)
-            connection._watch_by((*self._instruments, *connection._own_instruments))
+            if connection._counts:
+                self._connections.add(connection)
+                connection._watch_by((*self._instruments, *connection._own_instruments))
 
     def forget(self, connection: Instrumented, counted: Mapping[str, int]) -> None:
         """It is over, with these counters."""
         with self._watch_lock:
+            connection._counts = False
             if connection in self._connections:
                 self._connections.discard(connection)
                 self._over.setdefault(family(connection.name), Counter()).update(counted)
@@ -245,6 +247,7 @@ class Instrumented(Endpoint):
         """What logs call this connection."""
 
     def __init__(self) -> None:
+        self._counts = True
         self._own_instruments: tuple[Instrument, ...] = ()
         self._instruments: tuple[Instrument, ...] = ()
         self._message_instruments: tuple[Instrument, ...] = ()
@@ -254,6 +257,10 @@ class Instrumented(Endpoint):
     def instrument(self, instrument: Instrument) -> Subscription:
         """Have an instrument watch this connection; `owlsocket_sync.instrument` is for all of them."""
         return _registered(instrument, lambda change: PROCESS.change_one(self, change))
+
+    def _remember(self) -> None:
+        """It is about to be used in this process, which may be a forked child; again and again."""
+        PROCESS.remember(self)
 
     def _watch_by(self, instruments: tuple[Instrument, ...]) -> None:
         self._message_instruments = tuple(one for one in instruments if _overrides(one, "on_message"))

@@ -18,7 +18,7 @@ from ..stages import ConnectionState, Ending, StateChange
 from ..values import on_one_line
 from .carrier import Carrier
 from .endpoint import ErrorContext
-from .instruments import PROCESS, Instrumented
+from .instruments import Instrumented
 from .messages import EventMessage, Message, MessageType
 from .subscription import Registry, Subscription
 
@@ -98,8 +98,6 @@ class Lifecycle(Instrumented):
 
     def _tell_state(self, change: StateChange) -> None:
         """Tell of a change; called in order, by whoever keeps the state."""
-        if change.state is not ConnectionState.CLOSED:
-            PROCESS.remember(self)
         self._log_state(change)
         if self._state_handlers.get(ALL):
             self._submit("state", 0, self._run_handlers, self._state_handlers, "on_state", change)
