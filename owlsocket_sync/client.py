@@ -12,6 +12,7 @@ from .deadline import Deadline, check_timeout
 from .dialler import Dialler, Text, TokenSource
 from .errors import SocketConnectionError, SocketTimeout
 from .options import Backoff, Heartbeat, Limits
+from .protocol.instruments import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
 from .runtime.standing import Hooks
 from .runtime.supervisor import Supervisor
@@ -78,7 +79,7 @@ def connect(
     _check_options(heartbeat, reconnect, limits, workers)
     login, authenticate = _split(auth, token)
     check_timeout(timeout)
-    name = name or f"owlsocket-{next(_numbers)}"
+    name = name or f"{UNNAMED}-{next(_numbers)}"
     dialler = Dialler(url, token, login, query, headers, ssl_context, proxy, token_in, heartbeat, limits)
     pool = WorkerPool(workers, name)
     supervisor = Supervisor(
