@@ -137,7 +137,7 @@ def test_the_flask_app_shares_one_connection(users: Server) -> None:
     """Between all threads of its worker; errors of the peer become HTTP's."""
     from werkzeug.serving import make_server as make_threaded
 
-    from samples.flask_app import create_app
+    from samples.flask_app import create_app, owl
 
     app = create_app(users.url)
     try:
@@ -156,7 +156,8 @@ def test_the_flask_app_shares_one_connection(users: Server) -> None:
         http.server_close()
         assert len(users.connections) == 1
     finally:
-        app.extensions["owl"].close()
+        with app.app_context():
+            owl.close()
 
 
 DJANGO = """
