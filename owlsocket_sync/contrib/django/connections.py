@@ -126,7 +126,12 @@ class Client:
         if not isinstance(event, str):
             raise TypeError(f"event must be text, not {type(event).__name__}")
         encode_event(event, payload, None, None)
-        transaction.on_commit(partial(self.notify, event, copy.deepcopy(payload)), using=using, robust=robust)
+        kept = copy.deepcopy(payload)
+
+        def notify() -> None:  # no partial: Django wants to call it by its name when it logs
+            self.notify(event, kept)
+
+        transaction.on_commit(notify, using=using, robust=robust)
 
     def close(self) -> None:
         """Close the connection of this process; the next use makes a new one. Idempotent."""
