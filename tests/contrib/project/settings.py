@@ -24,5 +24,9 @@ OWLSOCKET = {
         "TIMEOUTS": {"CONNECT": 20, "CALL": 20},
         "AUTOSTART": True,
     },
-    "stock": {"URL": os.environ.get("STOCK_URL", "ws://127.0.0.1:1/"), "CALL_TIMEOUT": 20},
+    "stock": {
+        "URL": os.environ.get("STOCK_URL", "ws://127.0.0.1:1/"),
+        "TIMEOUTS": {"CONNECT": float(os.environ.get("STOCK_SECONDS", "20"))},
+        "CALL_TIMEOUT": 20,
+    },
 }
