@@ -97,7 +97,7 @@ def test_each_alias_has_its_own_connection_and_options(server: Server, backend: 
     """And is what logs call it."""
     stock = clients["stock"].connection
     assert (stock.name, stock.default_call_timeout) == ("stock", 7)
-    assert backend.requests.items[0].path == "/stock"
+    assert backend.requests.wait(1)[0].path == "/stock"
     assert "token" not in backend.requests.items[0].query
     assert set(clients) == {"default", "stock"}
     assert client.connection is not stock
