@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +168,30 @@ def test_a_child_process_has_a_connection_of_its_own(server: Server, backend: Ba
     assert client.call("echo", 3) == 3
     assert len(backend.requests.items) == 2
     assert client.connection.stats.reconnects == 0
+
+
+def test_without_django_it_says_what_to_install() -> None:
+    """In one line."""
+    script = "import sys; sys.modules['django'] = None; import owlsocket_sync.contrib.django"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=scaled(30))
+    assert "SocketInitializationError" in ran.stderr.splitlines()[-1]
+    assert "python -m pip install 'owlsocket-sync[django]'" in ran.stderr.splitlines()[-1]
+
+
+def test_importing_it_needs_no_settings() -> None:
+    """Nor does it load the models, or connect."""
+    script = (
+        "import sys; from owlsocket_sync.contrib.django import client, clients, observe; print(clients._connections)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=scaled(30),
+        env=environment,
+    )
+    assert (ran.stdout, ran.stderr) == ("namespace()\n", "")
 
 
 # -- who we are --------------------------------------------------------------------------------------------------------
