@@ -20,6 +20,7 @@ from django_project import PROJECT, environment
 from figures import Figure
 from helpers import eventually, scaled, whole
 
+from owlsocket_sync import Connection
 from owlsocket_sync.server import Server, serve
 
 WORKERS = 4
@@ -160,19 +161,34 @@ def _ask_until(browsers: Browsers, over: threading.Event) -> None:
         browsers.get()
 
 
+class Gathering(Attendance):
+    """Holds every answer until two processes have asked: one of them alone could be done with all tasks before."""
+
+    def _double(self, conn: Connection, process: int, number: int) -> int:
+        answer = super()._double(conn, process, number)
+        self.wait(lambda counts: len(counts) >= 2)
+        return answer
+
+
 @pytest.mark.timeout(120)
-def test_celery_workers_have_one_connection_each(server: Server, attendance: Attendance, tmp_path: Path) -> None:
+def test_celery_workers_have_one_connection_each(tmp_path: Path) -> None:
     """Tasks in prefork workers use the project's client; all are done, and the end is a clean one."""
-    count = whole(30, 600)
-    env = environment(OWLSOCKET_URL=server.url, QUEUE_FOLDER=str(tmp_path), PYTHONWARNINGS="")
+    count, attendance = whole(12, 600), Gathering()
+    with serve(attendance) as server:
+        _run_tasks(server, attendance, count, tmp_path)
+        eventually(lambda: not server.connections)
+
+
+def _run_tasks(server: Server, attendance: Attendance, count: int, folder: Path) -> None:
+    env = environment(OWLSOCKET_URL=server.url, QUEUE_FOLDER=str(folder), PYTHONWARNINGS="")
     options = "--pool prefork --concurrency 3 --loglevel WARNING --without-gossip --without-mingle --without-heartbeat"
     command = [sys.executable, "-m", "celery", "-A", "contrib.project.jobs", "worker", *options.split()]
     with Child(command, env) as worker:
         with Child([sys.executable, str(PROJECT / "jobs.py"), str(count)], env) as client:
             assert client.finish().code == 0
-        attendance.wait(lambda counts: len(counts) >= 2)
         eventually(lambda: len(attendance.numbers) == count, 60)
         assert attendance.numbers == set(range(count))
+        assert len(attendance.counts) >= 2
         assert set(attendance.counts.values()) == {1}
         assert worker.pid not in attendance.counts
         worker.send(signal.SIGTERM)
@@ -180,4 +196,3 @@ def test_celery_workers_have_one_connection_each(server: Server, attendance: Att
     assert done.code == 0
     assert "Traceback" not in done.complaints
     assert "ERROR" not in done.complaints
-    eventually(lambda: not server.connections)
