@@ -6,6 +6,7 @@ import itertools
 import ssl
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from .connection import Connection
 from .deadline import Deadline, check_timeout
@@ -101,6 +102,21 @@ def connect(
     if wait:
         _wait_until_open(connection, supervisor, timeout)
     return connection
+
+
+def check_options(url: Text, **options: Any) -> None:
+    """Raise what `connect` raises for arguments that cannot be used, and connect nothing; `TypeError` for a name."""
+    from inspect import signature  # for those who check what others configured
+
+    bound = signature(connect).bind(url, **options)
+    bound.apply_defaults()
+    given = bound.arguments
+    _check_options(given["heartbeat"], given["reconnect"], given["limits"], given["workers"])
+    login, _ = _split(given["auth"], given["token"])
+    check_timeout(given["timeout"])
+    check_timeout(given["call_timeout"], "call_timeout")
+    taken = ("query", "headers", "ssl_context", "proxy", "token_in", "heartbeat", "limits")
+    Dialler(url, given["token"], login, *(given[name] for name in taken))
 
 
 def _check_options(heartbeat: object, reconnect: object, limits: object, workers: object) -> None:

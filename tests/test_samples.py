@@ -123,6 +123,8 @@ def users() -> Iterator[Server]:
                 raise LookupError("no such user")
             return {"id": number, "name": f"owl {number}"}
 
+        conn.perform("change", lambda number: conn.notify("user.changed", number))
+
     with serve(handler) as server:
         yield server
 
@@ -161,18 +163,26 @@ def test_the_flask_app_shares_one_connection(users: Server) -> None:
 
 
 DJANGO = """
-import json, os, sys, threading, urllib.request
+import json, os, sys, threading, time, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "samples.django_view.settings"
 from django.core.wsgi import get_wsgi_application
+from django.core.cache import cache
 from django.test import Client
+from owlsocket_sync.contrib.django import client
 
 app = get_wsgi_application()
 print(json.dumps(Client().get("/users/7").json()))
 print(Client().get("/users/404").status_code)
+known = cache.get("user-7")
+client.call("change", 7)
+end = time.monotonic() + 10
+while cache.get("user-7") and time.monotonic() < end:
+    time.sleep(0.01)
+print(known["name"], cache.get("user-7"))
 
 class Threaded(ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -196,7 +206,7 @@ http.server_close()
 
 
 def test_the_django_view_shares_one_connection(users: Server) -> None:
-    """In a process of its own, through its test client and through real threads."""
+    """In a process of its own, through its test client and through real threads; its handler forgets who changed."""
     environment = {**os.environ, "OWLSOCKET_URL": users.url, "PYTHONPATH": str(ROOT)}
     came: list[Any] = []
     users._handler, handler = (lambda conn, request: (came.append(conn), handler(conn, request))[1]), users._handler
@@ -204,7 +214,7 @@ def test_the_django_view_shares_one_connection(users: Server) -> None:
         [sys.executable, "-c", DJANGO], capture_output=True, text=True, timeout=scaled(60), cwd=ROOT, env=environment
     )
     assert ran.returncode == 0, ran.stderr
-    assert lines(ran.stdout) == ['{"id": 7, "name": "owl 7"}', "502", "True"]
+    assert lines(ran.stdout) == ['{"id": 7, "name": "owl 7"}', "502", "owl 7 None", "True"]
     assert len(came) == 1
 
 
