@@ -18,9 +18,10 @@ from django.core.management.base import BaseCommand, CommandError
 from .....connection import Connection
 from .....deadline import check_timeout
 from .....errors import SocketConnectionError, SocketError
+from ....outcome import NO_CONNECTION, NotConnected, describe, plain, read_argument, to_line
 from ... import connections as ours
 from ...checks import TAG
-from ...outcome import NO_CONNECTION, NotConnected, describe, exit_code, outcomes, plain, read_argument, to_line
+from ...outcome import exit_code, outcomes
 
 DRAIN_SECONDS = 30.0
 GRACE = 1.0
