@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
-import itertools
-import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from child_processes import Attendance, Child, listening
+from browsers import THREADS, answer_right, gunicorn, reload_under_load
+from child_processes import Attendance, Child, Gathering
 from django_project import PROJECT, environment
 from figures import Figure
-from helpers import eventually, scaled, whole
+from helpers import eventually, whole
 
-from owlsocket_sync import Connection
 from owlsocket_sync.server import Server, serve
 
-WORKERS = 4
-THREADS = 8
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
@@ -39,61 +31,6 @@ def server(attendance: Attendance) -> Iterator[Server]:
     """Doubles numbers."""
     with serve(attendance) as running:
         yield running
-
-
-class Browsers:
-    """Many threads that ask a gunicorn for numbers, each of which is asked for once."""
-
-    def __init__(self, child: Child, port: int) -> None:
-        self.child = child
-        self._port = port
-        self._numbers = itertools.count()
-        self.answered: dict[int, int] = {}
-        self.dropped: set[int] = set()
-
-    def get(self, _: object = None) -> None:
-        """Ask for the next number; note the process that doubled it, or that the request was dropped."""
-        number = next(self._numbers)
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=scaled(30))
-        try:
-            connection.request("GET", f"/double/{number}")
-            response = connection.getresponse()
-            body = response.read()
-        except ConnectionError:
-            self.dropped.add(number)
-            return
-        finally:
-            connection.close()
-        assert response.status == 200, body
-        said = json.loads(body)
-        assert said["answer"] == 2 * number
-        self.answered[number] = said["process"]
-
-    def storm(self, each: int) -> None:
-        """All threads of all workers are asked at once, so many times each."""
-        crowd = WORKERS * THREADS
-        with ThreadPoolExecutor(crowd) as threads:
-            list(threads.map(self.get, range(crowd * each)))
-
-    def ask_until_all_answered(self, but: set[int] | None = None) -> set[int]:
-        """Ask on until each worker has answered, others than these; all that ever did, but these."""
-        for _ in range(200):
-            processes = set(self.answered.values()) - (but or set())
-            if len(processes) >= WORKERS:
-                return processes
-            self.storm(1)
-        raise AssertionError(f"{len(processes)} of {WORKERS} workers answered")
-
-
-@contextmanager
-def gunicorn(options: str, url: str) -> Iterator[Browsers]:
-    """A gunicorn that serves the project, on a socket that it inherits."""
-    with listening() as sock:
-        bind = ["--bind", f"fd://{sock.fileno()}", "--workers", str(WORKERS)]
-        command = [sys.executable, "-m", "gunicorn", *bind, *options.split(), "--log-level", "warning"]
-        env = environment(OWLSOCKET_URL=url, PYTHONWARNINGS="")
-        with Child(command, env, [sock.fileno()]) as child:
-            yield Browsers(child, sock.getsockname()[1])
 
 
 APP = "contrib.project.wsgi:application"
@@ -113,18 +50,8 @@ def test_workers_answer_right_on_one_connection_each(
     server: Server, attendance: Attendance, figure: Figure, name: str
 ) -> None:
     """Four workers, eight threads, a thousand calls each: no wrong answer; and a goodbye at the end."""
-    with gunicorn(SITES[name], server.url) as browsers:
-        browsers.storm(whole(4, 1000))
-        workers = browsers.ask_until_all_answered()
-        assert browsers.dropped == set()
-        counts = attendance.counts
-        assert workers == set(counts) - {browsers.child.pid}
-        figure("connections of one worker", max(counts.values()), 1, "")
-        assert attendance.links == WORKERS + ("connected" in name)
-        browsers.child.send(signal.SIGTERM)
-        done = browsers.child.finish()
-    assert (done.code, "Traceback" in done.complaints) == (0, False), done.complaints
-    eventually(lambda: not server.connections)
+    with gunicorn(SITES[name], environment(OWLSOCKET_URL=server.url, PYTHONWARNINGS="")) as site:
+        answer_right(server, attendance, figure, site, connected="connected" in name)
 
 
 @pytest.mark.stress
@@ -134,40 +61,8 @@ def test_a_reload_under_load_loses_no_answered_call(
     server: Server, attendance: Attendance, figure: Figure, name: str
 ) -> None:
     """After SIGHUP, whoever had an answer of the server's gets it to the browser, and others take over."""
-    with gunicorn(SITES[name], server.url) as browsers:
-        before = browsers.ask_until_all_answered()
-        for _ in range(whole(1, 10)):
-            over = threading.Event()
-            with ThreadPoolExecutor(WORKERS * THREADS) as threads:
-                asking = [threads.submit(_ask_until, browsers, over) for _ in range(WORKERS * THREADS)]
-                browsers.child.send(signal.SIGHUP)
-                try:
-                    eventually(lambda: len(set(browsers.answered.values()) - before) >= WORKERS, 60)  # noqa: B023
-                finally:
-                    over.set()
-                for one in asking:
-                    one.result()
-            before = set(browsers.answered.values())
-        lost = browsers.dropped & attendance.numbers
-        figure("answered calls that a reload lost", len(lost), 0, "")
-        assert attendance.numbers >= set(browsers.answered)
-        figure("connections of one worker", max(attendance.counts.values()), 1, "")
-        browsers.child.send(signal.SIGTERM)
-        assert browsers.child.finish().code == 0
-
-
-def _ask_until(browsers: Browsers, over: threading.Event) -> None:
-    while not over.is_set():
-        browsers.get()
-
-
-class Gathering(Attendance):
-    """Holds every answer until two processes have asked: one of them alone could be done with all tasks before."""
-
-    def _double(self, conn: Connection, process: int, number: int) -> int:
-        answer = super()._double(conn, process, number)
-        self.wait(lambda counts: len(counts) >= 2)
-        return answer
+    with gunicorn(SITES[name], environment(OWLSOCKET_URL=server.url, PYTHONWARNINGS="")) as site:
+        reload_under_load(attendance, figure, site)
 
 
 @pytest.mark.timeout(120)
