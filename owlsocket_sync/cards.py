@@ -34,17 +34,9 @@ COLOURS = {
 }
 
 LABELS = {
-    "messages_in": "Messages in",
-    "messages_out": "Messages out",
-    "bytes_in": "Bytes in",
-    "bytes_out": "Bytes out",
     "pending": "Pending calls",
     "queued": "Queued messages",
-    "malformed": "Malformed",
     "unmatched": "Unmatched answers",
-    "dropped": "Dropped",
-    "reconnects": "Reconnects",
-    "latency": "Latency",
 }
 FOREMOST = ("latency", "pending", "queued", "reconnects")
 
@@ -82,7 +74,7 @@ def connection_card(connection: Any, ended: Exception | None = None) -> str:
     rows = {
         "URL": connection.url,
         **({} if stage is None else {"Authentication": getattr(stage, "value", stage)}),
-        **{LABELS[name]: numbers.pop(LABELS[name]) for name in FOREMOST},
+        **{label(name): numbers.pop(label(name)) for name in FOREMOST},
     }
     if ended is not None:
         rows = {"Ended": str(ended), **rows}
@@ -94,10 +86,10 @@ def message_card(message: Any) -> str:
     """A card of a message: what it is, who sent it when, and what it carries."""
     kind = str(getattr(message.type, "value", message.type))
     rows: dict[str, object] = {}
-    for label, name in (("Method", "method"), ("Event", "event"), ("Stage", "stage"), ("Id", "id")):
+    for called, name in (("Method", "method"), ("Event", "event"), ("Stage", "stage"), ("Id", "id")):
         value = getattr(message, name, None)
         if value not in (None, ""):
-            rows[label] = getattr(value, "value", value)
+            rows[called] = getattr(value, "value", value)
     rows |= {label: value for label, value in (("From", message.sender), ("To", message.recipient)) if value}
     if message.dt is not None:
         rows["Sent"] = moment(message.dt)
@@ -133,8 +125,13 @@ def stats_rows(stats: Any) -> dict[str, object]:
     """The counters of a snapshot under their labels, as people read them."""
     rows: dict[str, object] = {}
     for name, value in asdict(stats).items():
-        rows[LABELS[name]] = seconds(value) if name == "latency" else f"{value:,}"
+        rows[label(name)] = seconds(value) if name == "latency" else f"{value:,}"
     return rows
+
+
+def label(name: str) -> str:
+    """What people call a counter."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
 
 
 # -- what they are made of -------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from .deadline import Deadline, check_timeout
 from .dialler import Dialler, Text, TokenSource
 from .errors import SocketConnectionError, SocketTimeout
 from .options import Backoff, Heartbeat, Limits
+from .protocol.instruments import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
 from .runtime.handles import lend
 from .runtime.namesakes import Namesakes
@@ -96,7 +97,7 @@ def connect(
     check_timeout(timeout)
     dialler = Dialler(url, token, login, query, headers, ssl_context, proxy, token_in, heartbeat, limits)
     _make_room(name, replace)
-    given, name = name, name or f"owlsocket-{next(_numbers)}"
+    given, name = name, name or f"{UNNAMED}-{next(_numbers)}"
     pool = WorkerPool(workers, name)
     supervisor = Supervisor(
         dialler, pool, backoff=reconnect, timeout=timeout, patient=not wait, name=name, address=lambda: dialler.shown
@@ -144,6 +145,21 @@ def _forgotten(connection: Connection, supervisor: Supervisor, pool: WorkerPool)
         ResourceWarning,
         stacklevel=3,
     )
+
+
+def check_options(url: Text, **options: Any) -> None:
+    """Raise what `connect` raises for arguments that cannot be used, and connect nothing; `TypeError` for a name."""
+    from inspect import signature  # for those who check what others configured
+
+    bound = signature(connect).bind(url, **options)
+    bound.apply_defaults()
+    given = bound.arguments
+    _check_options(given["heartbeat"], given["reconnect"], given["limits"], given["workers"])
+    login, _ = _split(given["auth"], given["token"])
+    check_timeout(given["timeout"])
+    check_timeout(given["call_timeout"], "call_timeout")
+    taken = ("query", "headers", "ssl_context", "proxy", "token_in", "heartbeat", "limits")
+    Dialler(url, given["token"], login, *(given[name] for name in taken))
 
 
 def _check_options(heartbeat: object, reconnect: object, limits: object, workers: object) -> None:

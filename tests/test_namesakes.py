@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import Collector, eventually, scaled
 
-from owlsocket_sync import Connection, ConnectionState, Heartbeat, SocketConnectionError, connect
+from owlsocket_sync import Connection, ConnectionState, Heartbeat, SocketConnectionError, connect, connections
 from owlsocket_sync.runtime.namesakes import Namesakes
 from owlsocket_sync.server import Request, Server, serve
 
@@ -216,6 +216,17 @@ def test_who_authenticates_gets_the_connection_that_the_user_has(server: Server)
     seen = Collector()
     with connect(server.url, auth=seen) as conn:
         assert seen.wait(1)[0] is conn
+
+
+def test_what_threads_hold_is_the_connection_that_the_user_has(server: Server) -> None:
+    """Equal, of one hash, and other than any other; among those of the process it is once."""
+    with connect(server.url) as conn, connect(server.url) as other:
+        known = [one for one in connections() if not one.accepted]
+        assert sorted(map(hash, known)) == sorted(map(hash, (conn, other)))
+        assert conn in known
+        assert {conn: 1}[known[known.index(conn)]] == 1
+        assert conn != other
+        assert conn != conn.name
 
 
 def test_a_forked_child_forgets_in_silence(server: Server) -> None:
