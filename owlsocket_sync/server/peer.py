@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
@@ -36,6 +36,7 @@ FAREWELL_SECONDS = 15.0
 POLICY = 1008
 
 Handler = Callable[[Connection, Request], object]
+Around = Callable[[], AbstractContextManager[Any]]
 
 
 class Peer(Standing):
@@ -65,9 +66,10 @@ class Peer(Standing):
         self._gone = threading.Event()
         self._handler_thread: int | None = None
         self._ends = math.inf
+        around = options.get("around")
         self.connection = Connection(
             self,
-            self._pool.submit,
+            self._pool.submit if around is None else partial(self._submit_within, around),
             self.lend_place,
             self._pool.settle,
             name=name,
@@ -86,6 +88,10 @@ class Peer(Standing):
             heartbeat=options["heartbeat"],
         )
         self._current = self._only_link, 1
+
+    def _submit_within(self, around: Around, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
+        """Have a function run within what the one who hosts us has around the work of its clients."""
+        return self._pool.submit(key, _run_within, around, function, arguments)
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
 
@@ -241,3 +247,8 @@ class Peer(Standing):
             farewell = partial(self.close, POLICY, "the token has expired", Deadline(FAREWELL_SECONDS))
             threading.Thread(target=farewell, name=f"{self._name}-farewell", daemon=True).start()
         return self._ends
+
+
+def _run_within(around: Around, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    with around():
+        function(*arguments)
