@@ -7,6 +7,7 @@ when the link has ended: shut down, and for its owner to close.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -32,12 +33,15 @@ class LentStream(DuplexStream):
 
     def close(self) -> None:
         """Leave the socket to its owner; by the reader only, once nobody writes."""
-        self.interrupt()
         with self._close_lock:
-            if not self._closed:
-                self._closed = True
-                self._end = OSError(errno.EBADF, "the stream is closed")
-                self.gate.close()
+            if self._closed:
+                return
+            self._closed = True
+            self._end = OSError(errno.EBADF, "the stream is closed")
+            self.gate.close()
+        with contextlib.suppress(OSError):
+            # That of a `ssl.SSLSocket`, too: what its owner writes from now on meets a broken pipe, and not TLS.
+            self._sock.shutdown(socket.SHUT_RDWR)
 
 
 class Lodging(Hosting):
