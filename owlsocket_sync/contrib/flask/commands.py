@@ -19,6 +19,7 @@ from flask.cli import AppGroup
 
 from ...connection import Connection
 from ...errors import ConfigError, ResilientError, SocketConnectionError
+from ...protocol.events import EventStream
 from .configuration import DEFAULT
 from .services import AppState
 from .verbs import EXTENSION
@@ -55,11 +56,18 @@ def commands() -> AppGroup:
 
 
 def _command(function: Callable[..., Any]) -> click.Command:
-    """A command of the group; it gets the connection of a service, open."""
+    """A command of the group; it gets the connection of a service, open, and the events that it is about, from the
+    first one on."""
 
     def run(service: str, timeout: float | None, **values: Any) -> None:
-        with _outcomes(), _connected(service, timeout) as connection:
-            function(connection, **values)
+        asked: list[Any] = []
+
+        def ask(connection: Connection) -> None:
+            if "event" in values:
+                asked.append(connection.events(values["event"], limit=values["limit"]))
+
+        with _outcomes(), _connected(service, timeout, ask) as connection:
+            function(connection, *asked, **values)
 
     run.__doc__, run.__name__ = function.__doc__, function.__name__
     run.__dict__["__click_params__"] = function.__dict__.get("__click_params__", [])
@@ -73,10 +81,10 @@ def _command(function: Callable[..., Any]) -> click.Command:
 
 
 @contextmanager
-def _connected(service: str, timeout: float | None) -> Iterator[Connection]:
+def _connected(service: str, timeout: float | None, before: Callable[[Connection], object]) -> Iterator[Connection]:
     """A connection of its own, with the app's handlers, which makes one attempt and does not come back."""
     state: AppState = current_app.extensions[EXTENSION]
-    changes: dict[str, Any] = {"reconnect": None}
+    changes: dict[str, Any] = {"reconnect": None, "before": before}
     if timeout is not None:
         changes.update(timeout=timeout, call_timeout=timeout)
     source = state.make_service(service, **changes)
@@ -147,16 +155,15 @@ def call(connection: Connection, method: str, arguments: tuple[str, ...]) -> Non
 @_command
 @click.argument("event", default="*")
 @click.option("--limit", type=click.IntRange(min=1), help="End after so many events.")
-def listen(connection: Connection, event: str, limit: int | None) -> None:
+def listen(connection: Connection, events: EventStream, event: str, limit: int | None) -> None:
     """Print each EVENT (default: all) as {"event": ..., "payload": ...}.
 
     Ends with exit code 0 after --limit events, 130 when it is interrupted, 3 when the connection ends before.
     """
     came = 0
-    with connection.events(event, limit=limit) as events:
-        for message in events:
-            _put({"event": message.event, "payload": message.payload})
-            came += 1
+    for message in events:
+        _put({"event": message.event, "payload": message.payload})
+        came += 1
     if came != limit:
         ending = connection.wait_closed()
         raise SocketConnectionError(f"the connection ended: {ending.code} {ending.reason}".strip())

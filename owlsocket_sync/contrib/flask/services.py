@@ -111,11 +111,23 @@ class Wiring:
 
 
 class AppService(SocketService):
-    """A `SocketService` with the handlers of an app."""
+    """A `SocketService` with the handlers of an app.
 
-    def __init__(self, wiring: Wiring, **options: Any) -> None:
+    Args:
+        wiring: of these handlers.
+        before: called with each new connection as well, before anything can come.
+        options: those of `SocketService`.
+    """
+
+    def __init__(self, wiring: Wiring, *, before: Callable[[Connection], object] | None = None, **options: Any) -> None:
         self.wiring = wiring
-        super().__init__(setup=wiring.wire, **options)
+        self._before = before
+        super().__init__(setup=self._wire, **options)
+
+    def _wire(self, connection: Connection) -> None:
+        self.wiring.wire(connection)
+        if self._before is not None:
+            self._before(connection)
 
     def _begin_here(self) -> None:
         super()._begin_here()
