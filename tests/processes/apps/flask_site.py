@@ -1,7 +1,7 @@
 """A Flask app that answers ``/?number`` with what its OwlMeans server says; and ``/ws`` echoes, and says who does.
 
-``python flask_site.py WORKERS THREADS CALLS`` forks as uWSGI does: the app is loaded, and used, once, and each worker is
-a copy of the process. So many calls are made on so many threads of so many workers.
+``python flask_site.py WORKERS THREADS CALLS`` forks as uWSGI does: the app is loaded, and used, once, and each worker
+is a copy of the process. So many calls are made on so many threads of so many workers.
 """
 
 from __future__ import annotations
