@@ -26,7 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
     "cli": {"__init__", "auth", "server", "cli"},
     "testing": WORDS | {"__init__", "connection", "server", "lazy", "testing"},
-    "contrib": WORDS | SUM | {"__init__", "protocol", "client", "context", "server", "testing", "contrib"},
+    "contrib": WORDS
+    | SUM
+    | {"__init__", "protocol", "client", "context", "runtime", "transport", "server", "testing", "contrib"},
     "__main__": {"cli"},
     "__init__": WORDS | SUM | {"protocol", "client", "lazy"},
     "lazy": set(),

@@ -75,6 +75,7 @@ class Peer(Standing):
             name=name,
             limits=options["limits"],
             call_timeout=options["call_timeout"],
+            accepted=True,
         )
         self.connection.expose_tracebacks = options["expose_tracebacks"]
         self.outbox = Outbox(self.connection, self._pool.submit, options["limits"])

@@ -55,12 +55,19 @@ def server(came: Collector) -> Iterator[Server]:
 
 
 @pytest.fixture
-def app(server: Server) -> Flask:
+def owl() -> OwlSocket:
+    """An extension with a handler."""
+    owl = OwlSocket()
+    owl.perform("whoami", lambda: current_app.name)
+    return owl
+
+
+@pytest.fixture
+def app(owl: OwlSocket, server: Server) -> Flask:
     """An app that knows the server."""
     app = Flask("shop")
     app.config["OWLSOCKET_URL"] = server.url
-    owl = OwlSocket(app)
-    owl.perform("whoami", lambda: current_app.name)
+    owl.init_app(app)
     return app
 
 
@@ -77,16 +84,28 @@ def test_call_prints_the_result(app: Flask) -> None:
     assert run(app, "call", "add", "ho", "NaN").stdout == '"hoNaN"\n'
 
 
-def test_the_app_answers_the_server_meanwhile(app: Flask) -> None:
-    """Its handlers are there, in its context."""
-    assert run(app, "call", "ask", "whoami").stdout == '"shop"\n'
+def test_no_handler_of_the_app_runs_meanwhile(app: Flask) -> None:
+    """They belong to the processes that stay: a command that looks on does no work of theirs."""
+    ended = run(app, "call", "ask", "whoami")
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert "'whoami' is not performed here" in ended.stderr
+
+
+def test_commands_talk_to_what_a_test_puts_in_place(app: Flask, owl: OwlSocket) -> None:
+    """A double, or a server of the test."""
+    with owl.double() as double:
+        double.answer("add", "a double")
+        assert run(app, "call", "add").stdout == '"a double"\n'
+    with owl.test_server(handler=lambda conn, request: conn.perform("add", lambda: "a server")):
+        assert run(app, "call", "add").stdout == '"a server"\n'
+    assert run(app, "call", "add", "1", "1").stdout == "2\n"
 
 
 def test_ping_prints_seconds(app: Flask) -> None:
     """As many as asked for, one a line."""
     told = run(app, "ping", "--count", "3").stdout.splitlines()
     assert len(told) == 3
-    assert all(float(line) > 0 for line in told)
+    assert all(json.loads(line)["seconds"] > 0 for line in told)
 
 
 def test_listen_prints_events(app: Flask) -> None:

@@ -32,11 +32,16 @@ CONTEXT = give_context()
 KEY = KeyPair.generate()
 
 
+def options_of(app: Flask) -> dict[str, Any]:
+    """The arguments of ``connect`` that the configuration of an app makes."""
+    return Settings("shop", "OWLSOCKET_", "default", read(app, "OWLSOCKET_")["default"]).options()
+
+
 def options(**config: Any) -> dict[str, Any]:
     """The arguments of ``connect`` that a configuration makes."""
     app = Flask("shop")
     app.config.update({f"OWLSOCKET_{name}": value for name, value in {"URL": URL, **config}.items()})
-    return Settings("default", read(app)["default"]).options()
+    return options_of(app)
 
 
 def test_every_option_of_connect_can_be_configured() -> None:
@@ -52,7 +57,7 @@ def test_values_are_passed_on_as_they_are() -> None:
     """With the name of the service for a name."""
     given = {"CALL_TIMEOUT": 5, "TIMEOUT": 2, "WORKERS": 8, "HEADERS": {"X-Shop": "1"}, "SENDER": "shop"}
     expected = {name.lower(): value for name, value in given.items()}
-    assert options(**given) == {"url": URL, "name": "default", **expected}
+    assert options(**given) == {"url": URL, "name": "shop", **expected}
     assert options(NAME="api")["name"] == "api"
 
 
@@ -63,7 +68,7 @@ def test_frozen_values_can_be_written_as_dicts() -> None:
     assert options(RECONNECT=Backoff(cap=3))["reconnect"] == Backoff(cap=3)
     assert options(RECONNECT=False, HEARTBEAT=None) == {
         "url": URL,
-        "name": "default",
+        "name": "shop",
         "reconnect": None,
         "heartbeat": None,
     }
@@ -77,11 +82,11 @@ def test_the_environment_may_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASK_OWLSOCKET_LIMITS__pending_calls", "9")
     app = Flask("shop")
     app.config.from_prefixed_env()
-    assert Settings("default", read(app)["default"]).options() == {
+    assert options_of(app) == {
         "url": URL,
         "timeout": 2.5,
         "limits": Limits(pending_calls=9),
-        "name": "default",
+        "name": "shop",
     }
 
 
@@ -91,7 +96,7 @@ def test_a_token_is_text_or_a_callable_or_its_place() -> None:
     assert options(TOKEN=give_token)["token"] is give_token
     place = "owlsocket_sync.contrib.flask.configuration:read"
     assert options(TOKEN=place)["token"] is read
-    with pytest.raises(ConfigError, match=r"OWLSOCKET_TOKEN: nothing is found at 'owlsocket_sync:nothing'"):
+    with pytest.raises(ConfigError, match=r"OWLSOCKET_TOKEN leads nowhere: .*nothing"):
         options(TOKEN="owlsocket_sync:nothing")
 
 
@@ -121,10 +126,10 @@ def test_a_login_is_made_of_its_url_and_key() -> None:
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"OWLSOCKET_TOEKN": "x"}, r"OWLSOCKET_TOEKN means nothing: did you mean OWLSOCKET_TOKEN\?"),
-        ({"OWLSOCKET_SERVICE": {}}, r"OWLSOCKET_SERVICE means nothing: did you mean OWLSOCKET_SERVICES\?"),
-        ({"OWLSOCKET_WAIT": True}, r"OWLSOCKET_WAIT means nothing"),
-        ({"OWLSOCKET_QQQQ": 1}, r"OWLSOCKET_QQQQ means nothing: there are AUTH, CALL_TIMEOUT, "),
+        ({"OWLSOCKET_TOEKN": "x"}, r"OWLSOCKET_TOEKN is no option: did you mean OWLSOCKET_TOKEN\?"),
+        ({"OWLSOCKET_SERVICE": {}}, r"OWLSOCKET_SERVICE is no option: did you mean OWLSOCKET_SERVICES\?"),
+        ({"OWLSOCKET_WAIT": True}, r"OWLSOCKET_WAIT is no option"),
+        ({"OWLSOCKET_QQQQ": 1}, r"OWLSOCKET_QQQQ is no option: there are AUTH, CALL_TIMEOUT, "),
         ({"OWLSOCKET_SERVICES": {"a": {"URI": URL}}}, r"OWLSOCKET_SERVICES\['a'\]\['URI'\].*\['a'\]\['URL'\]\?"),
         ({"OWLSOCKET_SERVICES": {"a": URL}}, r"OWLSOCKET_SERVICES\['a'\] must be a dict, not str"),
         ({"OWLSOCKET_SERVICES": [URL]}, r"OWLSOCKET_SERVICES must be a dict of services by name, not list"),
@@ -142,8 +147,8 @@ def test_a_key_that_means_nothing_is_told_at_once(config: dict[str, Any], told: 
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({}, "OWLSOCKET_URL is missing: it looks like 'wss://"),
-        ({"TIMEOUT": 1}, "OWLSOCKET_URL is missing"),
+        ({}, r'does not say where to connect to: app.config\["OWLSOCKET_URL"\] = '),
+        ({"TIMEOUT": 1}, "does not say where to connect to"),
         ({"URL": URL, "LIMITS": {"size": 1}}, "OWLSOCKET_LIMITS cannot be used: .*'size'"),
         ({"URL": URL, "HEARTBEAT": {"interval": -1}}, "OWLSOCKET_HEARTBEAT cannot be used: Heartbeat.interval"),
         ({"URL": URL, "TIMEOUT": "soon"}, "configuration of the service 'default' cannot be used: timeout"),

@@ -19,10 +19,9 @@ from owlsocket_sync import (
     SocketUnauthorized,
     SocketUnsupported,
 )
-from owlsocket_sync.contrib.flask import NoAppContext, OwlSocket
+from owlsocket_sync.contrib.flask import Double, NoAppContext, OwlSocket
 from owlsocket_sync.errors import ConfigError
 from owlsocket_sync.server import Request
-from owlsocket_sync.testing import FakeOwlSocket
 
 
 @pytest.fixture
@@ -60,70 +59,70 @@ def app(owl: OwlSocket) -> Flask:
 def test_a_double_answers_and_remembers(app: Flask, owl: OwlSocket) -> None:
     """What a view calls and sends, in order."""
     client = app.test_client()
-    with owl.double() as fake:
-        fake.answer("getUser", lambda number: {"id": number})
+    with owl.double() as double:
+        double.answer("getUser", lambda number: {"id": number})
         assert client.get("/users/7").json == {"id": 7}
         assert client.get("/users/8").json == {"id": 8}
         assert client.post("/orders/3/pay").status_code == 204
-        assert fake.calls == [("getUser", (7,)), ("getUser", (8,))]
-        assert fake.calls_of("getUser") == [(7,), (8,)]
-        assert fake.calls_of("nothing") == []
-        assert fake.notified == [("order.paid", {"order": 3})]
-        assert fake.events_of("order.paid") == [{"order": 3}]
-        assert "2 calls" in repr(fake)
+        assert double.calls == [("getUser", (7,)), ("getUser", (8,))]
+        assert double.calls_of("getUser") == [(7,), (8,)]
+        assert double.calls_of("nothing") == []
+        assert double.events == [("order.paid", {"order": 3})]
+        assert double.events_of("order.paid") == [{"order": 3}]
+        assert "2 calls" in repr(double)
 
 
 def test_answers_may_follow_one_another(app: Flask, owl: OwlSocket) -> None:
     """The last one goes on; a new answer takes the place of the old ones."""
-    with owl.double(app) as fake, app.app_context():
-        fake.answer("next", 1, ValueError("two is out"), lambda: 3)
+    with owl.double(app) as double, app.app_context():
+        double.answer("next", 1, ValueError("two is out"), lambda: 3)
         assert owl.call("next") == 1
         with pytest.raises(ResilientError, match="two is out"):
             owl.call("next")
         assert [owl.call("next"), owl.call("next")] == [3, 3]
-        fake.answer("next", None)
+        double.answer("next", None)
         assert owl.call("next") is None
 
 
 def test_errors_are_those_of_a_server(app: Flask, owl: OwlSocket) -> None:
     """Of the same classes, with the same facts."""
-    with owl.double(app) as fake, app.app_context():
+    with owl.double(app) as double, app.app_context():
         with pytest.raises(SocketUnsupported, match="'nothing' is not performed here") as unsupported:
             owl.call("nothing")
         assert unsupported.value.remote
-        fake.answer("fail", LookupError("no such user"))
+        double.answer("fail", LookupError("no such user"))
         with pytest.raises(ResilientError, match="LookupError: no such user") as failed:
             owl.call("fail")
         assert (failed.value.type, failed.value.remote) == ("LookupError", True)
-        fake.answer("forbid", SocketUnauthorized("not you"))
+        double.answer("forbid", SocketUnauthorized("not you"))
         with pytest.raises(SocketUnauthorized, match="not you"):
             owl.call("forbid")
         with pytest.raises(SocketMessageMalformed):
             owl.call("getUser", {1, 2})
-        fake.answer("odd", lambda: {1, 2})
+        double.answer("odd", lambda: {1, 2})
         with pytest.raises(ResilientError, match="set"):
             owl.call("odd")
 
 
 def test_what_is_not_json_arrives_as_json_would(app: Flask, owl: OwlSocket) -> None:
     """Tuples become lists, as they do on a wire: no test passes because nothing travelled."""
-    with owl.double(app) as fake, app.app_context():
-        fake.answer("echo", lambda value: value)
+    with owl.double(app) as double, app.app_context():
+        double.answer("echo", lambda value: value)
         assert owl.call("echo", {"pair": (1, 2)}) == {"pair": [1, 2]}
-        assert fake.calls == [("echo", ({"pair": [1, 2]},))]
+        assert double.calls == [("echo", ({"pair": [1, 2]},))]
 
 
 def test_no_answer_runs_out_of_time(app: Flask, owl: OwlSocket) -> None:
     """Whether somebody waits or not; a view that handles it does."""
     app.config["OWLSOCKET_CALL_TIMEOUT"] = 0.1
-    with owl.double(app) as fake, app.app_context():
-        fake.answer("getUser")
+    with owl.double(app) as double, app.app_context():
+        double.answer("getUser")
         assert app.test_client().get("/users/1").status_code == 504
         waits = [owl.submit("getUser", number, timeout=0.05 * number) for number in (4, 2, 1)]
         for future in waits:
             with pytest.raises(SocketTimeout, match="was not answered within"):
                 future.result(scaled(5))
-        assert fake.calls_of("getUser") == [(1,), (4,), (2,), (1,)]
+        assert double.calls_of("getUser") == [(1,), (4,), (2,), (1,)]
 
 
 def test_a_double_emits_and_calls(app: Flask, owl: OwlSocket) -> None:
@@ -134,23 +133,23 @@ def test_a_double_emits_and_calls(app: Flask, owl: OwlSocket) -> None:
     def greeted(message: EventMessage) -> None:
         seen.append((current_app.name, message.payload))
 
-    @owl.perform("double")
-    def double(number: int) -> Any:
+    @owl.perform("twice")
+    def twice(number: int) -> Any:
         return [number * 2, current_app.name, owl.call("half", number)]
 
-    with owl.double(app) as fake:
-        fake.answer("half", lambda number: number / 2)
-        fake.emit("greeted", "Ada")
+    with owl.double(app) as double:
+        double.answer("half", lambda number: number / 2)
+        double.emit("greeted", "Ada")
         assert seen == [("shop", "Ada")]
-        assert fake.call("double", 4) == [8, "shop", 2.0]
+        assert double.call("twice", 4) == [8, "shop", 2.0]
         with pytest.raises(SocketUnsupported):
-            fake.call("nothing")
+            double.call("nothing")
 
         @owl.perform("late")
         def late() -> str:
             return "in time"
 
-        assert fake.call("late") == "in time"
+        assert double.call("late") == "in time"
 
 
 def test_requests_and_the_queue_go_both_ways(app: Flask, owl: OwlSocket) -> None:
@@ -161,15 +160,15 @@ def test_requests_and_the_queue_go_both_ways(app: Flask, owl: OwlSocket) -> None
         owl.reply(id, payload + 1)
         return True
 
-    with owl.double(app) as fake, app.app_context():
-        fake.peer.acknowledge(lambda id, payload: fake.peer.reply(id, payload * 2) or True)
+    with owl.double(app) as double, app.app_context():
+        double.peer.acknowledge(lambda id, payload: double.peer.reply(id, payload * 2) or True)
         with owl.stream(21) as responses:
             assert next(responses) == 42
-        with fake.peer.stream(1) as responses:
+        with double.peer.stream(1) as responses:
             assert next(responses) == 2
         owl.enqueue("letter")
-        fake.peer.enqueue("answer")
-        assert (fake.requests, fake.enqueued) == ([21], ["letter"])
+        double.peer.enqueue("answer")
+        assert (double.requests, double.enqueued) == ([21], ["letter"])
         assert owl.connection.consume() == ("answer", None, 0)
 
 
@@ -177,10 +176,10 @@ def test_a_link_that_is_lost_fails_calls_and_comes_back(app: Flask, owl: OwlSock
     """What is in flight at once; what comes meanwhile waits, within its own time."""
     states = []
     owl.on_state(lambda change: states.append(change.state))
-    with owl.double(app) as fake, app.app_context():
-        fake.answer("slow")
+    with owl.double(app) as double, app.app_context():
+        double.answer("slow")
         future = owl.submit("slow")
-        fake.lose()
+        double.lose()
         with pytest.raises(SocketConnectionError, match="the link was lost before the answer came") as lost:
             future.result(0)
         assert lost.value.retryable
@@ -189,9 +188,9 @@ def test_a_link_that_is_lost_fails_calls_and_comes_back(app: Flask, owl: OwlSock
             owl.call("getUser", 1, timeout=0.05)
         with pytest.raises(SocketTimeout), owl.deadline(0.05):
             owl.notify("x")
-        fake.answer("getUser", "found")
+        double.answer("getUser", "found")
         waiting = owl.submit("getUser", 1)
-        fake.restore()
+        double.restore()
         assert waiting.result(scaled(5)) == "found"
         owl.connection.reconnect()
         assert owl.connection.stats.reconnects == 2
@@ -200,13 +199,13 @@ def test_a_link_that_is_lost_fails_calls_and_comes_back(app: Flask, owl: OwlSock
 
 def test_who_waits_for_a_link_is_freed_by_it(app: Flask, owl: OwlSocket) -> None:
     """And by the end of the double."""
-    with owl.double(app) as fake, app.app_context():
-        fake.answer("getUser", "found")
-        fake.lose()
+    with owl.double(app) as double, app.app_context():
+        double.answer("getUser", "found")
+        double.lose()
         connection, got = owl.connection, Collector()
         thread = threading.Thread(target=lambda: got(connection.call("getUser", 1)))
         thread.start()
-        fake.restore()
+        double.restore()
         assert got.wait(1) == ["found"]
         thread.join(scaled(5))
     with pytest.raises(SocketConnectionError, match="is closed"):
@@ -216,12 +215,12 @@ def test_who_waits_for_a_link_is_freed_by_it(app: Flask, owl: OwlSocket) -> None
 
 def test_a_server_that_refuses(app: Flask, owl: OwlSocket) -> None:
     """The next attempt to connect fails, and a later one does not."""
-    with owl.double(app) as fake, app.app_context():
-        fake.refuse(SocketUnauthorized("who are you"))
+    with owl.double(app) as double, app.app_context():
+        double.refuse(SocketUnauthorized("who are you"))
         with pytest.raises(SocketUnauthorized, match="who are you"):
             owl.call("x")
-        fake.refuse(None)
-        fake.answer("x", 1)
+        double.refuse(None)
+        double.answer("x", 1)
         assert owl.call("x") == 1
 
 
@@ -246,8 +245,8 @@ def test_a_double_needs_to_know_its_app(owl: OwlSocket) -> None:
     with pytest.raises(NoAppContext), owl.double():
         pass
     for app in apps:
-        with owl.double(app) as fake, app.app_context():
-            fake.answer("name", app.name)
+        with owl.double(app) as double, app.app_context():
+            double.answer("name", app.name)
             assert owl.call("name") == app.name
     apps[0].config["OWLSOCKET_LIMIT"] = 1
     with pytest.raises(ConfigError, match="OWLSOCKET_LIMITS"), owl.double(apps[0]):
@@ -256,11 +255,11 @@ def test_a_double_needs_to_know_its_app(owl: OwlSocket) -> None:
 
 def test_a_double_stands_alone_as_well() -> None:
     """Without an app: for whatever takes a connection."""
-    with FakeOwlSocket(name="bare") as fake:
-        fake.answer("add", lambda a, b: a + b)
-        assert fake.connect().call("add", 1, 2) == 3
-        fake.connect().send("no JSON at all")
-        assert fake.peer.stats.malformed == 1
+    with Double("bare") as double:
+        double.answer("add", lambda a, b: a + b)
+        assert double.connect().call("add", 1, 2) == 3
+        double.connect().send("no JSON at all")
+        assert double.peer.stats.malformed == 1
 
 
 # -- a real server -----------------------------------------------------------------------------------------------------
@@ -272,7 +271,7 @@ def test_a_real_server_stands_in(app: Flask, owl: OwlSocket) -> None:
     def handler(conn: Any, request: Request) -> None:
         conn.perform("getUser", lambda number: {"id": number})
 
-    with owl.test_server(handler) as server:
+    with owl.test_server(handler=handler) as server:
         assert app.test_client().get("/users/5").json == {"id": 5}
         assert len(server.connections) == 1
     with owl.test_server(app=app) as server, app.app_context():
@@ -289,6 +288,6 @@ def test_who_the_app_is_matters_to_a_server_that_asks(app: Flask, owl: OwlSocket
     seen = Collector()
     with owl.test_server(app=app, authenticate=lambda request: seen(request.query)), app.app_context():
         owl.ping()
-    with owl.test_server(lambda conn, request: seen(request.query), app), app.app_context():
+    with owl.test_server(app, lambda conn, request: seen(request.query)), app.app_context():
         owl.ping()
     assert seen.wait(2) == [{"token": "s3cret"}, {}]

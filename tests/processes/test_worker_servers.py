@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from child_processes import APPS, Attendance, Child, environment
+from child_processes import APPS, Attendance, Child, Gathering, environment, listening
 from figures import Figure
 from helpers import eventually, whole
-from sites import WORKERS, gunicorn
 
 from owlsocket_sync.server import Server, serve
 
+WORKERS = 4
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
@@ -44,6 +48,57 @@ def test_row_24_jobs_of_a_pool_of_processes(server: Server, attendance: Attendan
     assert child.pid in counts
     assert len(counts) >= 2
     assert set(counts.values()) == {1}, counts
+
+
+class Site:
+    """A gunicorn that serves the app of the tests, and those who ask it."""
+
+    def __init__(self, child: Child, port: int) -> None:
+        self.child = child
+        self._port = port
+
+    def get(self, number: int) -> int:
+        """Have a number doubled; the process that did it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            connection.request("GET", f"/?{number}")
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        assert response.status == 200, body
+        said = json.loads(body)
+        assert said["answer"] == 2 * number
+        return int(said["process"])
+
+    def get_from_successor(self, number: int) -> int:
+        """Likewise, while workers end: gunicorn may drop a request that one of them accepted and did not begin."""
+        for _ in range(WORKERS):
+            with suppress(ConnectionError):
+                return self.get(number)
+        return self.get(number)
+
+    def ask_until(self, count: int, but: set[int] | None = None) -> set[int]:
+        """Ask from many threads until so many processes have answered, others than these, which are about to end."""
+        processes: set[int] = set()
+        get = self.get if but is None else self.get_from_successor
+        with ThreadPoolExecutor(16) as threads:
+            for _ in range(200):
+                processes |= set(threads.map(get, range(whole(48, 480)))) - (but or set())
+                if len(processes) >= count:
+                    return processes
+        raise AssertionError(f"{len(processes)} of {count} workers answered")
+
+
+@contextmanager
+def gunicorn(options: str, url: str) -> Iterator[Site]:
+    """A gunicorn with four workers, on a socket that it inherits."""
+    with listening() as sock:
+        bind = f"fd://{sock.fileno()}"
+        command = [sys.executable, "-m", "gunicorn", "--bind", bind, "--workers", str(WORKERS), *options.split()]
+        env = environment("", OWLSOCKET_URL=url)
+        with Child([*command, "--log-level", "warning"], env, [sock.fileno()]) as child:
+            yield Site(child, sock.getsockname()[1])
 
 
 SITES = {
@@ -91,9 +146,15 @@ def test_row_24_gunicorn_renews_its_workers(server: Server, attendance: Attendan
 
 
 @pytest.mark.timeout(120)
-def test_row_24_celery(server: Server, attendance: Attendance, tmp_path: Path) -> None:
+def test_row_24_celery(tmp_path: Path) -> None:
     """Tasks in prefork workers are done, each worker has one connection, and the end is a clean one."""
-    count = whole(30, 600)
+    attendance = Gathering()
+    with serve(attendance) as server:
+        _run_tasks(server, attendance, whole(30, 600), tmp_path)
+        eventually(lambda: not server.connections)
+
+
+def _run_tasks(server: Server, attendance: Attendance, count: int, tmp_path: Path) -> None:
     env = environment("", OWLSOCKET_URL=server.url, QUEUE_FOLDER=str(tmp_path))
     options = "--pool prefork --concurrency 3 --loglevel WARNING --without-gossip --without-mingle --without-heartbeat"
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", *options.split()]
@@ -109,4 +170,3 @@ def test_row_24_celery(server: Server, attendance: Attendance, tmp_path: Path) -
     assert done.code == 0
     assert "Traceback" not in done.complaints
     assert "ERROR" not in done.complaints
-    eventually(lambda: not server.connections)

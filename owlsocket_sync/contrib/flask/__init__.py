@@ -1,6 +1,6 @@
 """Flask: ``owl = OwlSocket(app)``, and ``owl.call("getUser", 7)`` in any view; needs the extra ``flask``.
 
-What serves tests, commands and clients that come to the app is imported when it is used.
+What serves commands, and clients that come to the app, is imported when it is used.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from ...errors import SocketInitializationError
 
 try:
+    from .double import Double
     from .errors import NoAppContext
     from .extension import NamedService, OwlSocket
 except ImportError as error:
@@ -15,4 +16,4 @@ except ImportError as error:
         "this needs the package flask: python -m pip install 'owlsocket-sync[flask]'"
     ) from error
 
-__all__ = ["NamedService", "NoAppContext", "OwlSocket"]
+__all__ = ["Double", "NamedService", "NoAppContext", "OwlSocket"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from flask import Flask, Response, request
+from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.datastructures import Headers
 
 from ...connection import Connection
@@ -70,6 +70,7 @@ class Door:
 
     Attributes:
         path: its URL rule.
+        in_blueprint: whether it is the route of a blueprint.
 
     Args:
         path: its URL rule.
@@ -83,25 +84,22 @@ class Door:
     ) -> None:
         lodge(handler, **options)  # an option that cannot be used is told now
         self.path = path
+        self.in_blueprint = False
         self._handler = handler
         self._options = options
         self._rule_options = rule_options
         self._lodgings: WeakKeyDictionary[Flask, dict[int, Lodging]] = WeakKeyDictionary()
 
-    def add_to(self, app: Flask) -> None:
-        """Make it a route of an app."""
-        self._lodgings[app] = {}
-        endpoint = self._rule_options.get("endpoint") or f"owlsocket:{self.path}"
+    def add_to(self, place: Flask | Blueprint) -> None:
+        """Make it a route of an app, or of a blueprint."""
+        self.in_blueprint = isinstance(place, Blueprint)
+        endpoint = self._rule_options.get("endpoint") or f"owlsocket:{self.path.replace('.', '_')}"
         options = {**self._rule_options, "endpoint": endpoint, "websocket": True}
-
-        def view(**values: Any) -> Response:
-            return self._let_in(app, values)
-
-        app.add_url_rule(self.path, view_func=view, **options)
+        place.add_url_rule(self.path, view_func=self._let_in, **options)
 
     def lodging(self, app: Flask) -> Lodging:
         """The clients that came to this route of the app, in this process."""
-        here = self._lodgings[app]
+        here = self._lodgings.setdefault(app, {})
         found = here.get(os.getpid())
         if found is None:
             name = self._options.get("name") or f"{app.name}{self.path}"
@@ -119,7 +117,8 @@ class Door:
     def _handle(self, connection: Connection, visit: Request) -> None:
         self._handler(connection, visit, **(request.view_args or {}))
 
-    def _let_in(self, app: Flask, values: dict[str, Any]) -> Response:
+    def _let_in(self, **values: Any) -> Response:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
         lodging = self.lodging(app)
         visit = read_request()
         try:

@@ -1,12 +1,7 @@
-"""``flask owlsocket ping|call|listen``: talk to the services of an app, as they are configured.
-
-Results are JSON on stdout, one line each; everything else is on stderr. Exit codes are those of ``owlsocket``: 0 ok, 1
-the peer answered with an error, 2 usage, 3 no connection, 4 timeout, 5 authentication, 130 interrupted.
-"""
+"""``flask owlsocket call|listen|ping``: results are JSON on stdout, one line each; the rest goes to stderr."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,156 +9,112 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 
 from ...connection import Connection
-from ...errors import ConfigError, ResilientError, SocketConnectionError
-from ...protocol.events import EventStream
+from ...errors import ConfigError, ResilientError, SocketConnectionError, SocketError
+from ..outcome import INTERRUPTED, USAGE, NotConnected, describe, exit_code, read_argument, to_line
 from .configuration import DEFAULT
 from .services import AppState
-from .verbs import EXTENSION
 
-REMOTE_ERROR, USAGE, NO_CONNECTION, TIMEOUT, AUTHENTICATION, INTERRUPTED = 1, 2, 3, 4, 5, 130
+GRACE = 1.0
+NUMBERS = {"ignore_unknown_options": True}  # negative ones, which look like options
 
-_BY_CODE = {
-    "TIMEOUT": TIMEOUT,
-    "AUTH_FAILED": AUTHENTICATION,
-    "CONNECTION_LOST": NO_CONNECTION,
-    "INITIALIZATION": NO_CONNECTION,
-    "MALFORMED": USAGE,
-    "MESSAGE": USAGE,
-}
+Command = Callable[..., Any]
 
 
-class Failed(click.ClickException):
-    """One line on stderr, and an exit code."""
+def make_group(state: AppState, name: str) -> AppGroup:
+    """The commands of one app.
 
-    def __init__(self, error: BaseException | str, code: int) -> None:
-        text = str(error) or type(error).__name__
-        if isinstance(error, ResilientError) and not error.remote:
-            text = text.removeprefix(getattr(error, "prefix", ""))
-        super().__init__("".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text))
-        self.exit_code = code  # type: ignore[misc]
+    Args:
+        state: what the app has of the extension.
+        name: of the group.
+    """
+    group = AppGroup(name, help="Talk to the OwlMeans servers of this app.")
 
+    @group.command(context_settings=NUMBERS)
+    @_choosing
+    @click.argument("method")
+    @click.argument("arguments", nargs=-1, metavar="[ARG]...", type=click.UNPROCESSED)
+    def call(service: str, timeout: float | None, method: str, arguments: tuple[str, ...]) -> None:
+        """Call METHOD and print its result; an ARG is JSON, or text where it is no JSON."""
+        values = [read_argument(text) for text in arguments]
+        with _failing(), _connecting(state, service, timeout) as connection:
+            _put(_opened(connection).call(method, *values, timeout=timeout))
 
-def commands() -> AppGroup:
-    """The group, for ``app.cli``."""
-    group = AppGroup("owlsocket", help="Talk to the OwlMeans servers of this app.")
-    for function in (ping, call, listen):
-        group.add_command(function)
+    @group.command()
+    @_choosing
+    @click.argument("event", default="*")
+    @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many events.")
+    def listen(service: str, timeout: float | None, event: str, limit: int | None) -> None:
+        """Print each event as {"event": …, "payload": …}; all events, or those of one name.
+
+        Ends with exit code 0 after --limit events, 130 when it is interrupted, 3 when the connection ends before.
+        """
+        with _failing(), _connecting(state, service, timeout) as connection:
+            came = 0
+            with connection.events(event, limit=limit) as events:  # before it is open, so that none is missed
+                _opened(connection)
+                for message in events:
+                    _put({"event": message.event, "payload": message.payload})
+                    came += 1
+            if came != limit:
+                ending = connection.wait_closed()
+                raise NotConnected(
+                    SocketConnectionError(f"the connection ended: {ending.code} {ending.reason}".strip())
+                )
+
+    @group.command()
+    @_choosing
+    @click.option("-c", "--count", type=click.IntRange(1), default=1, metavar="N", help="How many (default: 1).")
+    def ping(service: str, timeout: float | None, count: int) -> None:
+        """Print the seconds of a round trip."""
+        with _failing(), _connecting(state, service, timeout) as connection:
+            for _ in range(count):
+                _put({"url": connection.url, "seconds": round(_opened(connection).ping(), 6)})
+
     return group
 
 
-def _command(function: Callable[..., Any]) -> click.Command:
-    """A command of the group; it gets the connection of a service, open, and the events that it is about, from the
-    first one on."""
-
-    def run(service: str, timeout: float | None, **values: Any) -> None:
-        asked: list[Any] = []
-
-        def ask(connection: Connection) -> None:
-            if "event" in values:
-                asked.append(connection.events(values["event"], limit=values["limit"]))
-
-        with _outcomes(), _connected(service, timeout, ask) as connection:
-            function(connection, *asked, **values)
-
-    run.__doc__, run.__name__ = function.__doc__, function.__name__
-    run.__dict__["__click_params__"] = function.__dict__.get("__click_params__", [])
-    for option in (
-        click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to connect, and then for each answer."),
-        click.option("--service", default=DEFAULT, metavar="NAME", help="One of OWLSOCKET_SERVICES."),
-    ):
-        run = option(run)
-    settings = {"ignore_unknown_options": True} if function.__name__ == "call" else {}  # negative numbers
-    return AppGroup("owlsocket").command(function.__name__, context_settings=settings)(run)
+def _choosing(command: Command) -> Command:
+    """The options that all of them have."""
+    timeout = click.option(
+        "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="To connect, and then for each answer."
+    )
+    service = click.option("--service", default=DEFAULT, metavar="NAME", help="One of the app's named services.")
+    return service(timeout(command))
 
 
 @contextmanager
-def _connected(service: str, timeout: float | None, before: Callable[[Connection], object]) -> Iterator[Connection]:
-    """A connection of its own, with the app's handlers, which makes one attempt and does not come back."""
-    state: AppState = current_app.extensions[EXTENSION]
-    changes: dict[str, Any] = {"reconnect": None, "before": before}
-    if timeout is not None:
-        changes.update(timeout=timeout, call_timeout=timeout)
-    source = state.make_service(service, **changes)
-    try:
-        try:
-            connection = source.connection
-        except ValueError as error:
-            raise Failed(error, USAGE) from error
+def _connecting(state: AppState, service: str, timeout: float | None) -> Iterator[Connection]:
+    changes = {} if timeout is None else {"timeout": timeout, "call_timeout": timeout}
+    with state.connecting(service, **changes) as connection:
         yield connection
-    finally:
-        source.close()
 
 
-@contextmanager
-def _outcomes() -> Iterator[None]:
-    """Turn what goes wrong inside into its exit code."""
+def _opened(connection: Connection) -> Connection:
+    """The connection, once it is open."""
     try:
-        yield
-    except KeyboardInterrupt:
-        raise Failed("interrupted", INTERRUPTED) from None
-    except BrokenPipeError:  # whoever read our stdout has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ConfigError as error:
-        raise Failed(error, USAGE if not error.remote else REMOTE_ERROR) from error
-    except ResilientError as error:
-        code = _BY_CODE.get(error.code, REMOTE_ERROR)
-        raise Failed(error, code if code == AUTHENTICATION or not error.remote else REMOTE_ERROR) from error
-    except OSError as error:
-        raise Failed(error, NO_CONNECTION) from error
+        return connection.wait_open(connection.default_call_timeout + GRACE)
+    except SocketError as error:
+        raise NotConnected(error.__cause__ or error) from error
 
 
 def _put(value: Any) -> None:
-    """One line of JSON on stdout, in ASCII, which no terminal misunderstands."""
-    click.echo(json.dumps(value).replace("\x7f", "\\u007f"))
+    click.echo(to_line(value))
 
 
-def _read(text: str) -> Any:
-    """An argument as JSON, or as text where it is no JSON."""
+@contextmanager
+def _failing() -> Iterator[None]:
+    """End the program with the code that what goes wrong stands for, and a line on stderr."""
     try:
-        return json.loads(text, parse_constant=_no_json)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _no_json(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
-
-
-@_command
-@click.option("-c", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
-def ping(connection: Connection, count: int) -> None:
-    """Print the seconds of a round trip."""
-    for _ in range(count):
-        _put(connection.ping())
-
-
-@_command
-@click.argument("method")
-@click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
-def call(connection: Connection, method: str, arguments: tuple[str, ...]) -> None:
-    """Call METHOD and print its result.
-
-    Each ARG is JSON, or text where it is no JSON.
-    """
-    _put(connection.call(method, *map(_read, arguments)))
-
-
-@_command
-@click.argument("event", default="*")
-@click.option("--limit", type=click.IntRange(min=1), help="End after so many events.")
-def listen(connection: Connection, events: EventStream, event: str, limit: int | None) -> None:
-    """Print each EVENT (default: all) as {"event": ..., "payload": ...}.
-
-    Ends with exit code 0 after --limit events, 130 when it is interrupted, 3 when the connection ends before.
-    """
-    came = 0
-    for message in events:
-        _put({"event": message.event, "payload": message.payload})
-        came += 1
-    if came != limit:
-        ending = connection.wait_closed()
-        raise SocketConnectionError(f"the connection ended: {ending.code} {ending.reason}".strip())
+        yield
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our stdout has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ResilientError, NotConnected, ValueError) as error:
+        click.echo(describe(error), err=True)
+        own = isinstance(error, ConfigError) and not error.remote
+        sys.exit(USAGE if own else exit_code(error))

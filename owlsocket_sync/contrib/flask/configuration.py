@@ -17,7 +17,7 @@ from ...context import AuthService
 from ...errors import ConfigError
 from ...options import Backoff, Heartbeat, Limits
 
-PREFIX = "OWLSOCKET_"
+DEFAULT_PREFIX = "OWLSOCKET_"
 DEFAULT = "default"
 SERVICES = "services"
 OPTIONS = frozenset(
@@ -33,64 +33,62 @@ IDENTITY = ("token", "auth", "login")
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
 
-def read(app: Flask) -> dict[str, dict[str, Any]]:
+def read(app: Flask, prefix: str) -> dict[str, dict[str, Any]]:
     """The configuration of each service of an app, by its name, as it is now.
+
+    Args:
+        app: whose configuration it is.
+        prefix: of the keys that count.
 
     Raises:
         ConfigError: there is a key that means nothing; the message names the nearest one that does.
     """
-    top = app.config.get_namespace(PREFIX)
+    top = app.config.get_namespace(prefix)
     named = top.pop(SERVICES, None) or {}
     if not isinstance(named, Mapping):
-        raise ConfigError(f"{PREFIX}SERVICES must be a dict of services by name, not {type(named).__name__}")
-    _check_names(top, PREFIX, {*OPTIONS, SERVICES})
+        raise ConfigError(f"{prefix}SERVICES must be a dict of services by name, not {type(named).__name__}")
+    _check_names(top, prefix, f"{prefix}%s", {*OPTIONS, SERVICES})
     found: dict[str, dict[str, Any]] = {DEFAULT: top} if top else {}
     for alias, given in named.items():
-        place = f"{PREFIX}SERVICES[{alias!r}]"
+        place = f"{prefix}SERVICES[{alias!r}]"
         if not isinstance(given, Mapping):
             raise ConfigError(f"{place} must be a dict, not {type(given).__name__}")
         if alias in found:
-            raise ConfigError(f"{place} says again what {PREFIX}URL and its like say: leave one of them out")
+            raise ConfigError(f"{place} says again what {prefix}URL and its like say: leave one of them out")
         lowered = {str(key).lower(): value for key, value in given.items()}
-        _check_names(lowered, place, OPTIONS)
+        _check_names(lowered, place, f"{place}['%s']", OPTIONS)
         found[str(alias)] = lowered
     return found
 
 
-def _check_names(given: Iterable[str], place: str, known: Iterable[str]) -> None:
+def _check_names(given: Iterable[str], place: str, key: str, known: Iterable[str]) -> None:
     spelling = {one.upper() for one in known}
     for name in map(str.upper, given):
         if name not in spelling:
             near = get_close_matches(name, spelling, 1, 0.5)
-            hint = f"did you mean {_key(place, near[0])}?" if near else f"there are {', '.join(sorted(spelling))}"
-            raise ConfigError(f"{_key(place, name)} means nothing: {hint}")
-
-
-def _key(place: str, name: str) -> str:
-    return f"{PREFIX}{name}" if place == PREFIX else f"{place}[{name!r}]"
+            hint = f"did you mean {key % near[0]}?" if near else f"there are {', '.join(sorted(spelling))}"
+            raise ConfigError(f"{key % name} is no option: {hint}")
 
 
 class Settings:
     """What one service of an app is configured by.
 
     Args:
-        alias: its name.
+        app: its name.
+        prefix: of the keys in its configuration.
+        alias: the name of the service.
         given: its options, in small letters.
     """
 
-    def __init__(self, alias: str, given: Mapping[str, Any]) -> None:
-        self._alias = alias
-        self._place = PREFIX if alias == DEFAULT else f"{PREFIX}SERVICES[{alias!r}]"
+    def __init__(self, app: str, prefix: str, alias: str, given: Mapping[str, Any]) -> None:
+        self._app = app
+        self._name = app if alias == DEFAULT else alias
+        self._key = f"{prefix}%s" if alias == DEFAULT else f"{prefix}SERVICES[{alias!r}]['%s']"
         self._given = given
-
-    @property
-    def name(self) -> str:
-        """What logs call its connection."""
-        return self._given.get("name") or self._alias
 
     def place(self, option: str) -> str:
         """The key in ``app.config`` that says this."""
-        return _key(self._place, option.upper())
+        return self._key % option.upper()
 
     def options(self, leave_out: Iterable[str] = ()) -> dict[str, Any]:
         """The arguments of `owlsocket_sync.connect`, its URL included.
@@ -103,12 +101,13 @@ class Settings:
         """
         given = {name: value for name, value in self._given.items() if name not in leave_out}
         if not given.get("url") and "url" not in leave_out:
-            raise ConfigError(f"{self.place('url')} is missing: it looks like 'wss://api.example.com/ws'")
+            where = f'app.config["{self.place("url")}"] = "wss://…"' if "[" not in self._key else self.place("url")
+            raise ConfigError(f"{self._app!r} does not say where to connect to: {where}")
         said = [self.place(name) for name in IDENTITY if given.get(name) is not None]
         if len(said) > 1 and "login" in given:
             raise ConfigError(f"{' and '.join(said)} exclude each other: a login gives the tokens")
         options = dict(self._read(given))
-        options.setdefault("name", self._alias)
+        options.setdefault("name", self._name)
         return options
 
     def _read(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -145,7 +144,9 @@ class Settings:
         try:
             found = import_string(value)
         except ImportError as error:
-            raise ConfigError(f"{self.place(name)}: nothing is found at {value!r}: {_last_line(error)}") from error
+            raise ConfigError(f"{self.place(name)} leads nowhere: {_last_line(error)}") from error
+        if name == "token" and not callable(found):
+            raise ConfigError(f"{self.place(name)} must lead to a callable that gives a token")
         if name == "ssl_context" and callable(found):
             return found()
         return found

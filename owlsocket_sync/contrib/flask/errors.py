@@ -6,4 +6,4 @@ from ...errors import SocketInitializationError
 
 
 class NoAppContext(SocketInitializationError, RuntimeError):
-    """Nobody knows which app is meant: there is no application context, or it is that of another app."""
+    """Nobody knows which app is meant: there is no application context."""

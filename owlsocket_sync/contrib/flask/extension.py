@@ -6,27 +6,30 @@ to, and each connection takes from it what it has not got yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from flask import Flask, current_app
+from flask import Blueprint, Flask, current_app
 
 from ...connection import Connection
 from ...errors import ConfigError
 from ...options import Heartbeat, Limits
 from ...protocol.messages import CALL_TIMEOUT
-from .configuration import DEFAULT
+from .configuration import DEFAULT, DEFAULT_PREFIX
+from .errors import NoAppContext
 from .services import AppState, Registration
-from .verbs import EXTENSION, Verbs
+from .verbs import Verbs
 
 if TYPE_CHECKING:
     from ...server import Request, Server
     from ...server.gate import Authenticate
     from ...server.lodging import Lodging
-    from ...testing.double import FakeOwlSocket
     from .accepting import Door
+    from .double import Double
+
+EXTENSION = "owlsocket"
 
 ClientHandler = TypeVar("ClientHandler", bound=Callable[..., object])
 
@@ -41,8 +44,8 @@ class NamedService(Verbs):
     def _register(self, registration: Registration) -> None:
         self._extension._register(registration)
 
-    def _owner(self) -> Verbs:
-        return self._extension
+    def _state(self) -> AppState:
+        return self._extension._state()
 
     def __repr__(self) -> str:
         return f"<OwlSocket service {self._alias!r}>"
@@ -66,12 +69,17 @@ class OwlSocket(Verbs):
     A view then says ``owl.call("getUser", 7)``. The connection is made by the first call, outlives requests, and comes
     back by itself when it was lost. ``owl["orders"]`` is another service, of ``OWLSOCKET_SERVICES``.
 
+    Every method of a `Connection` is one of this too, and goes to the connection of the app whose context is active.
+
     Args:
         app: one to begin with, as for `init_app`.
+        prefix: of the keys in its configuration; another one makes a second extension of the same app.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, *, prefix: str = DEFAULT_PREFIX) -> None:
         super().__init__(DEFAULT)
+        self._prefix = prefix
+        self._key = EXTENSION if prefix == DEFAULT_PREFIX else f"{EXTENSION}:{prefix}"
         self._registrations: list[Registration] = []
         self._doors: list[Door] = []
         self._apps: WeakSet[Flask] = WeakSet()
@@ -86,16 +94,18 @@ class OwlSocket(Verbs):
         Raises:
             ConfigError: the app has an extension of this kind already, or there is an unknown ``OWLSOCKET_`` key.
         """
-        if EXTENSION in app.extensions:
+        if self._key in app.extensions:
             raise ConfigError(
-                f"the app {app.name!r} has an OwlSocket already: one is enough, owl['name'] is another service"
+                f"{app.name!r} has an OwlSocket already: owl['name'] is another service of it, and another OwlSocket "
+                "needs a prefix of its own"
             )
-        from .commands import commands
+        from .commands import make_group
 
-        app.extensions[EXTENSION] = AppState(app, self, self._registrations)
-        app.cli.add_command(commands())
+        app.extensions[self._key] = state = AppState(app, self, self._prefix, self._registrations)
+        app.cli.add_command(make_group(state, self._key.replace(":", "-").rstrip("_").lower()))
         for door in self._doors:
-            door.add_to(app)
+            if not door.in_blueprint:
+                door.add_to(app)
         self._apps.add(app)
 
     def __getitem__(self, alias: str) -> NamedService:
@@ -105,10 +115,18 @@ class OwlSocket(Verbs):
     def _register(self, registration: Registration) -> None:
         self._registrations.append(registration)
         for app in list(self._apps):
-            app.extensions[EXTENSION].catch_up(registration.alias)
+            app.extensions[self._key].catch_up(registration.alias)
 
-    def _owner(self) -> Verbs:
-        return self
+    def _state(self) -> AppState:
+        app = current_app
+        if not app:
+            raise NoAppContext(
+                "which app's connection? Do this in a view of the app, or inside 'with app.app_context():'"
+            )
+        state: AppState | None = app.extensions.get(self._key)
+        if state is None or state.owner is not self:
+            raise ConfigError(f"{app.name!r} does not know this OwlSocket: call init_app(app)")
+        return state
 
     def close(self) -> None:
         """Close the connections of the current app in this process; the next use makes new ones.
@@ -124,8 +142,9 @@ class OwlSocket(Verbs):
         self,
         path: str,
         *,
+        blueprint: Blueprint | None = None,
         authenticate: Authenticate | None = None,
-        origins: Sequence[str] | None = None,
+        origins: list[str] | None = None,
         limits: Limits = Limits(),
         heartbeat: Heartbeat | None = Heartbeat(),
         workers: int = 4,
@@ -143,6 +162,8 @@ class OwlSocket(Verbs):
 
         Args:
             path: a URL rule; the handler gets its values by name.
+            blueprint: whose route it is; the app registers the blueprint. Without one it is a route of each app that
+                knows this extension.
             authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> who``; what it raises refuses the
                 client before the upgrade, with HTTP 401 or 403 for errors of authentication.
             origins: the web sites whose pages may connect; ``None`` lets all. Clients that are no browsers always may.
@@ -173,8 +194,8 @@ class OwlSocket(Verbs):
 
         def register(handler: ClientHandler) -> ClientHandler:
             door = Door(path, handler, options, rule_options)
-            for app in list(self._apps):
-                door.add_to(app)
+            for place in list(self._apps) if blueprint is None else [blueprint]:
+                door.add_to(place)
             self._doors.append(door)
             return handler
 
@@ -208,7 +229,7 @@ class OwlSocket(Verbs):
     # -- for tests ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def double(self, app: Flask | None = None, *, service: str = DEFAULT) -> Iterator[FakeOwlSocket]:
+    def double(self, app: Flask | None = None, *, service: str = DEFAULT) -> Iterator[Double]:
         """Have a peer in memory answer inside the ``with`` block: no socket, no server, and the errors of both.
 
         Args:
@@ -219,18 +240,18 @@ class OwlSocket(Verbs):
             NoAppContext: nobody knows which app is meant.
             ConfigError: the configuration cannot be used.
         """
-        from .doubles import Double
+        from .double import StandIn
 
         state = self._state_of(app)
-        double = Double(state, service)
-        with state.standing_in(service, double):
-            yield double.fake
+        source = StandIn(state, service)
+        with state.standing_in(service, source):
+            yield source.double
 
     @contextmanager
     def test_server(
         self,
-        handler: Callable[[Connection, Request], object] | None = None,
         app: Flask | None = None,
+        handler: Callable[[Connection, Request], object] | None = None,
         *,
         service: str = DEFAULT,
         authenticate: Authenticate | None = None,
@@ -242,9 +263,9 @@ class OwlSocket(Verbs):
         has something to ``authenticate``; so are ``PROXY`` and ``SSL_CONTEXT``. Needs the extra ``server``.
 
         Args:
+            app: whose connection leads there; the current app, or the only one, where it is left out.
             handler: called with each connection of the app, as `owlsocket_sync.server.serve` has it; without one the
                 server answers nothing by itself, and its ``connections`` do what the test has them do.
-            app: whose connection leads there; the current app, or the only one, where it is left out.
             service: the service that it stands in for.
             authenticate: as `owlsocket_sync.server.serve` has it.
             options: the other ones of `owlsocket_sync.server.serve`.
@@ -257,11 +278,12 @@ class OwlSocket(Verbs):
         from .configuration import IDENTITY
 
         state = self._state_of(app)
-        leave_out = ("url", "proxy", "ssl_context", *(IDENTITY if authenticate is None else ()))
-        with serve(handler or _answer_nothing, authenticate=authenticate, **options) as server:
-            source = state.make_service(service, leave_out, url=server.url)
-            with state.standing_in(service, source):
-                yield server
+        leave_out = ("proxy", "ssl_context", *(IDENTITY if authenticate is None else ()))
+        with (
+            serve(handler or _answer_nothing, authenticate=authenticate, **options) as server,
+            state.leading_to(server.url, service, leave_out),
+        ):
+            yield server
 
     def _state_of(self, app: Flask | None) -> AppState:
         if app is None and not current_app and len(self._apps) == 1:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from flask import Flask
 
+from ...client import connect
 from ...connection import Connection
 from ...context import Context, SocketService
 from ...errors import ConfigError
@@ -115,19 +116,12 @@ class AppService(SocketService):
 
     Args:
         wiring: of these handlers.
-        before: called with each new connection as well, before anything can come.
         options: those of `SocketService`.
     """
 
-    def __init__(self, wiring: Wiring, *, before: Callable[[Connection], object] | None = None, **options: Any) -> None:
+    def __init__(self, wiring: Wiring, **options: Any) -> None:
         self.wiring = wiring
-        self._before = before
-        super().__init__(setup=self._wire, **options)
-
-    def _wire(self, connection: Connection) -> None:
-        self.wiring.wire(connection)
-        if self._before is not None:
-            self._before(connection)
+        super().__init__(setup=wiring.wire, **options)
 
     def _begin_here(self) -> None:
         super()._begin_here()
@@ -162,16 +156,19 @@ class AppState:
     Args:
         app: whose they are.
         owner: the extension.
+        prefix: of the keys in the app's configuration.
         registrations: the handlers of the extension.
     """
 
-    def __init__(self, app: Flask, owner: object, registrations: list[Registration]) -> None:
-        read(app)  # a slip in a name is told now, and not to the first visitor
+    def __init__(self, app: Flask, owner: object, prefix: str, registrations: list[Registration]) -> None:
+        read(app, prefix)  # a slip in a name is told now, and not to the first visitor
         self._app = app
         self.owner = owner
+        self._prefix = prefix
         self._registrations = registrations
         self._made: dict[str, Context] = {}
         self._stand_ins: dict[str, Source] = {}
+        self._instead: dict[str, dict[str, Any]] = {}
 
     @property
     def context(self) -> Context:
@@ -182,35 +179,35 @@ class AppState:
         """
         context = self._made.get("context")
         if context is None:
-            made = Context(*(self.make_service(alias) for alias in read(self._app)))
+            made = Context(*(self.make_service(alias) for alias in read(self._app, self._prefix)))
             context = self._made.setdefault("context", made)  # of several threads, the first one's: in one step
         return context
 
-    def make_service(self, alias: str, leave_out: tuple[str, ...] = (), **changes: Any) -> AppService:
-        """A service as it is configured, with these changes; connects nothing.
+    def _given(self, alias: str) -> Mapping[str, Any]:
+        given = read(self._app, self._prefix)
+        if alias not in given and alias != DEFAULT:
+            known = ", ".join(map(repr, given)) or "none at all"
+            raise ConfigError(f"there is no service {alias!r} in {self._prefix}SERVICES, but {known}")
+        return self._instead.get(alias) or given.get(alias, {})
+
+    def options(self, alias: str, names: Iterable[str] = OPTIONS) -> dict[str, Any]:
+        """What is configured of these options; raises `ConfigError` where one cannot be used."""
+        return Settings(self._app.name, self._prefix, alias, self._given(alias)).options(OPTIONS.difference(names))
+
+    def make_service(self, alias: str) -> AppService:
+        """A service as it is configured; connects nothing.
 
         Raises:
             ConfigError: it cannot be made.
         """
-        given = read(self._app).get(alias)
-        if given is None and not leave_out:
-            raise self._unknown(alias)
-        settings = Settings(alias, given or {})
-        options = {**settings.options(leave_out), **changes}
+        options = self.options(alias)
         try:
             return AppService(self.wiring(alias), alias=alias, **options)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"the configuration of the service {alias!r} cannot be used: {error}") from error
+            raise self._unusable(alias, error) from error
 
-    def options(self, alias: str, names: Iterable[str]) -> dict[str, Any]:
-        """What is configured of these options; raises `ConfigError` where one cannot be used."""
-        return Settings(alias, read(self._app).get(alias, {})).options(OPTIONS.difference(names))
-
-    def _unknown(self, alias: str) -> ConfigError:
-        if alias == DEFAULT:
-            return ConfigError("OWLSOCKET_URL is missing: it looks like 'wss://api.example.com/ws'")
-        known = ", ".join(map(repr, read(self._app))) or "none at all"
-        return ConfigError(f"there is no service {alias!r} in OWLSOCKET_SERVICES, but {known}")
+    def _unusable(self, alias: str, error: Exception) -> ConfigError:
+        return ConfigError(f"the configuration of the service {alias!r} cannot be used: {error}")
 
     def source(self, alias: str) -> Source:
         """What gives the connection of this name.
@@ -223,7 +220,8 @@ class AppState:
             return stand_in
         found = self.context.find(alias)
         if not isinstance(found, AppService):
-            raise self._unknown(alias)
+            self.options(alias)  # which tells what is missing
+            raise ConfigError(f"the service {alias!r} is configured too late: another one is in use already")
         return found
 
     def connection(self, alias: str) -> Connection:
@@ -232,7 +230,26 @@ class AppState:
         try:
             return source.connection
         except ValueError as error:
-            raise ConfigError(f"the configuration of the service {alias!r} cannot be used: {error}") from error
+            raise self._unusable(alias, error) from error
+
+    @contextmanager
+    def connecting(self, alias: str, **changes: Any) -> Iterator[Connection]:
+        """A connection on its way, for one command; without handlers: those belong to processes that stay.
+
+        Raises:
+            ConfigError: it is configured wrongly.
+        """
+        stand_in = self._stand_ins.get(alias)
+        if stand_in is not None and alias not in self._instead:
+            yield stand_in.connection
+            return
+        options = {**self.options(alias), **changes, "reconnect": None, "wait": False}
+        try:
+            connection = connect(**options)
+        except (TypeError, ValueError) as error:
+            raise self._unusable(alias, error) from error
+        with connection:
+            yield connection
 
     def catch_up(self, alias: str) -> None:
         """Have the connection that there is, if any, get the handlers that came after it."""
@@ -244,16 +261,21 @@ class AppState:
     @contextmanager
     def standing_in(self, alias: str, source: Source) -> Iterator[None]:
         """Have this one give the connection inside the ``with`` block; it is closed at its end."""
-        before = self._stand_ins.get(alias)
-        self._stand_ins[alias] = source
-        try:
+        with _set(self._stand_ins, alias, source):
+            try:
+                yield
+            finally:
+                source.close()
+
+    @contextmanager
+    def leading_to(self, url: str, alias: str, leave_out: Iterable[str]) -> Iterator[None]:
+        """Have a service lead there inside the ``with`` block, without these options."""
+        kept = {name: value for name, value in self._given(alias).items() if name not in leave_out}
+        with (
+            _set(self._instead, alias, {**kept, "url": url}),
+            self.standing_in(alias, self.make_service(alias)),
+        ):
             yield
-        finally:
-            if before is None:
-                del self._stand_ins[alias]
-            else:
-                self._stand_ins[alias] = before
-            source.close()
 
     def wiring(self, alias: str) -> Wiring:
         """The handlers of this service, for what stands in for it."""
@@ -264,3 +286,16 @@ class AppState:
         context = self._made.pop("context", None)
         if context is not None:
             context.close()
+
+
+@contextmanager
+def _set(table: dict[str, Any], key: str, value: Any) -> Iterator[None]:
+    """Have this in the table inside the ``with`` block, and afterwards what was there before."""
+    before = dict(table)
+    table[key] = value
+    try:
+        yield
+    finally:
+        del table[key]
+        if key in before:
+            table[key] = before[key]

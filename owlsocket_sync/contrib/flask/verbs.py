@@ -10,15 +10,12 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flask import current_app
-
 from ...connection import Connection
 from ...deadline import Deadline
 from ...protocol.events import EventStream
 from ...protocol.messages import EventMessage
 from ...protocol.requests import Stream
 from ...stages import AuthenticationStage
-from .errors import NoAppContext
 from .services import Registration
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
 Interface = TypeVar("Interface")
-EXTENSION = "owlsocket"
 
 
 class Verbs:
@@ -44,29 +40,18 @@ class Verbs:
         """Keep a handler for all apps, those with a connection included."""
         raise NotImplementedError
 
-    def _owner(self) -> Verbs:
-        """The extension."""
-        raise NotImplementedError
-
     def _state(self) -> AppState:
-        app = current_app
-        if not app:
-            raise NoAppContext(
-                "no Flask app is current here: do this in a view or a command of the app, or inside "
-                "'with app.app_context():'"
-            )
-        state: AppState | None = app.extensions.get(EXTENSION)
-        if state is None or state.owner is not self._owner():
-            raise NoAppContext(f"the app {app.name!r} does not know this OwlSocket: call owl.init_app(app) first")
-        return state
+        """What the current app has of the extension; raises `NoAppContext` where no app is current."""
+        raise NotImplementedError
 
     @property
     def connection(self) -> Connection:
         """The connection of this process, of the app that is current: open, or on its way back.
 
         Raises:
-            NoAppContext: no app is current, or one that does not know this extension.
-            ConfigError: something in the configuration cannot be used; the message names the key.
+            NoAppContext: no app is current.
+            ConfigError: the app does not know this extension, or something in its configuration cannot be used; the
+                message names the key.
             SocketTimeout: no connection within ``OWLSOCKET_TIMEOUT``; and what else `owlsocket_sync.connect` raises.
         """
         return self._state().connection(self._alias)
@@ -174,6 +159,17 @@ class Verbs:
         """
         kept: Handler = self._keep("on_error", (), handler)
         return kept
+
+    def observe_response(self, observer: Handler) -> Handler:
+        """Have ``observer(message)`` see every response that nobody captured; a decorator."""
+        kept: Handler = self._keep("observe_response", (), observer)
+        return kept
+
+    def __getattr__(self, name: str) -> Any:
+        """Every other method of the connection, too."""
+        if name.startswith("_") or not hasattr(Connection, name):
+            raise AttributeError(f"an OwlSocket has no {name!r}; what is set on a connection is at owl.connection")
+        return getattr(self.connection, name)
 
     def _keep(self, verb: str, names: tuple[str, ...], handler: Any, **options: Any) -> Any:
         given = {name: value for name, value in options.items() if value is not None}
