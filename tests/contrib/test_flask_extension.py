@@ -302,6 +302,18 @@ def test_there_may_be_several_services(server: Server) -> None:
             owl.close()
 
 
+def test_a_service_that_is_configured_too_late_is_told_so(app: Flask, owl: OwlSocket, server: Server) -> None:
+    """The others are in use; once they are closed, all are made anew."""
+    with app.app_context():
+        owl.ping()
+        app.config["OWLSOCKET_SERVICES"] = {"late": {"URL": server.url}}
+        with pytest.raises(ConfigError, match=r"'late' is configured too late.*owl\.close\(\)"):
+            owl["late"].ping()
+        owl.close()
+        assert owl["late"].call("getUser", 4) == {"id": 4}
+        assert repr(owl["late"]) == "<OwlSocket service 'late'>"
+
+
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,9 @@ import pytest
 from browsers import THREADS, WORKERS, gunicorn
 from child_processes import APPS, Attendance, Child, environment
 from helpers import Collector, eventually, scaled, whole
+from sockets import free_port
 
-from owlsocket_sync import Connection, connect
+from owlsocket_sync import Backoff, Connection, connect
 from owlsocket_sync.server import Server, serve
 
 CALLS = 50
@@ -84,6 +85,23 @@ def test_clients_are_accepted_by_workers(server: Server, kind: str) -> None:
         came[0][0].close()
         assert came[0][0].wait_closed(scaled(5)).code == 1000
         assert came[1][0].ping() > 0
+
+
+def test_the_development_server_accepts_and_says_goodbye(server: Server) -> None:
+    """``flask run``: an interrupt ends it at once, and its clients are told."""
+    port = free_port()
+    command = [sys.executable, "-m", "flask", "--app", "flask_workers:create_app", "run", "--port", str(port)]
+    with Child(command, environment("")) as child:
+        conn = connect(f"ws://127.0.0.1:{port}/ws", timeout=20, reconnect=Backoff(initial=0.05), wait=False)
+        with conn:
+            process, value = conn.wait_open(scaled(20)).call("echo", "hoot")
+            assert (process, value) == (child.pid, "hoot")
+            ended = Collector()
+            conn.on_state(lambda change: ended(change.code))
+            child.send(signal.SIGINT)
+            assert ended.wait(1, 10) == [1001]
+            done = child.finish()
+    assert (done.code, "Traceback" in done.complaints) == (0, False)
 
 
 LEAVING = """

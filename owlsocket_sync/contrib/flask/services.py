@@ -221,7 +221,9 @@ class AppState:
         found = self.context.find(alias)
         if not isinstance(found, AppService):
             self.options(alias)  # which tells what is missing
-            raise ConfigError(f"the service {alias!r} is configured too late: another one is in use already")
+            raise ConfigError(
+                f"the service {alias!r} is configured too late: another one is in use already; owl.close() ends that"
+            )
         return found
 
     def connection(self, alias: str) -> Connection:
