@@ -31,6 +31,8 @@ from owlsocket_sync import (
     SocketTimeout,
     connect,
 )
+from owlsocket_sync.auth import Authority, Guard, KeyPair
+from owlsocket_sync.auth.proof import Claim
 from owlsocket_sync.contrib.flask import NoAppContext, OwlSocket
 from owlsocket_sync.errors import ConfigError
 from owlsocket_sync.server import Request
@@ -219,6 +221,24 @@ def test_a_guard_lets_in_and_refuses(run: Run, owl: OwlSocket) -> None:
     with pytest.raises(ResilientError, match="the guard failed"), client(http, token="odd"):
         pass
     assert knock_and_leave(http, "/ws?token=odd")[0] == 500
+
+
+def test_a_guard_of_ours_knows_who_comes_and_until_when(run: Run, owl: OwlSocket) -> None:
+    """By the token in the header as well, in whatever case that is; when its time is over the link is closed."""
+    key, issuer = KeyPair.generate(), KeyPair.generate()
+    authority = Authority(issuer, [key], token_ttl=scaled(1.0))
+    claim = Claim(key)
+    token = authority.log_in(claim.answer(authority.init(claim.ask())["challenge"]))["token"]
+
+    @owl.accept("/ws", authenticate=Guard(issuer))
+    def handle(conn: Connection, visit: Request) -> None:
+        conn.perform("who", lambda: conn.auth_info.user_id)
+
+    http = run()
+    with client(http, headers={"aUTHORIZATION": f"ED25519-BASIC-TOKEN {token}"}) as conn:
+        assert conn.call("who") == key.address
+        ending = conn.wait_closed(scaled(10))
+        assert (ending.code, ending.reason) == (1008, "the token has expired")
 
 
 def knock_and_leave(http: BaseWSGIServer, resource: str, headers: str = "") -> tuple[int, str]:
