@@ -27,7 +27,7 @@ class Browsers:
 
     def __init__(self, child: Child, port: int) -> None:
         self.child = child
-        self._port = port
+        self.port = port
         self._numbers = itertools.count()
         self.answered: dict[int, int] = {}
         self.dropped: set[int] = set()
@@ -35,7 +35,7 @@ class Browsers:
     def get(self, _: object = None) -> None:
         """Ask for the next number; note the process that doubled it, or that the request was dropped."""
         number = next(self._numbers)
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=scaled(30))
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=scaled(30))
         try:
             connection.request("GET", f"/double/{number}")
             response = connection.getresponse()

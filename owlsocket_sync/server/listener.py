@@ -1,51 +1,36 @@
 """``serve()``: a port, the clients that come to it, and what they are given.
 
-Threads: ``_peers_lock`` (a condition) guards who is here, and is a leaf. One thread accepts, and each client has one of
-its own. `Server.wait` and `Server.close` wait under deadlines; closing starts no thread, so that it works at exit too.
+Threads: one thread accepts, and each client has one of its own; see `owlsocket_sync.server.hosting` for the rest.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import socket
 import ssl
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from http import HTTPStatus
-from types import TracebackType
 from typing import Any
 
-from ..connection import Connection
 from ..deadline import Deadline, check_timeout
-from ..errors import SocketError
 from ..options import Heartbeat, Limits
-from ..protocol.messages import CALL_TIMEOUT, EventMessage
-from ..runtime.guards import guard, release
-from ..runtime.timer import Timer
-from ..stages import ConnectionState
+from ..protocol.messages import CALL_TIMEOUT
+from ..runtime.guards import guard
 from .acceptor import Acceptor
-from .gate import CHALLENGE, Authenticate, Gate, Refused
-from .peer import FAREWELL_SECONDS, Handler, Peer
+from .gate import CHALLENGE, Authenticate, Refused
+from .hosting import Hosting, check_hosting, numbers
+from .peer import Handler, Peer
 from .upgrade import Upgrade, encrypt
 
 logger = logging.getLogger("owlsocket_sync")
-
-BROADCAST_SECONDS = 15.0
-LAST_GRACE = 0.2
-LAST_SHARE = 0.2
-MARGIN = 0.05
-
-_numbers = itertools.count(1)
 
 # At DEBUG, websockets logs whole requests, the tokens in their queries included.
 _library_logger = logging.getLogger("owlsocket_sync.server.websockets")
 _library_logger.setLevel(logging.WARNING)
 
 
-class Server:
+class Server(Hosting):
     """A server that serves, from the moment it is there until `close`; a context manager.
 
     Attributes:
@@ -54,16 +39,7 @@ class Server:
     """
 
     def __init__(self, handler: Handler, host: str, port: int, options: dict[str, Any], name: str) -> None:
-        self._handler = handler
-        self._options = options
-        self._gate = Gate(options["authenticate"])
-        self._name = name
-        self._peers_lock = threading.Condition(threading.Lock())
-        self._peers: set[Peer] = set()
-        self._visitors = 0
-        self._closing = False
-        self._closed = threading.Event()
-        self._timer = Timer(f"{name}-timer")
+        super().__init__(handler, options, name)
         self._acceptor = Acceptor(host, port, self._welcome, name)
         bound, self.port = self._acceptor.address
         self.url = f"{'wss' if self.secure else 'ws'}://{_reachable(bound)}:{self.port}"
@@ -75,93 +51,13 @@ class Server:
         """Whether links are encrypted."""
         return self._options["ssl_context"] is not None
 
-    @property
-    def connections(self) -> list[Connection]:
-        """The connections of the clients that are here now."""
-        return [peer.connection for peer in self._here()]
-
-    def _here(self) -> list[Peer]:
-        with self._peers_lock:
-            return [peer for peer in self._peers if peer.state is not ConnectionState.CLOSED]
-
-    def broadcast(self, event: str, payload: Any = None) -> None:
-        """Send an event to every client, without waiting for them; each gets broadcasts in order.
-
-        ``Limits.dispatch_messages`` and ``Limits.dispatch_bytes`` bound what waits for a client that takes them slowly;
-        what finds no room is dropped, and counted and reported by its connection.
-
-        Raises:
-            SocketMessageMalformed: the payload cannot be sent as JSON.
-        """
-        common: bytes | None = None  # one copy for all whose messages nothing prepares
-        for peer in self._here():
-            connection = peer.connection
-            data = common if connection.prepare is None else None
-            if data is None:
-                data = connection._encode(EventMessage(payload=payload, event=event))[1]
-            if connection.prepare is None:
-                common = data
-            peer.outbox.put(len(data), partial(_send_quietly, connection, data))
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the server is closed; whether it is, within the timeout (seconds; default: no limit)."""
-        return self._closed.wait(timeout)
-
-    def close(self, timeout: float = 3.0) -> None:
-        """Take no new clients, say goodbye to those that are here, and end; idempotent, from any thread.
-
-        Args:
-            timeout: seconds until it ends without the consent of clients, and of handlers that still run.
-        """
-        seconds = check_timeout(timeout)
-        deadline = Deadline(max(0.0, seconds - MARGIN))  # whoever wakes up from the last wait is to be in time
-        if self._closed.is_set():
-            return
-        with self._peers_lock:
-            self._closing = True
+    def _shut(self, deadline: Deadline) -> None:
         self._acceptor.stop(deadline.remaining())
-        self._say_farewell(deadline, max(LAST_GRACE, LAST_SHARE * min(seconds, FAREWELL_SECONDS)))
-        self._timer.stop()
-        release(self)
-        self._closed.set()
-
-    def _say_farewell(self, deadline: Deadline, grace: float) -> None:
-        """Tell all clients at once, leave them time to answer, and end those that did not, with time to die."""
-        peers = self._here()
-        for peer in peers:
-            peer.begin_closing(1001, "")
-        self._await_departures(Deadline(max(0.0, deadline.remaining() - grace)))
-        for peer in peers:
-            peer.end()
-        self._await_departures(deadline)
-        for peer in peers:
-            peer.await_end(deadline)
-
-    def _await_departures(self, deadline: Deadline) -> None:
-        with self._peers_lock:
-            self._peers_lock.wait_for(lambda: not self._visitors, deadline.wait_seconds())
-
-    def say_goodbye(self, seconds: float) -> None:
-        """At exit: tell the clients, within so many seconds."""
-        self.close(seconds)
 
     def disown(self) -> None:
         """In a forked child: leave the port and the links to the parent."""
-        self._peers_lock = threading.Condition(threading.Lock())
-        self._closed.set()
         self._acceptor.abandon()
-        release(self)
-        for peer in self._peers:
-            peer.disown()
-        self._peers.clear()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+        super().disown()
 
     def __repr__(self) -> str:
         return f"<Server {self.url}, {len(self.connections)} connections>"
@@ -172,7 +68,7 @@ class Server:
         """Give who was accepted a thread; on the acceptor's."""
         with self._peers_lock:
             self._visitors += 1
-        name = f"{self._name}#{next(_numbers)}"
+        name = f"{self._name}#{next(numbers)}"
         try:
             threading.Thread(target=self._attend, args=(sock, name), name=name, daemon=True).start()
         except RuntimeError as error:  # no more threads to be had
@@ -193,13 +89,6 @@ class Server:
             logger.exception("%s: could not be served", name)
         finally:
             self._bid_farewell(peer)
-
-    def _bid_farewell(self, peer: Peer | None) -> None:
-        with self._peers_lock:
-            self._visitors -= 1
-            if peer is not None:
-                self._peers.discard(peer)
-            self._peers_lock.notify_all()
 
     def _let_in(self, sock: socket.socket, name: str) -> Peer | None:
         """Shake hands; ``None`` when the client was refused. Raises `OSError` when it left."""
@@ -235,9 +124,6 @@ class Server:
                 stream.close()
         return peer
 
-    def _is_taking(self) -> bool:
-        return not self._closing
-
     def _admit(self, upgrade: Upgrade, name: str) -> Peer | None:
         """Before a client learns that it may talk: from here on no broadcast and no farewell passes it by."""
         knock = upgrade.read_request()
@@ -251,16 +137,7 @@ class Server:
             return None
         host, port = knock.remote
         url = f"{'wss' if self.secure else 'ws'}://{_reachable(host)}:{port}"
-        peer = Peer(upgrade.wire(), self._timer, name, url, self._options)
-        peer.request = replace(knock, auth=who)
-        self._gate.attend(peer.connection, who, peer.end_at)
-        with self._peers_lock:
-            if not self._closing:
-                self._peers.add(peer)
-                return peer
-        upgrade.refuse_for_good()
-        peer.give_up()
-        return None
+        return self._seat(upgrade.wire(), name, url, knock, who, upgrade.refuse_for_good)
 
 
 def serve(
@@ -303,16 +180,7 @@ def serve(
         OSError: the address cannot be listened on.
         ValueError: an option cannot be used; the message names it.
     """
-    if not callable(handler):
-        raise ValueError(f"handler must be callable, not {type(handler).__name__}")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number, 1 or more, not {workers!r}")
-    if not isinstance(limits, Limits):
-        raise ValueError(f"limits must be Limits, not {limits!r}")
-    if not (heartbeat is None or isinstance(heartbeat, Heartbeat)):
-        raise ValueError(f"heartbeat must be a Heartbeat or None, not {heartbeat!r}")
-    if isinstance(origins, str):
-        raise ValueError("origins must be a list of origins, not one text")
+    check_hosting(handler, limits, heartbeat, workers, origins, call_timeout)
     options = {
         "ssl_context": ssl_context,
         "authenticate": authenticate,
@@ -321,17 +189,10 @@ def serve(
         "heartbeat": heartbeat,
         "workers": workers,
         "timeout": check_timeout(timeout),
-        "call_timeout": check_timeout(call_timeout, "call_timeout"),
+        "call_timeout": call_timeout,
         "expose_tracebacks": expose_tracebacks,
     }
-    return Server(handler, host, port, options, name or f"owlsocket-server-{next(_numbers)}")
-
-
-def _send_quietly(connection: Connection, data: bytes) -> None:
-    try:
-        connection._transmit([data], Deadline(BROADCAST_SECONDS))
-    except SocketError as error:
-        logger.debug("%s: a broadcast did not reach it: %s", connection.name, error)
+    return Server(handler, host, port, options, name or f"owlsocket-server-{next(numbers)}")
 
 
 def _reachable(host: str) -> str:

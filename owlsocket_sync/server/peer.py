@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
@@ -36,6 +36,7 @@ FAREWELL_SECONDS = 15.0
 POLICY = 1008
 
 Handler = Callable[[Connection, Request], object]
+Around = Callable[[], AbstractContextManager[Any]]
 
 
 class Peer(Standing):
@@ -59,15 +60,16 @@ class Peer(Standing):
     def __init__(self, wire: ServerWire, timer: Timer, name: str, url: str, options: dict[str, Any]) -> None:
         super().__init__(name, lambda: url)
         self._timer = timer
-        self._pool = self._make_pool(options["workers"], name)
+        self._pool = WorkerPool(options["workers"], name)
         self._granted = False
         self._reading = False
         self._gone = threading.Event()
         self._handler_thread: int | None = None
         self._ends = math.inf
+        around = options.get("around")
         self.connection = Connection(
             self,
-            self._pool.submit,
+            self._pool.submit if around is None else partial(self._submit_within, around),
             self.lend_place,
             self._pool.settle,
             name=name,
@@ -88,9 +90,9 @@ class Peer(Standing):
         )
         self._current = self._only_link, 1
 
-    def _make_pool(self, workers: int, name: str) -> WorkerPool:
-        """Who runs its handlers."""
-        return WorkerPool(workers, name)
+    def _submit_within(self, around: Around, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
+        """Have a function run within what the one who hosts us has around the work of its clients."""
+        return self._pool.submit(key, _run_within, around, function, arguments)
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
 
@@ -246,3 +248,8 @@ class Peer(Standing):
             farewell = partial(self.close, POLICY, "the token has expired", Deadline(FAREWELL_SECONDS))
             threading.Thread(target=farewell, name=f"{self._name}-farewell", daemon=True).start()
         return self._ends
+
+
+def _run_within(around: Around, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    with around():
+        function(*arguments)

@@ -1,21 +1,19 @@
-"""At home in Flask: an extension that calls, one whose handlers run in the app, and routes that accept connections.
+"""Flask: ``owl = OwlSocket(app)``, and ``owl.call("getUser", 7)`` in any view; needs the extra ``flask``.
 
-::
-
-    owl = OwlSocket()
-
-    def create_app():
-        app = Flask(__name__)
-        app.config["OWLSOCKET_URL"] = "wss://api.example.com/ws"
-        owl.init_app(app)
-        return app
-
-    @owl.observe("order.paid")
-    def paid(message):
-        ...  # in the context of the app
+What serves commands, and clients that come to the app, is imported when it is used.
 """
 
-from .double import Double
-from .extension import OwlSocket
+from __future__ import annotations
 
-__all__ = ["Double", "OwlSocket"]
+from ...errors import SocketInitializationError
+
+try:
+    from .double import Double
+    from .errors import NoAppContext
+    from .extension import NamedService, OwlSocket
+except ImportError as error:
+    raise SocketInitializationError(
+        "this needs the package flask: python -m pip install 'owlsocket-sync[flask]'"
+    ) from error
+
+__all__ = ["Double", "NamedService", "NoAppContext", "OwlSocket"]

@@ -1,167 +1,161 @@
-"""Routes that accept OwlMeans connections: flask-sock shakes hands, then the link is one like any other.
+"""OwlMeans clients that come to a route of an app: ``@owl.accept("/ws")``, over the WebSockets of flask-sock.
 
-flask-sock knows how to get at the socket below Werkzeug, gunicorn and gevent, and how to end the request that became a
-WebSocket. What it would read with, on a thread of its own, is left out (`NoReader`): the thread of the request reads,
-as that of a client of `owlsocket_sync.server` does, so deadlines, heartbeat, limits and backpressure are the same.
-Compression is not agreed on.
+flask-sock's ``simple_websocket`` finds the socket in what the web server tells of a request, and shakes hands on it.
+From there on its own reader would take in without a bound what comes, and its ``send`` would wait without a deadline;
+so it is told to start none, and the link is served by `owlsocket_sync.server.lodging`, on the thread of the request.
+
+Threads: a link keeps the thread of its request until it ends. A process makes its `Lodging` when it is first needed.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
-import flask_sock
 from flask import Blueprint, Flask, Response, current_app, request
+from werkzeug.datastructures import Headers
 
 from ...connection import Connection
-from ...deadline import check_timeout
-from ...runtime.timer import Timer
-from ...runtime.workers import WorkerPool
-from ...server.gate import CHALLENGE, Gate, Refused
-from ...server.peer import Peer
-from ...server.upgrade import Request
-from ...server.wire import ServerWire
-from ...transport.stream import DuplexStream
+from ...errors import SocketInitializationError
 
-Accept = Callable[..., object]
+try:
+    import simple_websocket
+    from wsproto.utilities import RemoteProtocolError
+except ImportError as error:
+    raise SocketInitializationError(
+        "accepting connections needs the package flask-sock: python -m pip install 'owlsocket-sync[flask,server]'"
+    ) from error
 
-OURS = "owlsocket.accepts"
-_THEIRS = threading.Thread  # what flask-sock reads with where nobody says otherwise
-_numbers = itertools.count(1)
-_timers: dict[int, Timer] = {}
+from ...server import Request
+from ...server.gate import Refused
+from ...server.lodging import Lodging, lodge
+
+EXTENSIONS = "HTTP_SEC_WEBSOCKET_EXTENSIONS"
+
+ClientHandler = Callable[..., object]
 
 
 class NoReader:
-    """In place of the thread that flask-sock would start."""
+    """Stands in for the thread with which ``simple_websocket`` would read: the link is read by ours."""
 
-    name = ""
+    name = "no reader"
+
+    def __init__(self, target: Callable[[], object]) -> None:
+        """Takes what a thread takes."""
 
     def start(self) -> None:
-        """Nothing: the link has its own reader."""
+        """Starts nothing."""
 
 
-def make_reader(target: Callable[[], None]) -> Any:
-    """The thread class that flask-sock gets: none for our routes, a thread for others."""
-    return NoReader() if request.environ.get(OURS) else _THEIRS(target=target)
+class LinkEnded(Response):
+    """The answer to a request whose socket carried a link until its end: nothing is left to be said on it."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """End the request in the way that the web server wants it."""
+        if self._mode == "gunicorn":
+            raise StopIteration
+        if self._mode == "werkzeug":
+            return super().__call__(environ, start_response)
+        return []
 
 
-class _AppPool(WorkerPool):
-    """Runs handlers in the context of an app."""
+class Door:
+    """A route to which clients come.
 
-    def __init__(self, app: Flask, workers: int, name: str) -> None:
-        super().__init__(workers, name)
-        self._app = app
-
-    def submit(self, lane: Any, function: Callable[..., object], *arguments: Any) -> bool:
-        """Have it run."""
-        return super().submit(lane, partial(self._within, function), *arguments)
-
-    def _within(self, function: Callable[..., object], *arguments: Any) -> None:
-        with self._app.app_context():
-            function(*arguments)
-
-
-class _AppPeer(Peer):
-    """A client of an app."""
-
-    def __init__(self, app: Flask, *arguments: Any) -> None:
-        self._app = app
-        super().__init__(*arguments)
-
-    def _make_pool(self, workers: int, name: str) -> WorkerPool:
-        return _AppPool(self._app, workers, name)
-
-
-class Entrance:
-    """One path at which clients connect.
+    Attributes:
+        path: its URL rule.
+        in_blueprint: whether it is the route of a blueprint.
 
     Args:
-        path: of the URL.
-        handler: called with each connection and its request.
+        path: its URL rule.
+        handler: called as ``handler(connection, request, **values)``, with the values of the URL rule.
         options: those of `owlsocket_sync.server.serve` that make sense here.
-
-    Raises:
-        ValueError: one of them cannot be used.
+        rule_options: those of ``app.add_url_rule``.
     """
 
-    def __init__(self, path: str, handler: Accept, options: dict[str, Any]) -> None:
-        if isinstance(options["origins"], str):
-            raise ValueError("origins must be a list of origins, not one text")
-        check_timeout(options["call_timeout"], "call_timeout")
-        self._path = path
+    def __init__(
+        self, path: str, handler: ClientHandler, options: dict[str, Any], rule_options: dict[str, Any]
+    ) -> None:
+        lodge(handler, **options)  # an option that cannot be used is told now
+        self.path = path
+        self.in_blueprint = False
         self._handler = handler
         self._options = options
-        self._gate = Gate(options["authenticate"])
-        self._endpoint = f"owlsocket_{next(_numbers)}"
+        self._rule_options = rule_options
+        self._lodgings: WeakKeyDictionary[Flask, dict[int, Lodging]] = WeakKeyDictionary()
 
-    def open(self, app: Flask | Blueprint) -> None:
-        """Let clients of this app in."""
-        captured: list[Callable[..., Any]] = []
-        flask_sock.Sock().route(self._path, bp=_Capture(captured))(self._attend)
+    def add_to(self, place: Flask | Blueprint) -> None:
+        """Make it a route of an app, or of a blueprint."""
+        self.in_blueprint = isinstance(place, Blueprint)
+        endpoint = self._rule_options.get("endpoint") or f"owlsocket:{self.path.replace('.', '_')}"
+        options = {**self._rule_options, "endpoint": endpoint, "websocket": True}
+        place.add_url_rule(self.path, view_func=self._let_in, **options)
 
-        def enter(**arguments: Any) -> Any:
-            refusal = self._refusal()
-            if refusal is not None:
-                return refusal
-            options = current_app.config.setdefault("SOCK_SERVER_OPTIONS", {})
-            options.setdefault("thread_class", make_reader)
-            request.environ[OURS] = True
-            request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # no compression
-            return captured[0](**arguments)
+    def lodging(self, app: Flask) -> Lodging:
+        """The clients that came to this route of the app, in this process."""
+        here = self._lodgings.setdefault(app, {})
+        found = here.get(os.getpid())
+        if found is None:
+            name = self._options.get("name") or f"{app.name}{self.path}"
+            options = {**self._options, "around": app.app_context, "name": name}
+            found = here.setdefault(os.getpid(), lodge(self._handle, **options)())  # the first one's: in one step
+        return found
 
-        app.add_url_rule(self._path, self._endpoint, enter, websocket=True)
+    def close(self, timeout: float) -> None:
+        """Say goodbye to the clients of this process, whichever app they came to."""
+        for here in list(self._lodgings.values()):
+            lodging = here.get(os.getpid())
+            if lodging is not None:
+                lodging.close(timeout)
 
-    def _refusal(self) -> Response | None:
-        """The answer to somebody who may not come in; who may is kept with the request."""
-        origin, origins = request.headers.get("Origin"), self._options["origins"]
-        if origin is not None and origins is not None and origin not in origins:
-            return Response("this origin may not connect\n", 403)
-        try:
-            who = self._gate.admit(_request())
-        except Refused as refused:
-            headers = CHALLENGE if refused.status == 401 else None
-            return Response(refused.text, int(refused.status), headers)
-        request.environ["owlsocket.who"] = who
-        return None
+    def _handle(self, connection: Connection, visit: Request) -> None:
+        self._handler(connection, visit, **(request.view_args or {}))
 
-    def _attend(self, ws: Any, **arguments: Any) -> None:
-        """Serve a client until it is gone; on the thread of its request."""
-        ws.connected = False  # flask-sock has nothing more to say
-        if not isinstance(ws.thread, NoReader):
-            raise RuntimeError("SOCK_SERVER_OPTIONS names a thread_class of its own, which would read what is ours")
+    def _let_in(self, **values: Any) -> Response:
         app = current_app._get_current_object()  # type: ignore[attr-defined]
-        who, knock = request.environ["owlsocket.who"], _request()
-        stream = DuplexStream(ws.sock)
-        wire = ServerWire(stream, self._options["limits"].message_size, b"")
-        name = f"{app.name}#{next(_numbers)}"
-        timer = _timers.setdefault(os.getpid(), Timer("owlsocket-flask-timer"))
-        peer = _AppPeer(app, wire, timer, name, f"ws://{knock.remote[0]}:{knock.remote[1]}", self._options)
-        peer.request = replace(knock, auth=who)
-        self._gate.attend(peer.connection, who, peer.end_at)
-        peer.run(partial(_with_arguments, self._handler, arguments))
+        lodging = self.lodging(app)
+        visit = read_request()
+        try:
+            who = lodging.admit(visit)
+        except Refused as refused:
+            return Response(refused.text, refused.status, lodging.headers_for(refused), mimetype="text/plain")
+        try:
+            socket = shake_hands(app)
+        except (RemoteProtocolError, simple_websocket.ConnectionError) as error:
+            return Response(f"This is no request for a WebSocket: {error}\n", 400, mimetype="text/plain")
+        lodging.host(socket.sock, visit, who)
+        return LinkEnded(socket.mode)
 
 
-class _Capture:
-    """What flask-sock takes for a blueprint: keeps the view that it makes."""
-
-    def __init__(self, views: list[Callable[..., Any]]) -> None:
-        self._views = views
-
-    def route(self, path: str, **options: Any) -> Callable[[Callable[..., Any]], None]:
-        """Keep it."""
-        return self._views.append
+def read_request() -> Request:
+    """The request that Flask is at, as handlers of clients get it."""
+    query = {name: values[-1] for name, values in request.args.lists()}
+    headers = cast(Mapping[str, str], Headers(request.headers))
+    remote = request.remote_addr or "", int(request.environ.get("REMOTE_PORT") or 0)
+    return Request(request.path, query, headers, remote)
 
 
-def _with_arguments(handler: Any, arguments: dict[str, Any], connection: Connection, knock: Request) -> None:
-    handler(connection, knock, **arguments)
+def shake_hands(app: Flask) -> Any:
+    """The ``simple_websocket.Server`` of this request, which has answered the upgrade, and reads nothing.
 
-
-def _request() -> Request:
-    remote = request.environ.get("REMOTE_ADDR", ""), int(request.environ.get("REMOTE_PORT") or 0)
-    return Request(request.path, request.args.to_dict(), dict(request.headers), remote)
+    Raises:
+        SocketInitializationError: the web server does not lend its sockets.
+        RemoteProtocolError: the request asks for something else than a WebSocket.
+    """
+    environ = {
+        name: value for name, value in request.environ.items() if name != EXTENSIONS
+    }  # messages come as they are
+    options = {**app.config.get("SOCK_SERVER_OPTIONS", {}), "thread_class": NoReader, "ping_interval": None}
+    try:
+        return simple_websocket.Server(environ, **options)
+    except RuntimeError as error:
+        server = request.environ.get("SERVER_SOFTWARE", "this web server")
+        raise SocketInitializationError(
+            f"{server} does not lend its sockets: accept connections under 'flask run', or gunicorn with gthread"
+        ) from error

@@ -2,51 +2,62 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from flask.cli import AppGroup
 
 from ...connection import Connection
-from ...errors import ConfigError, ResilientError, SocketConnectionError
+from ...errors import ConfigError, ResilientError, SocketConnectionError, SocketError
 from ..outcome import INTERRUPTED, USAGE, NotConnected, describe, exit_code, read_argument, to_line
+from .configuration import DEFAULT
+from .services import AppState
 
-Connecting = Callable[[], AbstractContextManager[Connection]]
+GRACE = 1.0
+NUMBERS = {"ignore_unknown_options": True}  # negative ones, which look like options
+
+Command = Callable[..., Any]
 
 
-def make_group(connecting: Connecting, name: str) -> AppGroup:
-    """The commands of one extension.
+def make_group(state: AppState, name: str) -> AppGroup:
+    """The commands of one app.
 
     Args:
-        connecting: a connection on its way, for one command.
+        state: what the app has of the extension.
         name: of the group.
     """
-    group = AppGroup(name, help="Talk to the OwlMeans server of this app.")
+    group = AppGroup(name, help="Talk to the OwlMeans servers of this app.")
 
-    @group.command()
+    @group.command(context_settings=NUMBERS)
+    @_choosing
     @click.argument("method")
-    @click.argument("arguments", nargs=-1, metavar="[ARG]...")
-    @click.option("--timeout", type=float, metavar="SECONDS", help="For the answer.")
-    def call(method: str, arguments: tuple[str, ...], timeout: float | None) -> None:
+    @click.argument("arguments", nargs=-1, metavar="[ARG]...", type=click.UNPROCESSED)
+    def call(service: str, timeout: float | None, method: str, arguments: tuple[str, ...]) -> None:
         """Call METHOD and print its result; an ARG is JSON, or text where it is no JSON."""
         values = [read_argument(text) for text in arguments]
-        with _failing(), _connected(connecting) as connection:
-            _put(connection.call(method, *values, timeout=timeout))
+        with _failing(), _connecting(state, service, timeout) as connection:
+            _put(_opened(connection).call(method, *values, timeout=timeout))
 
     @group.command()
+    @_choosing
     @click.argument("event", default="*")
     @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many events.")
-    def listen(event: str, limit: int | None) -> None:
-        """Print each event as {"event": …, "payload": …}; all events, or those of one name."""
-        with _failing(), connecting() as connection, connection.events(event, limit=limit) as events:
-            _wait_open(connection)
+    def listen(service: str, timeout: float | None, event: str, limit: int | None) -> None:
+        """Print each event as {"event": …, "payload": …}; all events, or those of one name.
+
+        Ends with exit code 0 after --limit events, 130 when it is interrupted, 3 when the connection ends before.
+        """
+        with _failing(), _connecting(state, service, timeout) as connection:
             came = 0
-            for message in events:
-                _put({"event": message.event, "payload": message.payload})
-                came += 1
+            with connection.events(event, limit=limit) as events:  # before it is open, so that none is missed
+                _opened(connection)
+                for message in events:
+                    _put({"event": message.event, "payload": message.payload})
+                    came += 1
             if came != limit:
                 ending = connection.wait_closed()
                 raise NotConnected(
@@ -54,33 +65,43 @@ def make_group(connecting: Connecting, name: str) -> AppGroup:
                 )
 
     @group.command()
+    @_choosing
     @click.option("-c", "--count", type=click.IntRange(1), default=1, metavar="N", help="How many (default: 1).")
-    def ping(count: int) -> None:
+    def ping(service: str, timeout: float | None, count: int) -> None:
         """Print the seconds of a round trip."""
-        with _failing(), _connected(connecting) as connection:
+        with _failing(), _connecting(state, service, timeout) as connection:
             for _ in range(count):
-                _put({"url": connection.url, "seconds": round(connection.ping(), 6)})
+                _put({"url": connection.url, "seconds": round(_opened(connection).ping(), 6)})
 
     return group
 
 
+def _choosing(command: Command) -> Command:
+    """The options that all of them have."""
+    timeout = click.option(
+        "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="To connect, and then for each answer."
+    )
+    service = click.option("--service", default=DEFAULT, metavar="NAME", help="One of the app's named services.")
+    return service(timeout(command))
+
+
 @contextmanager
-def _connected(connecting: Connecting) -> Iterator[Connection]:
-    with connecting() as connection:
-        _wait_open(connection)
+def _connecting(state: AppState, service: str, timeout: float | None) -> Iterator[Connection]:
+    changes = {} if timeout is None else {"timeout": timeout, "call_timeout": timeout}
+    with state.connecting(service, **changes) as connection:
         yield connection
 
 
-def _wait_open(connection: Connection) -> None:
+def _opened(connection: Connection) -> Connection:
+    """The connection, once it is open."""
     try:
-        connection.wait_open()
-    except SocketConnectionError as error:
+        return connection.wait_open(connection.default_call_timeout + GRACE)
+    except SocketError as error:
         raise NotConnected(error.__cause__ or error) from error
 
 
 def _put(value: Any) -> None:
     click.echo(to_line(value))
-    sys.stdout.flush()
 
 
 @contextmanager
@@ -91,6 +112,9 @@ def _failing() -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our stdout has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ResilientError, NotConnected, ValueError) as error:
         click.echo(describe(error), err=True)
-        sys.exit(USAGE if isinstance(error, ConfigError) else exit_code(error))
+        own = isinstance(error, ConfigError) and not error.remote
+        sys.exit(USAGE if own else exit_code(error))

@@ -1,236 +1,186 @@
-"""``OwlSocket``: one connection per process for each app, and handlers that run in the app's context.
+"""`OwlSocket`, the extension: one object for any number of apps, which keeps what is theirs in the apps themselves.
 
-Threads: an extension belongs to all threads of all processes. What belongs to an app is in ``app.extensions``; its
-`SocketService` sees to it that each process has one connection. Handlers are registered on a list that only grows, and
-on each connection by its service.
+Threads: it is set up by one thread, as an app is; handlers may come later from any. ``_registrations`` is only appended
+to, and each connection takes from it what it has not got yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
-from flask import Blueprint, Flask, current_app, has_app_context
+from flask import Blueprint, Flask, current_app
 
-from ...client import connect
 from ...connection import Connection
-from ...context import Context, SocketService
 from ...errors import ConfigError
 from ...options import Heartbeat, Limits
-from ...server import Server, serve
-from .accepting import Entrance
-from .commands import make_group
-from .configuration import check_names, read
-from .double import Double
+from ...protocol.messages import CALL_TIMEOUT
+from .configuration import DEFAULT, DEFAULT_PREFIX
+from .errors import NoAppContext
+from .services import AppState, Registration
+from .verbs import Verbs
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from ...server import Request, Server
+    from ...server.gate import Authenticate
+    from ...server.lodging import Lodging
+    from .accepting import Door
+    from .double import Double
 
-DEFAULT_PREFIX = "OWLSOCKET_"
-VERBS = ("observe", "perform", "acknowledge", "listen", "on_error", "on_state", "observe_response")
+EXTENSION = "owlsocket"
 
-
-class _App:
-    """What an app has of one extension.
-
-    Attributes:
-        stand_in: what is used in place of a connection, in tests.
-    """
-
-    def __init__(self, app: Flask, prefix: str, setup: Callable[[Connection], None]) -> None:
-        self.app = app
-        self._prefix = prefix
-        self._setup = setup
-        self._services: dict[str, SocketService] = {}
-        self.stand_in: Connection | None = None
-
-    @property
-    def connection(self) -> Connection:
-        """The connection of this process, made now if there is none."""
-        return self.stand_in or self._service().connection
-
-    @property
-    def current(self) -> Connection | None:
-        """The connection that is there; asking does not connect."""
-        service = self._services.get("socket")
-        return self.stand_in or (service.current if service is not None else None)
-
-    def _service(self) -> SocketService:
-        found = self._services.get("socket")
-        if found is None:
-            url, options = read(self.app, self._prefix)
-            service = SocketService(url, setup=self._setup, **{"name": self.app.name, **options})
-            Context(service)
-            found = self._services.setdefault("socket", service)  # the first one is everybody's
-        return found
-
-    @contextmanager
-    def connecting(self) -> Iterator[Connection]:
-        """A connection on its way, for one command; without handlers: those belong to processes that stay."""
-        if self.stand_in is not None:
-            yield self.stand_in
-            return
-        url, options = read(self.app, self._prefix)
-        with connect(url, **{"name": self.app.name, **options, "reconnect": None, "wait": False}) as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Close the connection of this process; the next use makes a new one, by the configuration as it is then."""
-        service = self._services.pop("socket", None)
-        if service is not None:
-            service.close()
+ClientHandler = TypeVar("ClientHandler", bound=Callable[..., object])
 
 
-class OwlSocket:
-    """The Flask extension; one object serves any number of apps.
+class NamedService(Verbs):
+    """One of the services of ``OWLSOCKET_SERVICES``, with the verbs of the extension."""
 
-    Every method of a `Connection` is one of this too: it goes to the connection of the app whose context is active,
-    which is made when it is first used in a process, and lives as long as the process: no request closes it.
+    def __init__(self, alias: str, owner: OwlSocket) -> None:
+        super().__init__(alias)
+        self._extension = owner
+
+    def _register(self, registration: Registration) -> None:
+        self._extension._register(registration)
+
+    def _state(self) -> AppState:
+        return self._extension._state()
+
+    def __repr__(self) -> str:
+        return f"<OwlSocket service {self._alias!r}>"
+
+
+class OwlSocket(Verbs):
+    """One connection per process and app to an OwlMeans server, in the manner of Flask's extensions::
+
+        owl = OwlSocket()
+
+        @owl.observe("greeted")
+        def greeted(message):
+            current_app.logger.info("%s was greeted", message.payload["name"])
+
+        def create_app():
+            app = Flask(__name__)
+            app.config["OWLSOCKET_URL"] = "wss://api.example.com/ws"
+            owl.init_app(app)
+            return app
+
+    A view then says ``owl.call("getUser", 7)``. The connection is made by the first call, outlives requests, and comes
+    back by itself when it was lost. ``owl["orders"]`` is another service, of ``OWLSOCKET_SERVICES``.
+
+    Every method of a `Connection` is one of this too, and goes to the connection of the app whose context is active.
 
     Args:
-        app: the app, or `init_app` later.
-        prefix: of the names in its configuration; another one makes a second connection of the same app.
+        app: one to begin with, as for `init_app`.
+        prefix: of the keys in its configuration; another one makes a second extension of the same app.
     """
 
     def __init__(self, app: Flask | None = None, *, prefix: str = DEFAULT_PREFIX) -> None:
+        super().__init__(DEFAULT)
         self._prefix = prefix
-        self._handlers: list[tuple[str, tuple[Any, ...], dict[str, Any], Callable[..., Any]]] = []
-        self._entrances: list[Entrance] = []
-        self._apps: list[_App] = []
+        self._key = EXTENSION if prefix == DEFAULT_PREFIX else f"{EXTENSION}:{prefix}"
+        self._registrations: list[Registration] = []
+        self._doors: list[Door] = []
+        self._apps: WeakSet[Flask] = WeakSet()
         if app is not None:
             self.init_app(app)
 
-    @property
-    def _key(self) -> str:
-        return "owlsocket" if self._prefix == DEFAULT_PREFIX else f"owlsocket:{self._prefix}"
-
     def init_app(self, app: Flask) -> None:
-        """Belong to an app too; connects nothing.
+        """Let an app know this extension; connects nothing.
+
+        Its configuration is looked at now for names that mean nothing, and read when a service is first used.
 
         Raises:
-            ConfigError: it belongs to the app already, or the configuration has a name that is no option.
+            ConfigError: the app has an extension of this kind already, or there is an unknown ``OWLSOCKET_`` key.
         """
         if self._key in app.extensions:
-            raise ConfigError(f"{app.name!r} has an OwlSocket already: give the other one a prefix of its own")
-        check_names(app.config.get_namespace(self._prefix), self._prefix)
-        state = _App(app, self._prefix, lambda connection: self._set_up(app, connection))
-        app.extensions[self._key] = state
-        self._apps.append(state)
-        app.cli.add_command(make_group(state.connecting, self._key.replace(":", "-").rstrip("_").lower()))
-        for entrance in self._entrances:
-            entrance.open(app)
-
-    def _state(self) -> _App:
-        if not has_app_context():
-            raise RuntimeError(
-                "which app's connection? Outside of a request, use this within `with app.app_context():`"
+            raise ConfigError(
+                f"{app.name!r} has an OwlSocket already: owl['name'] is another service of it, and another OwlSocket "
+                "needs a prefix of its own"
             )
-        found = current_app.extensions.get(self._key)
-        if not isinstance(found, _App):
-            raise ConfigError(f"{current_app.name!r} does not know this OwlSocket: call init_app(app)")
-        return found
+        from .commands import make_group
 
-    # -- calling -----------------------------------------------------------------------------------------------------
+        app.extensions[self._key] = state = AppState(app, self, self._prefix, self._registrations)
+        app.cli.add_command(make_group(state, self._key.replace(":", "-").rstrip("_").lower()))
+        for door in self._doors:
+            if not door.in_blueprint:
+                door.add_to(app)
+        self._apps.add(app)
 
-    @property
-    def connection(self) -> Connection:
-        """The connection of the active app in this process, made now if there is none.
+    def __getitem__(self, alias: str) -> NamedService:
+        """The service of this name in ``OWLSOCKET_SERVICES``."""
+        return NamedService(alias, self)
 
-        Raises:
-            RuntimeError: no app's context is active.
-            ConfigError: the app does not say where to connect to.
-            SocketConnectionError: and what else `owlsocket_sync.connect` raises.
-        """
-        return self._state().connection
+    def _register(self, registration: Registration) -> None:
+        self._registrations.append(registration)
+        for app in list(self._apps):
+            app.extensions[self._key].catch_up(registration.alias)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name in VERBS or not hasattr(Connection, name):
-            raise AttributeError(f"an OwlSocket has no {name!r}; what is set on a connection is at owl.connection")
-        return getattr(self.connection, name)
+    def _state(self) -> AppState:
+        app = current_app
+        if not app:
+            raise NoAppContext(
+                "which app's connection? Do this in a view of the app, or inside 'with app.app_context():'"
+            )
+        state: AppState | None = app.extensions.get(self._key)
+        if state is None or state.owner is not self:
+            raise ConfigError(f"{app.name!r} does not know this OwlSocket: call init_app(app)")
+        return state
 
     def close(self) -> None:
-        """Close the connection of the active app in this process; the next use makes a new one."""
+        """Close the connections of the current app in this process; the next use makes new ones.
+
+        Raises:
+            NoAppContext: no app is current.
+        """
         self._state().close()
 
-    # -- handlers ------------------------------------------------------------------------------------------------------
-
-    @overload
-    def observe(self, event: str, handler: Function) -> Function: ...
-
-    @overload
-    def observe(self, event: str) -> Callable[[Function], Function]: ...
-
-    def observe(self, event: str, handler: Function | None = None) -> Any:
-        """Have ``handler(EventMessage)`` run for events, in each app's context; a decorator without a handler."""
-        return self._register("observe", (event,), {}, handler)
-
-    @overload
-    def perform(self, method: str, handler: Function, **options: Any) -> Function: ...
-
-    @overload
-    def perform(self, method: str, **options: Any) -> Callable[[Function], Function]: ...
-
-    def perform(self, method: str, handler: Function | None = None, **options: Any) -> Any:
-        """Answer calls of this name, in each app's context; a decorator without a handler."""
-        return self._register("perform", (method,), options, handler)
-
-    def acknowledge(self, handler: Function) -> Function:
-        """Answer requests, as `Connection.acknowledge` does, in each app's context; a decorator."""
-        return cast(Function, self._register("acknowledge", (), {}, handler))
-
-    def observe_response(self, observer: Function) -> Function:
-        """See the responses that nobody captured, in each app's context; a decorator."""
-        return cast(Function, self._register("observe_response", (), {}, observer))
-
-    def listen(self, listener: Function) -> Function:
-        """See every message, in each app's context; a decorator."""
-        return cast(Function, self._register("listen", (), {}, listener))
-
-    def on_error(self, handler: Function) -> Function:
-        """Be told what goes wrong, in each app's context; a decorator."""
-        return cast(Function, self._register("on_error", (), {}, handler))
-
-    def on_state(self, handler: Function) -> Function:
-        """Be told where the connection stands, in each app's context; a decorator."""
-        return cast(Function, self._register("on_state", (), {}, handler))
-
-    def _register(self, verb: str, names: tuple[Any, ...], options: dict[str, Any], handler: Any) -> Any:
-        if handler is None:
-            return lambda handler: self._register(verb, names, options, handler)
-        entry = verb, names, options, handler
-        self._handlers.append(entry)
-        for state in self._apps:
-            connection = state.current
-            if connection is not None:
-                _add(state.app, connection, entry)
-        return handler
-
-    def _set_up(self, app: Flask, connection: Connection) -> None:
-        for entry in list(self._handlers):
-            _add(app, connection, entry)
-
-    # -- accepting -----------------------------------------------------------------------------------------------------
+    # -- clients that come to the app --------------------------------------------------------------------------------
 
     def accept(
         self,
         path: str,
         *,
         blueprint: Blueprint | None = None,
-        authenticate: Any = None,
+        authenticate: Authenticate | None = None,
         origins: list[str] | None = None,
         limits: Limits = Limits(),
         heartbeat: Heartbeat | None = Heartbeat(),
         workers: int = 4,
-        call_timeout: float = 60.0,
+        call_timeout: float = CALL_TIMEOUT,
         expose_tracebacks: bool = False,
-    ) -> Callable[[Function], Function]:
-        """Decorate ``handler(connection, request)``: clients connect to this path of each app.
+        name: str | None = None,
+        **rule_options: Any,
+    ) -> Callable[[ClientHandler], ClientHandler]:
+        """Make ``handler(connection, request, **values)`` a route to which OwlMeans clients connect; a decorator.
 
-        The handler runs within the request that became the connection, and may return; the link lives until either
-        side closes it, and takes a thread of the web server for so long. Handlers that it registers run in the app's
-        context. Variables of the path are further arguments. The options are those of `owlsocket_sync.server.serve`.
+        It registers what it answers and may return, as with `owlsocket_sync.server.serve`; the link lives until either
+        side closes it, and keeps the thread of its request until then. What is registered on the connection runs inside
+        ``app.app_context()``. Needs the extra ``server``, and a web server that lends its sockets: ``flask run``, or
+        gunicorn with the worker class ``gthread`` or ``gevent``.
+
+        Args:
+            path: a URL rule; the handler gets its values by name.
+            blueprint: whose route it is; the app registers the blueprint. Without one it is a route of each app that
+                knows this extension.
+            authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> who``; what it raises refuses the
+                client before the upgrade, with HTTP 401 or 403 for errors of authentication.
+            origins: the web sites whose pages may connect; ``None`` lets all. Clients that are no browsers always may.
+            limits: how much may pile up, for each client.
+            heartbeat: when to ask a silent client for a sign of life; ``None`` never.
+            workers: how many handlers run at once for each client.
+            call_timeout: seconds that a call to a client waits for its answer when it does not say.
+            expose_tracebacks: send tracebacks of handlers to clients.
+            name: what logs call the route.
+            rule_options: those of ``app.add_url_rule``, such as ``subdomain`` or ``endpoint``.
+
+        Raises:
+            SocketInitializationError: flask-sock, or the extra ``server``, is not installed.
+            ValueError: an option cannot be used; the message names it.
         """
+        from .accepting import Door
+
         options = {
             "authenticate": authenticate,
             "origins": origins,
@@ -239,62 +189,113 @@ class OwlSocket:
             "workers": workers,
             "call_timeout": call_timeout,
             "expose_tracebacks": expose_tracebacks,
+            "name": name,
         }
 
-        def decorate(handler: Function) -> Function:
-            entrance = Entrance(path, handler, options)
-            if blueprint is not None:
-                entrance.open(blueprint)
-                return handler
-            self._entrances.append(entrance)
-            for state in self._apps:
-                entrance.open(state.app)
+        def register(handler: ClientHandler) -> ClientHandler:
+            door = Door(path, handler, options, rule_options)
+            for place in list(self._apps) if blueprint is None else [blueprint]:
+                door.add_to(place)
+            self._doors.append(door)
             return handler
 
-        return decorate
+        return register
 
-    # -- tests ---------------------------------------------------------------------------------------------------------
+    def clients(self, path: str) -> Lodging:
+        """The clients that came to this route of the current app, in this process: ``connections``, ``broadcast``.
 
-    @contextmanager
-    def double(self, app: Flask) -> Iterator[Double]:
-        """Talk to a peer in memory inside the ``with`` block, in place of a server; see `Double`."""
-        state = app.extensions[self._key]
-        double = Double(app.name)
-        self._set_up(app, double.connection)
-        before, state.stand_in = state.stand_in, double.connection
-        try:
-            yield double
-        finally:
-            state.stand_in = before
-            double.close()
+        Raises:
+            NoAppContext: no app is current.
+            ConfigError: no `accept` has this path.
+        """
+        self._state()
+        for door in self._doors:
+            if door.path == path:
+                return door.lodging(current_app._get_current_object())  # type: ignore[attr-defined]
+        known = ", ".join(repr(door.path) for door in self._doors) or "none at all"
+        raise ConfigError(f"no clients are accepted at {path!r}, but at {known}")
 
-    @contextmanager
-    def test_server(self, app: Flask, handler: Callable[..., object], **options: Any) -> Iterator[Server]:
-        """Run an embedded server inside the ``with`` block, and have the app connect to it.
+    def close_clients(self, timeout: float = 3.0) -> None:
+        """Say goodbye to the clients that came to this process, and take no new ones; from any thread.
+
+        For a worker that is about to end. Needs no application context.
 
         Args:
-            app: whose connection it is.
-            handler: as for `owlsocket_sync.server.serve`.
-            options: likewise.
+            timeout: seconds until it ends without their consent.
         """
-        state = app.extensions[self._key]
-        configured = app.config.get(f"{self._prefix}URL")
-        with serve(handler, **options) as server:
-            state.close()
-            app.config[f"{self._prefix}URL"] = server.url
-            try:
-                yield server
-            finally:
-                state.close()
-                app.config[f"{self._prefix}URL"] = configured
+        for door in self._doors:
+            door.close(timeout)
 
+    # -- for tests ---------------------------------------------------------------------------------------------------
 
-def _add(app: Flask, connection: Connection, entry: tuple[str, tuple[Any, ...], dict[str, Any], Any]) -> None:
-    verb, names, options, handler = entry
+    @contextmanager
+    def double(self, app: Flask | None = None, *, service: str = DEFAULT) -> Iterator[Double]:
+        """Have a peer in memory answer inside the ``with`` block: no socket, no server, and the errors of both.
 
-    @wraps(handler)
-    def within(*arguments: Any) -> Any:
+        Args:
+            app: whose calls it answers; the current app, or the only one, where it is left out.
+            service: the service that it stands in for.
+
+        Raises:
+            NoAppContext: nobody knows which app is meant.
+            ConfigError: the configuration cannot be used.
+        """
+        from .double import StandIn
+
+        state = self._state_of(app)
+        source = StandIn(state, service)
+        with state.standing_in(service, source):
+            yield source.double
+
+    @contextmanager
+    def test_server(
+        self,
+        app: Flask | None = None,
+        handler: Callable[[Connection, Request], object] | None = None,
+        *,
+        service: str = DEFAULT,
+        authenticate: Authenticate | None = None,
+        **options: Any,
+    ) -> Iterator[Server]:
+        """Have a real server on this machine answer inside the ``with`` block, and the app connect to it.
+
+        What the app is configured to prove who it is (``TOKEN``, ``AUTH``, ``LOGIN``) is left out, unless the server
+        has something to ``authenticate``; so are ``PROXY`` and ``SSL_CONTEXT``. Needs the extra ``server``.
+
+        Args:
+            app: whose connection leads there; the current app, or the only one, where it is left out.
+            handler: called with each connection of the app, as `owlsocket_sync.server.serve` has it; without one the
+                server answers nothing by itself, and its ``connections`` do what the test has them do.
+            service: the service that it stands in for.
+            authenticate: as `owlsocket_sync.server.serve` has it.
+            options: the other ones of `owlsocket_sync.server.serve`.
+
+        Raises:
+            NoAppContext: nobody knows which app is meant.
+            ConfigError: the configuration cannot be used.
+        """
+        from ...server import serve
+        from .configuration import IDENTITY
+
+        state = self._state_of(app)
+        leave_out = ("proxy", "ssl_context", *(IDENTITY if authenticate is None else ()))
+        with (
+            serve(handler or _answer_nothing, authenticate=authenticate, **options) as server,
+            state.leading_to(server.url, service, leave_out),
+        ):
+            yield server
+
+    def _state_of(self, app: Flask | None) -> AppState:
+        if app is None and not current_app and len(self._apps) == 1:
+            (app,) = self._apps
+        if app is None:
+            return self._state()
         with app.app_context():
-            return handler(*arguments)
+            return self._state()
 
-    getattr(connection, verb)(*names, within, **options)
+    def __repr__(self) -> str:
+        return f"<OwlSocket of {', '.join(sorted(app.name for app in self._apps)) or 'no app'}>"
+
+
+def _answer_nothing(connection: Connection, request: Request) -> None:
+    connection.on_error(lambda error, context: None)  # the app gets it, and the test sees that
