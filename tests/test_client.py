@@ -255,3 +255,10 @@ def test_a_link_that_ends_as_soon_as_it_is_open() -> None:
     with ByteServer(grant_and_close) as server:
         for _ in range(20):
             assert connect(server.url, reconnect=None).wait_closed(scaled(5)).code == 1011
+
+
+def test_what_a_failed_connect_came_from_is_kept() -> None:
+    """The error of the system stands behind ours."""
+    with pytest.raises(SocketConnectionError) as caught:
+        connect(f"ws://127.0.0.1:{free_port()}", timeout=scaled(5.0))
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
