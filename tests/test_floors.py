@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "auth": WORDS | {"runtime", "lazy", "auth"},
     "context": WORDS | SUM | {"client", "runtime", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
-    "cli": {"__init__", "auth", "server", "cli"},
+    "cli": {"__init__", "urls", "deadline", "transport", "auth", "server", "cli"},
     "testing": {"__init__", "connection", "server", "lazy", "testing"},
     "contrib": WORDS | SUM | {"__init__", "protocol", "client", "context", "server", "testing", "contrib"},
     "__main__": {"cli"},
