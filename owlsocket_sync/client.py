@@ -210,7 +210,7 @@ def _wait_until_open(connection: Connection, supervisor: Supervisor, timeout: fl
         if supervisor.was_open:
             return
         if supervisor.failure is not None:
-            raise supervisor.failure from None
+            raise supervisor.failure from supervisor.failure.__cause__
         raise
     except BaseException:
         connection.close(timeout=0.0)

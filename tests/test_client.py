@@ -280,3 +280,10 @@ def test_options_can_be_checked_without_connecting(options: dict[str, Any]) -> N
         check_options("ws://127.0.0.1:1/", **options)
     assert str(found.value) in str(refused.value)
     check_options("ws://127.0.0.1:1/", workers=2, token=lambda: "t", auth=lambda conn: None)
+
+
+def test_what_a_failed_connect_came_from_is_kept() -> None:
+    """The error of the system stands behind ours."""
+    with pytest.raises(SocketConnectionError) as caught:
+        connect(f"ws://127.0.0.1:{free_port()}", timeout=scaled(5.0))
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)

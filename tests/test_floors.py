@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "auth": WORDS | {"runtime", "lazy", "auth"},
     "context": WORDS | SUM | {"client", "runtime", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
-    "cli": {"__init__", "auth", "server", "cli"},
+    "cli": {"__init__", "urls", "deadline", "transport", "auth", "server", "cli"},
     "testing": WORDS | {"__init__", "connection", "server", "lazy", "testing"},
     "contrib": WORDS
     | SUM

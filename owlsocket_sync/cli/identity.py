@@ -11,7 +11,8 @@ import click
 
 from .. import AuthMalformed
 from ..auth import KeyPair, Login
-from .arguments import PlainGroup, Seconds, read_secret
+from .arguments import PlainGroup, Seconds
+from .credentials import read_secret
 from .outcome import Exit, describe, put
 
 TIMEOUT = 10.0
@@ -20,7 +21,12 @@ PRIVATE_MODE = 0o600
 
 @click.group(cls=PlainGroup)
 def keys() -> None:
-    """Make and look at Ed25519 keys; private ones live in files that only you can read."""
+    """Make and look at Ed25519 keys; private ones live in files that only you can read.
+
+    \b
+    owlsocket keys new user.key
+    owlsocket keys show --key-file user.key
+    """
 
 
 def key_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,6 +55,10 @@ def read_key(variable: str | None, file: Path | None) -> KeyPair:
 def new(file: Path | None) -> None:
     """Make a new key.
 
+    \b
+    owlsocket keys new user.key
+    owlsocket keys new
+
     With FILE, the private key goes there, where nothing may be yet, and stays unprinted; without, it is printed too.
     """
     pair = KeyPair.generate()
@@ -66,7 +76,12 @@ def new(file: Path | None) -> None:
 @keys.command("show")
 @key_options
 def show(key_env: str | None, key_file: Path | None) -> None:
-    """Print what may be known of a private key: its public key and its address."""
+    """Print what may be known of a private key: its public key and its address.
+
+    \b
+    owlsocket keys show --key-file user.key
+    USER_KEY=… owlsocket keys show --key-env USER_KEY
+    """
     pair = read_key(key_env, key_file)
     put({"public": pair.public, "address": pair.address})
 
@@ -74,7 +89,11 @@ def show(key_env: str | None, key_file: Path | None) -> None:
 @keys.command("address")
 @click.argument("public")
 def address(public: str) -> None:
-    """Print the address of a PUBLIC key."""
+    """Print the address of a PUBLIC key.
+
+    \b
+    owlsocket keys address "$(owlsocket keys show --key-file user.key | jq -r .public)"
+    """
     try:
         put(KeyPair.from_public(public).address)
     except AuthMalformed as error:
@@ -90,6 +109,10 @@ def address(public: str) -> None:
 )
 def login(base_url: str, key_env: str | None, key_file: Path | None, service_url: str | None, timeout: float) -> Exit:
     """Log in at BASE_URL (http:// or https://) with a private key, and print {"token": …}.
+
+    \b
+    owlsocket login https://auth.example.com --key-file user.key
+    owlsocket login https://auth.example.com --key-file user.key | jq -r .token > token
 
     The token is a secret: put it where --token-file or --token-env finds it.
     """

@@ -16,11 +16,11 @@ from enum import IntEnum
 from typing import Any
 
 import click
-from rich.console import Console
 
 from .. import ResilientError
+from .advice import advise
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 class Exit(IntEnum):
@@ -46,11 +46,12 @@ _BY_CODE = {
 
 
 class NotConnected(Exception):
-    """No connection came about; ``reason`` says why."""
+    """No connection to ``url`` came about; ``reason`` says why."""
 
-    def __init__(self, reason: BaseException) -> None:
+    def __init__(self, reason: BaseException, url: str) -> None:
         super().__init__(str(reason))
         self.reason = reason
+        self.url = url
 
 
 class NobodyReads(Exception):
@@ -60,9 +61,9 @@ class NobodyReads(Exception):
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run a command, and say in one line what went wrong."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: _tell(f"warning: {message}", "yellow")
+        warnings.showwarning = lambda message, *_: warn(str(message))
         try:
-            result = command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+            result = command.main(None if arguments is None else list(arguments), "owlsocket", standalone_mode=False)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return Exit.USAGE
@@ -79,7 +80,10 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 def _hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
-    return f" ({context.command_path} --help tells more)" if context else ""
+    if not context:
+        return ""
+    of_url = isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "url"
+    return f" ({'set OWLSOCKET_URL to leave it out; ' if of_url else ''}{context.command_path} --help tells more)"
 
 
 def exit_code(error: BaseException) -> Exit:
@@ -96,7 +100,8 @@ def exit_code(error: BaseException) -> Exit:
 def describe(error: BaseException) -> str:
     """An error in words: our own without the prefix that it would travel with, those of a peer as they came."""
     if isinstance(error, NotConnected):
-        error = error.reason
+        advice = advise(error.reason, error.url)
+        return describe(error.reason) + (f" ({advice})" if advice else "")
     text = str(error)
     if isinstance(error, ResilientError) and not error.remote:
         text = text.removeprefix(getattr(error, "prefix", ""))
@@ -109,27 +114,74 @@ def say(line: str, code: Exit = Exit.OK) -> Exit:
     return code
 
 
-def _tell(line: str, style: str | None) -> None:
-    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-    console.print(plain(line), style=style, markup=False)
+def warn(line: str) -> None:
+    """One line on stderr that begins with ``warning:``, yellow on a terminal."""
+    _tell(f"warning: {line}", "yellow")
+
+
+def _tell(line: str, colour: str | None) -> None:
+    styled = click.style(plain(line), fg=colour) if may_paint(sys.stderr) else plain(line)
+    try:
+        click.echo(styled, err=True, color=True)
+    except BrokenPipeError:
+        _silence(sys.stderr)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether somebody is in front of it; a stream that is closed from the start is ``None``."""
+    return stream is not None and stream.isatty()
+
+
+def may_paint(stream: Any) -> bool:
+    """Whether colours may go there: to a terminal that has them, and whose user wants them (no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def put(value: Any) -> None:
-    """One line of JSON on stdout."""
-    put_line(json.dumps(value, ensure_ascii=False))
-
-
-def put_line(line: str) -> None:
-    """One line on stdout, at once.
+    """One line of JSON on stdout, in colours on a terminal.
 
     Raises:
         NobodyReads: the other end of the pipe is closed.
     """
+    line = plain(json.dumps(value, ensure_ascii=False))
+    _write(_painted(line) if may_paint(sys.stdout) else line)
+
+
+def put_line(line: str) -> None:
+    """One line on stdout, at once; raises what `put` raises."""
+    _write(plain(line))
+
+
+def report(value: Any, words: str) -> None:
+    """Words on stderr for somebody in front of a terminal, JSON on stdout for everything else."""
+    if is_terminal(sys.stdout) and is_terminal(sys.stderr):
+        for line in words.splitlines():
+            say(line)
+    else:
+        put(value)
+
+
+def _write(line: str) -> None:
     try:
-        click.echo(plain(line).encode("utf-8", "backslashreplace"))
+        click.echo(line.encode("utf-8", "backslashreplace"))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail either
+        _silence(sys.stdout)
         raise NobodyReads from None
+
+
+def _silence(stream: Any) -> None:
+    """Have nothing more fail there, the flush at exit included."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _painted(line: str) -> str:
+    from rich.console import Console
+    from rich.highlighter import JSONHighlighter
+
+    console = Console(force_terminal=True, color_system="standard", soft_wrap=True)
+    with console.capture() as capture:
+        console.print(JSONHighlighter()(line), end="")
+    return capture.get()
 
 
 def plain(text: str) -> str:

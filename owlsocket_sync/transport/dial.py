@@ -99,7 +99,7 @@ def dial(
         SocketConnectionError: it cannot be reached, or its certificate does not hold (then not ``retryable``).
         SocketTimeout: it was not reached within the deadline.
     """
-    attempt = _Attempt(target, deadline, wanted)
+    attempt = Attempt(target, deadline, wanted)
     sock = attempt.connect(proxy.host if proxy else target.host, proxy.port if proxy else target.port)
     try:
         if proxy is not None:
@@ -134,7 +134,7 @@ def _in_turn(addresses: Sequence[Address]) -> list[Address]:
     return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
 
 
-class _Attempt:
+class Attempt:
     """One walk from a name to a stream."""
 
     def __init__(self, target: Target, deadline: Deadline, wanted: Callable[[], bool]) -> None:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Collector, eventually, scaled
-from sockets import ByteServer, RawPeer, free_port, full_port
+from command_line import PATIENCE, answers, complaint, finish, run, running
+from helpers import VECTORS, Collector, eventually, scaled
+from sockets import ByteServer, RawPeer, client_context, free_port, full_port
 
 from owlsocket_sync import AuthForbidden, Connection, EventMessage, __version__, connect
 from owlsocket_sync.cli import NEEDED, main
 from owlsocket_sync.cli.outcome import plain
 from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync.testing import FaultProxy
 
-OWLSOCKET = [sys.executable, "-m", "owlsocket_sync"]
-PATIENCE = 20.0
 SECRET = "eyJ0IjoiaGlkZGVuIn0"
 
 
@@ -79,48 +77,6 @@ def server(backend: Backend) -> Iterator[Server]:
         yield server
 
 
-def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``owlsocket`` in a process of its own."""
-    return subprocess.run(
-        [*OWLSOCKET, *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=scaled(PATIENCE),
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-    )
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Have ``owlsocket`` run meanwhile; it is killed at the end."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([*OWLSOCKET, *arguments], stdout=pipe, stderr=pipe, encoding="utf-8") as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr, once it has ended."""
-    out, err = process.communicate(timeout=scaled(PATIENCE))
-    return process.returncode, out, err
-
-
-def answers(result: subprocess.CompletedProcess[str]) -> list[Any]:
-    """What came on stdout, where each line must be JSON, and nothing may be on stderr."""
-    assert result.stderr == ""
-    return [json.loads(line) for line in result.stdout.split("\n")[:-1]]
-
-
-def complaint(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line on stderr; stdout must be empty."""
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1, result.stderr
-    return result.stderr
-
-
 # -- what works ----------------------------------------------------------------------------------------------
 
 
@@ -130,7 +86,7 @@ def complaint(result: subprocess.CompletedProcess[str]) -> str:
         (["2", '"2"', "text", "true", "null", '{"a": [1]}'], [2, "2", "text", True, None, {"a": [1]}]),
         (["-2", "-1.5e3", "--timeout", "15"], [-2, -1500.0]),
         (["--", "-x", "--timeout"], ["-x", "--timeout"]),
-        (["NaN", "Infinity", "", " ", "{'a': 1}"], ["NaN", "Infinity", "", " ", "{'a': 1}"]),
+        (["NaN", "Infinity", "", " "], ["NaN", "Infinity", "", " "]),
         (["ünï", "🦉"], ["ünï", "🦉"]),
     ],
 )
@@ -191,6 +147,19 @@ def test_listen_prints_each_event_as_it_comes(server: Server) -> None:
             server.broadcast("tick", number)
             assert json.loads(process.stdout.readline()) == {"event": "tick", "payload": number}
         assert finish(process) == (0, "", "")
+
+
+def test_listen_may_outlive_a_lost_connection(server: Server, backend: Backend) -> None:
+    """With ``--reconnect``; what happens is told on stderr."""
+    with FaultProxy("127.0.0.1", server.port) as proxy, running("listen", proxy.url(), "--reconnect") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "welcome"
+        proxy.cut()
+        assert json.loads(process.stdout.readline())["event"] == "welcome"
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+    assert (code, out) == (130, "")
+    assert [line.split()[0] for line in err.splitlines() if line] == ["open", "reconnecting", "open", "interrupted"]
 
 
 def test_a_reader_that_has_enough_ends_a_command(server: Server) -> None:
@@ -335,7 +304,8 @@ def test_a_token_in_the_clear_warns_in_one_line() -> None:
         (["call", "ws://x", "m", "[" * 50_000], "nested too deep"),
         (["call", "ws://x", "m", "--token-env", SECRET], "--token-env"),
         (["call", "ws://x", "m", f"--token-file=/nowhere/{SECRET}"], "--token-file: No such file"),
-        (["call", "ws://x", "m", f"--token={SECRET}"], "No such option '--token'"),
+        (["call", "ws://x", "m", "--token="], "--token: it is empty"),
+        (["call", "ws://x", "m", f"--token={SECRET}", "--token-env", "A"], "--token excludes --token-env"),
         (["call", "ws://x", "m", "--token-file", "/dev/null"], "--token-file: it is empty"),
         (["call", "ws://x", "m", "--token-file", sys.executable], "--token-file: it holds no text"),
         (["call", "ws://x", "m", "--token-env", "A", "--token-file", "b"], "exclude each other"),
@@ -416,6 +386,20 @@ def test_serve_answers_until_it_is_told_to_end(number: signal.Signals, code: int
     assert (ended, out) == (code, "")
     assert "comes from 127.0.0.1" in err
     assert "Traceback" not in err
+
+
+def test_serve_speaks_tls() -> None:
+    """With ``--cert``; a certificate that cannot be used is told."""
+    certificate = str(VECTORS / "tls" / "server.pem")
+    with running("serve", "--cert", certificate) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        with connect(url, ssl_context=client_context(), call_timeout=scaled(5.0)) as conn:
+            assert conn.call("add", 2, 3) == 5
+    result = run("serve", "--cert", str(VECTORS / "consts.json"))
+    assert (result.returncode, "a certificate and its key in PEM" in complaint(result)) == (2, True)
+    result = run("serve", "--key", certificate)
+    assert (result.returncode, "--key needs --cert" in complaint(result)) == (2, True)
 
 
 def test_a_port_that_is_taken_is_told(server: Server) -> None:
