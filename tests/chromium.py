@@ -23,7 +23,7 @@ FLAGS = """
 --disable-extensions --disable-sync --disable-background-networking --disable-component-update --no-proxy-server
 --force-color-profile=srgb --hide-scrollbars
 """.split()
-SIZE = {"width": 960, "height": 600}
+SIZE = {"width": 960, "height": 480}
 START_SECONDS = 30.0
 ANSWER_SECONDS = 15.0
 

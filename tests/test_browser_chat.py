@@ -6,12 +6,14 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from typing import Any
 import pytest
 from child_processes import Child, environment
 from chromium import Chromium, Page, installed
-from helpers import Collector, scaled
+from helpers import Collector, eventually, scaled
+from pages import blocks_of
 
 from owlsocket_sync import Connection, ResilientError, SocketConnectionError, SocketTimeout, SocketUnsupported, connect
 from owlsocket_sync.server import Request, serve
+from owlsocket_sync.testing import FaultProxy
 
 CHAT = Path(__file__).parent.parent / "samples" / "browser_chat"
 MARKUP = '<img src="x" onerror="document.title = 1"><b>bold</b>'
@@ -37,7 +41,7 @@ class Running:
 
     child: Child
     page: str
-    socket: str
+    link: str
 
     @classmethod
     def start(cls, port: str = "0", socket_port: str = "0") -> Running:
@@ -54,7 +58,7 @@ class Running:
 
     def restart(self) -> None:
         """Start it again, on the same ports."""
-        self.child = Running.start(self.page.rpartition(":")[2], self.socket.rpartition(":")[2]).child
+        self.child = Running.start(self.page.rpartition(":")[2], self.link.rpartition(":")[2]).child
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ HERE = "[...document.querySelectorAll('#here li')].map(one => one.textContent).j
 @pytest.fixture
 def bob(chat: Running) -> Iterator[Connection]:
     """Bob, who is a Python program."""
-    with connect(chat.socket, auth=lambda conn: conn.call("join", "Bob", "bob's key")) as conn:
+    with connect(chat.link, auth=lambda conn: conn.call("join", "Bob", "bob's key")) as conn:
         yield conn
 
 
@@ -116,7 +120,7 @@ def test_what_the_page_says_reaches_python(ada: Page, bob: Connection) -> None:
 @needs_chromium
 def test_markup_is_shown_as_text(ada: Page, chat: Running) -> None:
     """Of what is said, and of names: nothing of it becomes part of the page."""
-    with connect(chat.socket, auth=lambda conn: conn.call("join", "<i>Eve</i>", "eve's key")) as eve:
+    with connect(chat.link, auth=lambda conn: conn.call("join", "<i>Eve</i>", "eve's key")) as eve:
         eve.call("say", MARKUP)
         ada.wait(f"{LAST_LINE} !== null")
         assert ada.evaluate(f"{LAST_LINE}.querySelector('b').textContent") == "<i>Eve</i>"
@@ -129,7 +133,7 @@ def test_markup_is_shown_as_text(ada: Page, chat: Running) -> None:
 def test_who_is_here_is_shown(ada: Page, chat: Running) -> None:
     """Who comes, and who leaves."""
     assert ada.evaluate(HERE) == "Ada"
-    with connect(chat.socket) as bob:
+    with connect(chat.link) as bob:
         bob.call("join", "Bob", "bob's key")
         ada.wait(f"{HERE} === 'Ada,Bob'")
     ada.wait(f"{HERE} === 'Ada'")
@@ -187,7 +191,7 @@ def test_the_page_comes_back_after_a_restart(ada: Page, chat: Running) -> None:
 def test_a_page_of_another_site_may_not_connect(browser: Chromium, chat: Running) -> None:
     """Only those that the server serves."""
     knock = f"""new Promise((done) => {{
-      const socket = new WebSocket("{chat.socket}");
+      const socket = new WebSocket("{chat.link}");
       socket.onopen = () => done("open");
       socket.onclose = (event) => done(event.code);
     }})"""
@@ -214,7 +218,36 @@ def test_the_picture_of_the_documentation(ada: Page, bob: Connection, tmp_path: 
     ada.screenshot(path)
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG")
-    assert struct.unpack(">II", data[16:24]) == (960, 600)
+    assert struct.unpack(">II", data[16:24]) == (960, 480)
+
+
+@needs_chromium
+def test_the_page_of_the_documentation_does_what_it_says(browser: Chromium, tmp_path: Path) -> None:
+    """Its files as they stand there, but for the ports."""
+    page, link = free_ports(2)
+    for block in blocks_of(CHAT.parent.parent / "docs" / "how-to" / "browser.md"):
+        if block.title is not None:
+            file = tmp_path / block.title
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(block.text.replace("8851", page).replace("8852", link), encoding="utf-8")
+    command = ["sh", "-c", 'cd "$0" && exec "$1" server.py 2> /dev/null', str(tmp_path), sys.executable]
+    with Child(command):
+        eventually(lambda: answers(page) and answers(link), 10)
+        with browser.page(f"http://127.0.0.1:{page}") as tab:
+            tab.wait("document.querySelector('#shown').innerText === 'Hello, Ada! And you look at Owls.'")
+
+
+def free_ports(count: int) -> list[str]:
+    """Ports on which nobody listens."""
+    with ExitStack() as stack:
+        listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [str(one.getsockname()[1]) for one in listening]
+
+
+def answers(port: str) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", int(port))) == 0
 
 
 # -- peer.js, against a server of the test's own ----------------------------------------------------------------------
@@ -352,6 +385,27 @@ def test_a_lost_link_fails_what_was_in_flight_and_is_made_anew(bare: Page, serve
     assert fails(bare, "peer.call('double', 1)") == ("SocketErrorConnection", "there is no link now")
 
 
+@needs_chromium
+def test_a_link_on_which_nothing_comes_is_given_up(bare: Page) -> None:
+    """However long its end may take to be seen: the page asks for signs of life."""
+    with serve(nothing) as server, FaultProxy("127.0.0.1", server.port) as proxy:
+        bare.evaluate(f"""import("/peer.js").then(({{Peer}}) => new Promise((done) => {{
+          window.told = [];
+          const onstate = (state, error) => {{ told.push([state, error?.message ?? null]); done(); }};
+          const options = {{heartbeat: 100, connectTimeout: 200, initial: 1, onstate}};
+          window.two = new Peer("{proxy.url()}", options);
+        }}))""")
+        assert bare.evaluate("told") == [["open", None]]
+        proxy.blackhole()
+        bare.wait("told.length > 1")
+        assert bare.evaluate("told[1]") == ["reconnecting", "the other end fell silent"]
+        bare.wait("told.length > 2")
+        assert bare.evaluate("told[2]") == ["reconnecting", "nobody answered"]
+        proxy.blackhole(False)
+        bare.wait("two.state === 'open'")
+        bare.evaluate("two.close()")
+
+
 # -- without a browser ------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +414,7 @@ def test_the_terminal_client_chats(chat: Running, bob: Connection) -> None:
     heard = bob.events("said", timeout=scaled(10))
     bob.call("say", "\x1b[31mred\nline")
     with subprocess.Popen(
-        [sys.executable, str(CHAT / "client.py"), chat.socket, "Ada"],
+        [sys.executable, str(CHAT / "client.py"), chat.link, "Ada"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -385,7 +439,7 @@ def test_the_terminal_client_chats(chat: Running, bob: Connection) -> None:
 
 def test_a_name_that_is_taken_ends_the_terminal_client(chat: Running, bob: Connection) -> None:
     """In one line."""
-    command = [sys.executable, str(CHAT / "client.py"), chat.socket, "Bob"]
+    command = [sys.executable, str(CHAT / "client.py"), chat.link, "Bob"]
     ran = subprocess.run(command, input="", capture_output=True, text=True, timeout=scaled(20), env=environment())
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1].startswith("cannot chat: ")
@@ -394,7 +448,7 @@ def test_a_name_that_is_taken_ends_the_terminal_client(chat: Running, bob: Conne
 
 def test_who_comes_back_is_the_same(chat: Running, bob: Connection) -> None:
     """The same key takes the name over, and the link that it was on ends; another key does not."""
-    with connect(chat.socket, reconnect=None) as again:
+    with connect(chat.link, reconnect=None) as again:
         with pytest.raises(ResilientError, match="somebody called Bob") as caught:
             again.call("join", "Bob", "another key")
         assert caught.value.type == "Refused"
@@ -411,14 +465,14 @@ def test_the_page_is_served_with_a_policy_and_nothing_else_is(chat: Running) -> 
     """It may run its own script only; files beside it, and above, are nobody's business."""
     with urllib.request.urlopen(chat.page, timeout=scaled(5)) as answer:
         policy = answer.headers["Content-Security-Policy"]
-    assert policy == f"default-src 'self'; img-src data:; connect-src 'self' {chat.socket}"
+    assert policy == f"default-src 'self'; img-src data:; connect-src 'self' {chat.link}"
     for name in ("server.py", "README.md", "../quickstart.py", "%2e%2e/chat.py", "nothing.js"):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(f"{chat.page}/{name}", timeout=scaled(5))
         assert caught.value.code == 404
         caught.value.close()
     with pytest.raises(SocketConnectionError):
-        connect(chat.socket, headers={"Origin": "https://elsewhere.example"}, reconnect=None, timeout=scaled(5))
+        connect(chat.link, headers={"Origin": "https://elsewhere.example"}, reconnect=None, timeout=scaled(5))
 
 
 def test_the_server_ends_with_ctrl_c(chat: Running) -> None:
