@@ -392,7 +392,7 @@ def test_a_link_on_which_nothing_comes_is_given_up(bare: Page) -> None:
         bare.evaluate(f"""import("/peer.js").then(({{Peer}}) => new Promise((done) => {{
           window.told = [];
           const onstate = (state, error) => {{ told.push([state, error?.message ?? null]); done(); }};
-          const options = {{heartbeat: 100, connectTimeout: 200, initial: 1, onstate}};
+          const options = {{heartbeat: 500, connectTimeout: 1000, initial: 1, onstate}};
           window.two = new Peer("{proxy.url()}", options);
         }}))""")
         assert bare.evaluate("told") == [["open", None]]
