@@ -147,6 +147,7 @@ if TYPE_CHECKING:
     from .stages import ConnectionState as ConnectionState
     from .stages import Ending as Ending
     from .stages import StateChange as StateChange
+    from .version import __version__ as __version__
 
 
 _HOMES = {
@@ -206,7 +207,6 @@ _HOMES = {
 }
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)
-__getattr__, __dir__ = lazily(__name__, _HOMES)
-__version__ = "0.1.0"
+__getattr__, __dir__ = lazily(__name__, {**_HOMES, "version": ("__version__",)})
 
 logging.getLogger("owlsocket_sync").addHandler(logging.NullHandler())

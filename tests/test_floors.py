@@ -31,8 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | SUM
     | {"__init__", "protocol", "client", "context", "runtime", "transport", "server", "testing", "contrib"},
     "__main__": {"cli"},
-    "__init__": WORDS | SUM | {"protocol", "client", "lazy"},
+    "__init__": WORDS | SUM | {"protocol", "client", "lazy", "version"},
     "lazy": set(),
+    "version": set(),
 }
 ROOMS = {
     "websocket": {"transport"},

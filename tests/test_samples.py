@@ -109,7 +109,7 @@ def test_the_login_leads_to_the_guarded_server() -> None:
 
 def test_every_sample_is_run() -> None:
     """None is forgotten here."""
-    ours = {*PRINTED, "auth_server.py", "login.py", "flask_app", "django_view", "notebook.ipynb"}
+    ours = {*PRINTED, "auth_server.py", "login.py", "browser_chat", "flask_app", "django_view", "notebook.ipynb"}
     assert {path.name for path in SAMPLES.iterdir() if not path.name.startswith("__")} == ours
 
 
