@@ -1,0 +1,329 @@
+"""A type compiled, once, into the function that makes values of it out of JSON.
+
+What a type says is looked at when it is first used; what remains for each value is a chain of plain functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+import types
+from collections import deque
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+    Sequence,
+)
+from collections.abc import Set as AbstractSet
+from enum import Enum
+from functools import lru_cache
+from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ..errors import ResilientError, SocketMessageMalformed
+from .makers import (
+    SCALARS,
+    Maker,
+    Misfit,
+    as_it_is,
+    elements,
+    entries,
+    first_fit,
+    literal,
+    one_of,
+    optional,
+    outward,
+    positions,
+    record,
+    text_key,
+)
+
+COMPILED_TYPES = 1024
+
+_LISTS: dict[Any, Callable[[list[Any]], Any]] = {
+    list: as_it_is,
+    set: set,
+    frozenset: frozenset,
+    deque: deque,
+    **dict.fromkeys((Sequence, MutableSequence, Collection, Iterable), as_it_is),
+    **dict.fromkeys((AbstractSet, MutableSet), set),
+}
+_OBJECTS = (dict, Mapping, MutableMapping)
+
+
+def convert_to(value: Any, wanted: Any, what: str) -> Any:
+    """Make ``value`` what is wanted: a type, or what a callable makes of it.
+
+    Raises:
+        SocketMessageMalformed: it cannot be made that; ``what`` says of what the message speaks.
+    """
+    try:
+        return (wanted.make if isinstance(wanted, Converter) else lenient(wanted))(value)
+    except ResilientError:
+        raise
+    except Exception as error:
+        kind = error.kind if isinstance(error, Misfit) else type(error).__name__
+        raise SocketMessageMalformed(f"{what} is no {name_of(wanted)}: {kind}: {error}") from error
+
+
+def convert_argument(make: Maker, name: str, value: Any) -> Any:
+    """Make an argument what its annotation says; raises `SocketMessageMalformed`, which says where it is not."""
+    try:
+        return make(value)
+    except ResilientError:
+        raise
+    except Exception as error:
+        try:
+            outward(error, name)
+        except Misfit as placed:
+            kind = "" if placed.kind == "TypeError" else f"{placed.kind}: "
+            raise SocketMessageMalformed(f"argument {placed.told(kind)}") from error
+
+
+class Converter:
+    """A type that was looked at, and so is known to be one that can be made.
+
+    Raises:
+        TypeError: it cannot.
+    """
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, wanted: Any, *, strict: bool = False) -> None:
+        self.make = compiled(wanted) if strict else lenient(wanted)
+        self.name = name_of(wanted)
+
+    def __call__(self, value: Any, what: str) -> Any:
+        """Make a value, as `convert_to` does."""
+        return convert_to(value, self, what)
+
+
+def lenient(wanted: Any) -> Maker:
+    """The maker of what a caller asks for: as `compiled`, but ``int`` and ``float`` read text as well."""
+    make = compiled(wanted)
+    if wanted is not int and wanted is not float:
+        return make
+    return lambda value: wanted(value) if isinstance(value, str) else make(value)
+
+
+def compiled(wanted: Any) -> Maker:
+    """The maker of values of a type, from a cache; a callable that is no type is its own.
+
+    Raises:
+        TypeError: nothing can be made of that.
+    """
+    if isinstance(wanted, (types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
+        return wanted
+    try:
+        # Types that differ in the order of a union are equal, and yet not the same: the order is what is tried first.
+        return _compiled(wanted, "" if get_origin(wanted) is None else repr(wanted))
+    except TypeError:
+        if callable(wanted) and getattr(wanted, "__hash__", None) is None:
+            return wanted  # type: ignore[no-any-return]
+        raise
+
+
+@lru_cache(COMPILED_TYPES)
+def _compiled(wanted: Any, text: str) -> Maker:
+    return _Compiler().maker(wanted)
+
+
+def name_of(wanted: Any) -> str:
+    """How a message calls a type: without the modules."""
+    if isinstance(wanted, Converter):
+        return wanted.name
+    if get_origin(wanted) is None and hasattr(wanted, "__name__"):
+        return str(wanted.__name__)
+    return re.sub(r"(?:[A-Za-z_<][\w<>]*\.)+(?=[A-Za-z_<])", "", repr(wanted))
+
+
+class _Compiler:
+    """One type, with all that it holds; those that hold themselves are in ``_begun`` while they are looked at."""
+
+    def __init__(self) -> None:
+        self._begun: dict[Any, list[Maker]] = {}
+
+    def maker(self, wanted: Any) -> Maker:
+        """The maker of a type."""
+        wanted = wanted.__value__ if type(wanted).__name__ == "TypeAliasType" else wanted
+        if wanted is None:
+            return SCALARS[type(None)]
+        if isinstance(wanted, TypeVar):
+            return self.maker(wanted.__bound__ or Any)
+        if hasattr(wanted, "__supertype__"):
+            return self.maker(wanted.__supertype__)
+        origin = get_origin(wanted)
+        if origin is not None:
+            return self._generic(wanted, origin, get_args(wanted))
+        if wanted in SCALARS:
+            return SCALARS[wanted]
+        if isinstance(wanted, type):
+            return self._class(wanted, {})
+        if not callable(wanted) or isinstance(wanted, ForwardRef):
+            raise TypeError(f"{wanted!r} is neither a type nor a callable")
+        return wanted  # type: ignore[no-any-return]
+
+    def _generic(self, wanted: Any, origin: Any, arguments: tuple[Any, ...]) -> Maker:
+        if origin is Literal:
+            return literal(arguments)
+        if origin is Union or origin is types.UnionType:
+            return self._union(wanted, arguments)
+        if origin is Annotated or _word(origin) in ("Required", "NotRequired", "ReadOnly", "Final"):
+            return self.maker(arguments[0])
+        if origin is tuple:
+            return self._tuple(arguments)
+        if origin in _LISTS:
+            return elements(self.maker(arguments[0]), _LISTS[origin])
+        if origin in _OBJECTS:
+            return entries(text_key(arguments[0], self.maker(arguments[0])), self.maker(arguments[1]), as_it_is)
+        if _is_array(origin):
+            return _array(arguments[-1])
+        if isinstance(origin, type):
+            return self._class(origin, dict(zip(origin.__parameters__, arguments, strict=False)), wanted)  # type: ignore[attr-defined]
+        raise TypeError(f"no value of JSON can be made {name_of(wanted)}")
+
+    def _union(self, wanted: Any, arguments: tuple[Any, ...]) -> Maker:
+        some = [one for one in arguments if one is not type(None)]
+        if len(some) == 1:
+            make = self.maker(some[0])
+        else:
+            make = first_fit({name_of(one): self.maker(one) for one in some}, name_of(wanted))
+        return make if len(some) == len(arguments) else optional(make)
+
+    def _tuple(self, arguments: tuple[Any, ...]) -> Maker:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return elements(self.maker(arguments[0]), tuple)
+        return positions(tuple(map(self.maker, arguments)), tuple)
+
+    def _class(self, cls: type, given: dict[Any, Any], alias: Any = None) -> Maker:
+        if cls is tuple or cls in _LISTS:
+            return elements(as_it_is, tuple if cls is tuple else _LISTS[cls])
+        if cls in _OBJECTS:
+            return entries(as_it_is, as_it_is, as_it_is)
+        if issubclass(cls, Enum):
+            return one_of(cls)
+        if _is_array(cls):
+            return _array(Any)
+        if dataclasses.is_dataclass(cls) or hasattr(cls, "__required_keys__") or hasattr(cls, "_field_defaults"):
+            return self._record(cls, given, cls if alias is None else alias)
+        if inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
+            raise TypeError(f"no value of JSON can be made {cls.__name__}, which is abstract")
+        return cls
+
+    def _record(self, cls: Any, given: dict[Any, Any], key: Any) -> Maker:
+        """What has fields; one that holds itself gets a maker that is there by the time it is used."""
+        known = self._begun.get(key)
+        if known is not None:
+            return lambda value: known[0](value)
+        begun = self._begun[key] = []
+        if callable(getattr(cls, "from_dict", None)):
+            make = _by_from_dict(cls)
+        else:
+            hints = {name: _filled(hint, given) for name, hint in hints_of(cls).items()}
+            if dataclasses.is_dataclass(cls):
+                make = self._dataclass(cls, hints)
+            elif hasattr(cls, "__required_keys__"):
+                make = self._typed_dict(cls, hints)
+            else:
+                make = self._named_tuple(cls, hints)
+        begun.append(make)
+        return make
+
+    def _dataclass(self, cls: Any, hints: dict[str, Any]) -> Maker:
+        makers, required = {}, []
+        for name, parameter in inspect.signature(cls).parameters.items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            hint = hints.get(name, Any)
+            makers[name] = self.maker(hint.type if isinstance(hint, dataclasses.InitVar) else hint)
+            if parameter.default is parameter.empty:
+                required.append(name)
+        return record(makers, required, cls)
+
+    def _typed_dict(self, cls: Any, hints: dict[str, Any]) -> Maker:
+        marks = {name: _word(get_origin(hint)) for name, hint in hints.items()}
+        required = [
+            name
+            for name, mark in marks.items()
+            if mark == "Required" or (mark != "NotRequired" and name in _needed(cls))
+        ]
+        return record({name: self.maker(hint) for name, hint in hints.items()}, required, dict)
+
+    def _named_tuple(self, cls: Any, hints: dict[str, Any]) -> Maker:
+        makers = {name: self.maker(hints.get(name, Any)) for name in cls._fields}
+        by_name = record(makers, [name for name in makers if name not in cls._field_defaults], cls)
+        by_place = positions(tuple(makers.values()), lambda made: cls(*made))
+        return lambda value: by_name(value) if type(value) is dict else by_place(value)
+
+
+def hints_of(of: Any, **names: Any) -> dict[str, Any]:
+    """The annotations of a class or function, evaluated.
+
+    Raises:
+        TypeError: one of them names what is not there.
+    """
+    try:
+        return get_type_hints(of, include_extras=True, **names)
+    except NameError as error:
+        name = getattr(of, "__qualname__", None) or of
+        raise TypeError(
+            f"the annotations of {name} cannot be read: {error}; what they name must be defined in its module, "
+            "not within a function or under TYPE_CHECKING"
+        ) from error
+
+
+def _needed(cls: Any) -> Any:
+    """The keys that a TypedDict requires as far as it knows: annotations that are text hide their marks from it."""
+    return cls.__required_keys__
+
+
+def _word(form: Any) -> str:
+    return str(getattr(form, "_name", None) or getattr(form, "__name__", ""))
+
+
+def _filled(hint: Any, given: dict[Any, Any]) -> Any:
+    """A hint of a generic class with what its parameters stand for."""
+    if not given:
+        return hint
+    if isinstance(hint, TypeVar):
+        return given.get(hint, hint)
+    parameters = getattr(hint, "__parameters__", ())
+    if not parameters or isinstance(hint, type):
+        return hint
+    return hint[tuple(given.get(one, one) for one in parameters)]
+
+
+def _by_from_dict(cls: Any) -> Maker:
+    """A class that reads itself, as those of ``dataclasses-json`` do."""
+
+    def make(value: Any) -> Any:
+        if type(value) is not dict:
+            raise Misfit(f"expected an object, got {type(value).__name__}")
+        return cls.from_dict(value)
+
+    return make
+
+
+def _is_array(cls: Any) -> bool:
+    return getattr(cls, "__module__", "") == "numpy" and getattr(cls, "__name__", "") == "ndarray"
+
+
+def _array(dtype: Any) -> Maker:
+    """An array of NumPy, which is there where somebody names one of its types."""
+    element = next(iter(get_args(dtype)), None)
+    if isinstance(element, TypeVar) or element is Any:
+        element = None
+    numpy = sys.modules["numpy"]
+
+    def make(value: Any) -> Any:
+        if type(value) is not list:
+            raise Misfit(f"expected a list, got {type(value).__name__}")
+        return numpy.asarray(value, dtype=element)
+
+    return make
