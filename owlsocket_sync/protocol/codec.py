@@ -17,7 +17,7 @@ import orjson
 
 from ..errors import SocketMessageMalformed
 from ..stages import AuthenticationStage
-from .encoding import plain, plain_throughout
+from .encoding import WRITTEN_BY_US, plain, plain_throughout
 from .messages import AuthMessage, CallMessage, EventMessage, Message, MessageType
 
 MAX_TIMEOUT_MS = 2_147_483_647
@@ -265,12 +265,10 @@ def _dump(fields: dict[str, Any], kind: str, name: str) -> bytes:
 
 def _write(value: Any) -> bytes:
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US)
     except TypeError as error:
         if "must be str" in str(error):
-            return orjson.dumps(
-                value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
-            )
+            return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US | orjson.OPT_NON_STR_KEYS)
         if "surrogates" in str(error):
             return json.dumps(value, default=_plain_throughout, separators=(",", ":"), allow_nan=False).encode()
         raise

@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import (
     Callable,
     Collection,
@@ -54,7 +54,10 @@ _LISTS: dict[Any, Callable[[list[Any]], Any]] = {
     **dict.fromkeys((Sequence, MutableSequence, Collection, Iterable), as_it_is),
     **dict.fromkeys((AbstractSet, MutableSet), set),
 }
-_OBJECTS = (dict, Mapping, MutableMapping)
+_OBJECTS: dict[Any, Callable[[dict[Any, Any]], Any]] = {
+    **dict.fromkeys((dict, Mapping, MutableMapping), as_it_is),
+    OrderedDict: OrderedDict,
+}
 
 
 def convert_to(value: Any, wanted: Any, what: str) -> Any:
@@ -124,7 +127,7 @@ def compiled(wanted: Any) -> Maker:
         # Types that differ in the order of a union are equal, and yet not the same: the order is what is tried first.
         return _compiled(wanted, "" if get_origin(wanted) is None else repr(wanted))
     except TypeError:
-        if callable(wanted) and getattr(wanted, "__hash__", None) is None:
+        if callable(wanted) and type(wanted).__hash__ is None:
             return wanted  # type: ignore[no-any-return]
         raise
 
@@ -170,6 +173,8 @@ class _Compiler:
         return wanted  # type: ignore[no-any-return]
 
     def _generic(self, wanted: Any, origin: Any, arguments: tuple[Any, ...]) -> Maker:
+        if not hasattr(wanted, "__args__"):  # as `typing.List` has none
+            return self.maker(origin)
         if origin is Literal:
             return literal(arguments)
         if origin is Union or origin is types.UnionType:
@@ -181,11 +186,12 @@ class _Compiler:
         if origin in _LISTS:
             return elements(self.maker(arguments[0]), _LISTS[origin])
         if origin in _OBJECTS:
-            return entries(text_key(arguments[0], self.maker(arguments[0])), self.maker(arguments[1]), as_it_is)
+            return entries(text_key(arguments[0], self.maker(arguments[0])), self.maker(arguments[1]), _OBJECTS[origin])
         if _is_array(origin):
             return _array(arguments[-1])
         if isinstance(origin, type):
-            return self._class(origin, dict(zip(origin.__parameters__, arguments, strict=False)), wanted)  # type: ignore[attr-defined]
+            parameters = getattr(origin, "__parameters__", ())
+            return self._class(origin, dict(zip(parameters, arguments, strict=False)), wanted)
         raise TypeError(f"no value of JSON can be made {name_of(wanted)}")
 
     def _union(self, wanted: Any, arguments: tuple[Any, ...]) -> Maker:
@@ -205,15 +211,15 @@ class _Compiler:
         if cls is tuple or cls in _LISTS:
             return elements(as_it_is, tuple if cls is tuple else _LISTS[cls])
         if cls in _OBJECTS:
-            return entries(as_it_is, as_it_is, as_it_is)
+            return entries(as_it_is, as_it_is, _OBJECTS[cls])
         if issubclass(cls, Enum):
             return one_of(cls)
         if _is_array(cls):
             return _array(Any)
         if dataclasses.is_dataclass(cls) or hasattr(cls, "__required_keys__") or hasattr(cls, "_field_defaults"):
             return self._record(cls, given, cls if alias is None else alias)
-        if inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
-            raise TypeError(f"no value of JSON can be made {cls.__name__}, which is abstract")
+        if cls is type or inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
+            raise TypeError(f"no value of JSON can be made {cls.__name__}")
         return cls
 
     def _record(self, cls: Any, given: dict[Any, Any], key: Any) -> Maker:
@@ -225,6 +231,7 @@ class _Compiler:
         if callable(getattr(cls, "from_dict", None)):
             make = _by_from_dict(cls)
         else:
+            given = _with_bases(cls, given)
             hints = {name: _filled(hint, given) for name, hint in hints_of(cls).items()}
             if dataclasses.is_dataclass(cls):
                 make = self._dataclass(cls, hints)
@@ -294,9 +301,20 @@ def _filled(hint: Any, given: dict[Any, Any]) -> Any:
     if isinstance(hint, TypeVar):
         return given.get(hint, hint)
     parameters = getattr(hint, "__parameters__", ())
-    if not parameters or isinstance(hint, type):
+    if not parameters or get_origin(hint) is None:
         return hint
     return hint[tuple(given.get(one, one) for one in parameters)]
+
+
+def _with_bases(cls: type, given: dict[Any, Any]) -> dict[Any, Any]:
+    """What the parameters of a class stand for, and those of the generic classes that it comes from."""
+    known = dict(given)
+    for base in getattr(cls, "__orig_bases__", ()):
+        origin = get_origin(base)
+        if isinstance(origin, type) and get_args(base):
+            arguments = [_filled(one, known) for one in get_args(base)]
+            known |= _with_bases(origin, dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False)))
+    return known
 
 
 def _by_from_dict(cls: Any) -> Maker:

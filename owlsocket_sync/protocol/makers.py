@@ -278,7 +278,7 @@ def first_fit(options: Mapping[str, Maker], name: str) -> Maker:
             try:
                 return item(value)
             except Exception as error:
-                reasons.append(f"{option}: {error}")
+                reasons.append(f"{option}: {error}"[:SHOWN_PLACE])
         raise Misfit(f"expected {name}, got {type(value).__name__} ({'; '.join(reasons)})")
 
     return make

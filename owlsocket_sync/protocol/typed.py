@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -95,18 +95,23 @@ def _result_type(method: Callable[..., Any], annotation: Any) -> Any:
         return None
     from .conversion import Converter
 
-    annotation = _evaluated(method, annotation)
-    if annotation is Any:
-        return None
-    return Converter((lambda _: None) if annotation is type(None) else annotation, strict=True)
+    try:
+        annotation = _evaluated(method, annotation)
+        if annotation is Any or annotation is object:
+            return None
+        return Converter((lambda _: None) if annotation is type(None) else annotation, strict=True)
+    except TypeError as error:
+        raise TypeError(f"the result of {_name(method)}: {error}") from error
 
 
 def _evaluated(method: Callable[..., Any], annotation: Any) -> Any:
     """An annotation of a method, alone: of the others it does not matter whether they can be read."""
     from .conversion import hints_of
 
-    function = inspect.unwrap(getattr(method, "__func__", method))
-    names = getattr(function, "__globals__", {})
+    function: Any = inspect.unwrap(getattr(method, "__func__", method))
+    while isinstance(function, partial):
+        function = function.func
+    names = getattr(function if hasattr(function, "__globals__") else type(function).__call__, "__globals__", {})
     alone = SimpleNamespace(__annotations__={"it": annotation}, __qualname__=getattr(function, "__qualname__", method))
     return hints_of(alone, globalns=names)["it"]
 
@@ -146,8 +151,15 @@ def _argument_maker(method: Callable[..., Any], parameter: inspect.Parameter) ->
         return None
     from .conversion import compiled
 
-    annotation = _evaluated(method, parameter.annotation)
-    return None if annotation is Any or annotation is object else compiled(annotation)
+    try:
+        annotation = _evaluated(method, parameter.annotation)
+        return None if annotation is Any or annotation is object else compiled(annotation)
+    except TypeError as error:
+        raise TypeError(f"argument {parameter.name} of {_name(method)}: {error}") from error
+
+
+def _name(method: Callable[..., Any]) -> str:
+    return getattr(method, "__qualname__", None) or repr(method)
 
 
 def _argument(make: Maker | None, name: str, value: Any) -> Any:

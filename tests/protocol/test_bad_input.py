@@ -230,7 +230,7 @@ NESTED: Any = 1
 for _ in range(300):
     NESTED = [NESTED]
 UNSENDABLE: dict[str, Any] = {
-    "complex": 1j, "object": object(), "integer": 2**65, "negative": -(2**64), "complex inside": {"deep": {1: {2j}}},
+    "ellipsis": ..., "object": object(), "integer": 2**65, "negative": -(2**64), "complex inside": {"deep": {1: {2j}}},
     "circle": CIRCLE, "nested": NESTED, "range": range(3), "class": dict, "function": len, "key": {(1, 2): 3},
     "complex": 1j, "iterator": iter([1]),
 }  # fmt: skip
