@@ -96,15 +96,6 @@ class Requests(Endpoint):
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
-    @overload
-    def request(
-        self, payload: Any, observer: Callable[[Payload], Any], *, payload_type: type[Payload]
-    ) -> Subscription: ...
-    @overload
-    def request(
-        self, payload: Any, observer: Callable[[Any], Any] | None = None, *, payload_type: Any = None
-    ) -> Subscription: ...
-
     def request(
         self, payload: Any, observer: Callable[[Any], Any] | None = None, *, payload_type: Any = None
     ) -> Subscription:
