@@ -302,7 +302,7 @@ def _fields(message: Message) -> dict[str, Any]:
     else:
         fields = {"type": kind, "payload": message.payload}
     if message.id is not None:
-        if not is_id(message.id):
+        if type(message.id) is not str and not is_id(message.id):
             raise TypeError(f"an id is text or a number, not {type(message.id).__name__}")
         fields["id"] = message.id
     if message.dt is not None:

@@ -32,6 +32,7 @@ from .makers import (
     Maker,
     Misfit,
     as_it_is,
+    cut,
     elements,
     entries,
     first_fit,
@@ -71,8 +72,8 @@ def convert_to(value: Any, wanted: Any, what: str) -> Any:
     except ResilientError:
         raise
     except Exception as error:
-        kind = error.kind if isinstance(error, Misfit) else type(error).__name__
-        raise SocketMessageMalformed(f"{what} is no {name_of(wanted)}: {kind}: {error}") from error
+        told = f"{error.kind}: {error}" if isinstance(error, Misfit) else f"{type(error).__name__}: {cut(str(error))}"
+        raise SocketMessageMalformed(f"{what} is no {name_of(wanted)}: {told}") from error
 
 
 def convert_argument(make: Maker, name: str, value: Any) -> Any:
@@ -199,7 +200,9 @@ class _Compiler:
         if len(some) == 1:
             make = self.maker(some[0])
         else:
-            make = first_fit({name_of(one): self.maker(one) for one in some}, name_of(wanted))
+            make = first_fit(
+                [(name_of(one), self.maker(one)) for one in some], name_of(wanted), keeps_integers=int in some
+            )
         return make if len(some) == len(arguments) else optional(make)
 
     def _tuple(self, arguments: tuple[Any, ...]) -> Maker:

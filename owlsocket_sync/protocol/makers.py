@@ -6,7 +6,7 @@ A maker says by `Misfit` what it expected; whoever holds it adds where that was,
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +18,7 @@ from ..errors import ResilientError
 Maker = Callable[[Any], Any]
 
 SHOWN = 60
-SHOWN_PLACE = 200
+SHOWN_REASON = 200
 
 
 class Misfit(TypeError):
@@ -41,9 +41,7 @@ class Misfit(TypeError):
 
     def told(self, kind: str = "") -> str:
         """Where, and what is wrong there."""
-        place = self.place.removeprefix(".")
-        if len(place) > SHOWN_PLACE:
-            place = place[:SHOWN_PLACE] + "…"
+        place = cut(self.place.removeprefix("."))
         return f"{place}: {kind}{self.reason}" if place else f"{kind}{self.reason}"
 
 
@@ -54,7 +52,7 @@ def outward(error: Exception, step: str) -> NoReturn:
     if isinstance(error, Misfit):
         error.place = step + error.place
         raise error
-    raise Misfit(str(error), step, type(error).__name__) from error
+    raise Misfit(cut(str(error)), step, type(error).__name__) from error
 
 
 def misfit(expected: str, value: Any) -> Misfit:
@@ -64,8 +62,12 @@ def misfit(expected: str, value: Any) -> Misfit:
 
 def shown(value: Any) -> str:
     """A value in a message, cut."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return cut(repr(value), SHOWN)
+
+
+def cut(text: str, most: int = SHOWN_REASON) -> str:
+    """The beginning of a text: what a peer sent may be long."""
+    return text if len(text) <= most else text[:most] + "…"
 
 
 # -- single values ---------------------------------------------------------------------------------------------------
@@ -266,19 +268,18 @@ def record(makers: Mapping[str, Maker], required: Iterable[str], build: Callable
     return make
 
 
-def first_fit(options: Mapping[str, Maker], name: str) -> Maker:
+def first_fit(options: Sequence[tuple[str, Maker]], name: str, *, keeps_integers: bool) -> Maker:
     """The first that takes the value, in the order written; an integer stays one where it may."""
-    keeps_integers = "int" in options
 
     def make(value: Any) -> Any:
         if keeps_integers and type(value) is int:
             return value
         reasons = []
-        for option, item in options.items():
+        for option, item in options:
             try:
                 return item(value)
             except Exception as error:
-                reasons.append(f"{option}: {error}"[:SHOWN_PLACE])
+                reasons.append(cut(f"{option}: {error}"))
         raise Misfit(f"expected {name}, got {type(value).__name__} ({'; '.join(reasons)})")
 
     return make

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field, make_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -363,6 +363,24 @@ def test_what_holds_itself_too_deep_is_malformed() -> None:
         deep = {"value": 1, "children": [deep]}
     with pytest.raises(SocketMessageMalformed, match="RecursionError"):
         convert(deep, Node, "it")
+
+
+def test_classes_of_the_same_name_are_told_apart() -> None:
+    """In one union."""
+    first, second = make_dataclass("Same", [("a", int)]), make_dataclass("Same", [("b", int)])
+    both = Union[first, second]  # noqa: UP007
+    assert convert({"a": 1}, both, "it") == first(1)  # type: ignore[call-arg]
+    assert convert({"b": 1}, both, "it") == second(1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("x" * 10_000, int), (["x" * 10_000], list[date]), ("x" * 10_000, Color)]
+)
+def test_what_a_peer_sent_is_not_repeated_at_length(value: Any, wanted: Any) -> None:
+    """Neither in an answer nor in a log."""
+    with pytest.raises(SocketMessageMalformed) as refused:
+        convert(value, wanted, "it")
+    assert len(str(refused.value)) < 400
 
 
 def test_a_callable_that_cannot_be_hashed_is_called() -> None:

@@ -98,7 +98,7 @@ def test_a_result_that_does_not_fit_raises_where_it_is_asked_for(ends: Ends) -> 
     """And says where it does not."""
     wrong = [ADA_JSON, {**ADA_JSON, "email": 5}]
     with pytest.raises(
-        SocketMessageMalformed, match=r"the result of 'echo' is no list\[User\]: .*: \[1\].email: expec"
+        SocketMessageMalformed, match=r"the result of 'echo' is no list\[User\]: .*: \[1\].email: expected str"
     ):
         ends.left.call("echo", wrong, result_type=list[User])
     future = ends.left.submit("echo", {}, result_type=User)
