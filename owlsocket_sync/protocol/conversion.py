@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import (
@@ -31,7 +30,9 @@ from .makers import (
     SCALARS,
     Maker,
     Misfit,
+    array_of,
     as_it_is,
+    by_from_dict,
     cut,
     elements,
     entries,
@@ -189,7 +190,7 @@ class _Compiler:
         if origin in _OBJECTS:
             return entries(text_key(arguments[0], self.maker(arguments[0])), self.maker(arguments[1]), _OBJECTS[origin])
         if _is_array(origin):
-            return _array(arguments[-1])
+            return array_of(arguments[-1])
         if isinstance(origin, type):
             parameters = getattr(origin, "__parameters__", ())
             return self._class(origin, dict(zip(parameters, arguments, strict=False)), wanted)
@@ -218,7 +219,7 @@ class _Compiler:
         if issubclass(cls, Enum):
             return one_of(cls)
         if _is_array(cls):
-            return _array(Any)
+            return array_of(Any)
         if dataclasses.is_dataclass(cls) or hasattr(cls, "__required_keys__") or hasattr(cls, "_field_defaults"):
             return self._record(cls, given, cls if alias is None else alias)
         if cls is type or inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
@@ -232,7 +233,7 @@ class _Compiler:
             return lambda value: known[0](value)
         begun = self._begun[key] = []
         if callable(getattr(cls, "from_dict", None)):
-            make = _by_from_dict(cls)
+            make = by_from_dict(cls)
         else:
             given = _with_bases(cls, given)
             hints = {name: _filled(hint, given) for name, hint in hints_of(cls).items()}
@@ -257,11 +258,12 @@ class _Compiler:
         return record(makers, required, cls)
 
     def _typed_dict(self, cls: Any, hints: dict[str, Any]) -> Maker:
+        # Where annotations are text, the class itself has not seen their marks.
         marks = {name: _word(get_origin(hint)) for name, hint in hints.items()}
         required = [
             name
             for name, mark in marks.items()
-            if mark == "Required" or (mark != "NotRequired" and name in _needed(cls))
+            if mark == "Required" or (mark != "NotRequired" and name in cls.__required_keys__)
         ]
         return record({name: self.maker(hint) for name, hint in hints.items()}, required, dict)
 
@@ -280,17 +282,12 @@ def hints_of(of: Any, **names: Any) -> dict[str, Any]:
     """
     try:
         return get_type_hints(of, include_extras=True, **names)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError) as error:
         name = getattr(of, "__qualname__", None) or of
         raise TypeError(
             f"the annotations of {name} cannot be read: {error}; what they name must be defined in its module, "
             "not within a function or under TYPE_CHECKING"
         ) from error
-
-
-def _needed(cls: Any) -> Any:
-    """The keys that a TypedDict requires as far as it knows: annotations that are text hide their marks from it."""
-    return cls.__required_keys__
 
 
 def _word(form: Any) -> str:
@@ -320,31 +317,5 @@ def _with_bases(cls: type, given: dict[Any, Any]) -> dict[Any, Any]:
     return known
 
 
-def _by_from_dict(cls: Any) -> Maker:
-    """A class that reads itself, as those of ``dataclasses-json`` do."""
-
-    def make(value: Any) -> Any:
-        if type(value) is not dict:
-            raise Misfit(f"expected an object, got {type(value).__name__}")
-        return cls.from_dict(value)
-
-    return make
-
-
 def _is_array(cls: Any) -> bool:
     return getattr(cls, "__module__", "") == "numpy" and getattr(cls, "__name__", "") == "ndarray"
-
-
-def _array(dtype: Any) -> Maker:
-    """An array of NumPy, which is there where somebody names one of its types."""
-    element = next(iter(get_args(dtype)), None)
-    if isinstance(element, TypeVar) or element is Any:
-        element = None
-    numpy = sys.modules["numpy"]
-
-    def make(value: Any) -> Any:
-        if type(value) is not list:
-            raise Misfit(f"expected a list, got {type(value).__name__}")
-        return numpy.asarray(value, dtype=element)
-
-    return make

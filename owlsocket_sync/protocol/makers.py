@@ -6,11 +6,12 @@ A maker says by `Misfit` what it expected; whoever holds it adds where that was,
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, get_args
 from uuid import UUID
 
 from ..errors import ResilientError
@@ -290,5 +291,34 @@ def optional(item: Maker) -> Maker:
 
     def make(value: Any) -> Any:
         return None if value is None else item(value)
+
+    return make
+
+
+# -- values of others ------------------------------------------------------------------------------------------------
+
+
+def by_from_dict(cls: Any) -> Maker:
+    """A class that reads itself, as those of ``dataclasses-json`` do."""
+
+    def make(value: Any) -> Any:
+        if type(value) is not dict:
+            raise misfit("an object", value)
+        return cls.from_dict(value)
+
+    return make
+
+
+def array_of(dtype: Any) -> Maker:
+    """An array of NumPy, which is there where somebody names one of its types."""
+    element = next(iter(get_args(dtype)), None)
+    if isinstance(element, TypeVar) or element is Any:
+        element = None
+    numpy = sys.modules["numpy"]
+
+    def make(value: Any) -> Any:
+        if type(value) is not list:
+            raise misfit("a list", value)
+        return numpy.asarray(value, dtype=element)
 
     return make

@@ -10,8 +10,23 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field, make_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Dict, Generic, List, Literal, NamedTuple, NewType, Optional, Tuple, TypeVar, Union  # noqa: UP035
+from typing import (  # noqa: UP035
+    Annotated,
+    Any,
+    ClassVar,
+    Dict,
+    Generic,
+    List,
+    Literal,
+    NamedTuple,
+    NewType,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import numpy as np
@@ -179,6 +194,13 @@ class Lost:
     what: Nothing  # type: ignore[name-defined]  # noqa: F821
 
 
+@dataclass
+class Gone:
+    """With an annotation that names what a module has not."""
+
+    what: np.nothing_of_the_kind  # type: ignore[name-defined]
+
+
 ADA = {"id": 1, "email": "a@b"}
 
 FITS: list[tuple[Any, Any, Any]] = [
@@ -260,6 +282,7 @@ FITS: list[tuple[Any, Any, Any]] = [
     ([["a/b"]], list[list[PurePosixPath]], [[PurePosixPath("a/b")]]),
     ("5", int, 5),
     ("5.5", float, 5.5),
+    ("11", partial(int, base=2), 3),
 ]
 
 
@@ -310,6 +333,8 @@ MISFITS: list[tuple[Any, Any, str]] = [
     ("a", bytes, "Error: "),
     ("ä", bytes, "ValueError"),
     ([1], tuple[int, str], "expected a list of 2, got one of 1"),
+    ("ab", tuple[int, str], "expected a list, got str"),
+    ({"a": 1}, dict[Color, int], "['a']: expected Color, got 'a'"),
     ([1, 2], tuple[int, str], "[1]: expected str, got int"),
     ([[1], 2], set[int], "[0]: expected int, got list"),
     ([[1]], set, "TypeError: unhashable"),
@@ -338,7 +363,22 @@ def test_what_does_not_fit_says_where(value: Any, wanted: Any, words: str) -> No
     assert refused.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("wanted", [5, "User", Lost, Iterator[int], Callable[[], int], list[Iterator[int]], type[User]])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        5,
+        "User",
+        Lost,
+        Gone,
+        type,
+        ClassVar[int],
+        list["User"],
+        Iterator[int],
+        Callable[[], int],
+        list[Iterator[int]],
+        type[User],
+    ],
+)
 def test_what_nothing_can_be_made_of_is_known_before_anything_comes(wanted: Any) -> None:
     """It is the program's fault, not the peer's."""
     with pytest.raises(TypeError):
@@ -356,6 +396,19 @@ def test_init_only_and_computed_fields_are_those_of_the_constructor() -> None:
     assert convert({"given": 2, "twice": "?", "named": "n"}, Special, "it").twice == 4.0
 
 
+def test_a_constructor_of_ones_own_is_called_by_the_names_it_has() -> None:
+    """What it takes besides is not known."""
+
+    @dataclass(init=False)
+    class Own:
+        number: int
+
+        def __init__(self, number: int, *rest: int, **more: int) -> None:
+            self.number = number + len(rest) + len(more)
+
+    assert convert({"number": 1, "rest": 2, "more": 3}, Own, "it").number == 1
+
+
 def test_what_holds_itself_too_deep_is_malformed() -> None:
     """And ends nothing else."""
     deep: dict[str, Any] = {"value": 1}
@@ -368,9 +421,9 @@ def test_what_holds_itself_too_deep_is_malformed() -> None:
 def test_classes_of_the_same_name_are_told_apart() -> None:
     """In one union."""
     first, second = make_dataclass("Same", [("a", int)]), make_dataclass("Same", [("b", int)])
-    both = Union[first, second]  # noqa: UP007
-    assert convert({"a": 1}, both, "it") == first(1)  # type: ignore[call-arg]
-    assert convert({"b": 1}, both, "it") == second(1)  # type: ignore[call-arg]
+    both: Any = first | second
+    assert convert({"a": 1}, both, "it") == first(1)
+    assert convert({"b": 1}, both, "it") == second(1)
 
 
 @pytest.mark.parametrize(
@@ -449,6 +502,7 @@ def test_arrays_come_back() -> None:
     assert made.samples.tolist() == [1.0, 2.5]
     assert convert([[1, 2]], np.ndarray, "it").shape == (1, 2)
     assert convert([1], np.asarray, "it").tolist() == [1]
+    assert convert([[1.5]], NDArray[Any], "it").tolist() == [[1.5]]
 
 
 def test_nothing_is_imported_for_those_who_do_without() -> None:

@@ -22,6 +22,7 @@ from owlsocket_sync import (
     ErrorContext,
     EventMessage,
     SocketMessageMalformed,
+    SocketUnsupported,
     connect,
 )
 from owlsocket_sync.protocol.requests import ConvertedStream, Stream
@@ -154,6 +155,15 @@ class Users(Protocol):
         """As it came."""
 
 
+class Even:
+    """A class that is called with what came."""
+
+    def __init__(self, number: int) -> None:
+        if number % 2:
+            raise SocketUnsupported("odd")
+        self.half = number // 2
+
+
 class Book:
     """Who answers."""
 
@@ -187,6 +197,12 @@ class Book:
     def anything(self, *values, **_):  # type: ignore[no-untyped-def]
         """Without annotations."""
         return [type(value).__name__ for value in values]
+
+    def judge(self, number: Even) -> Any:
+        """Whose argument is of a class that has errors of its own."""
+        return number.half
+
+    biggest = staticmethod(max)
 
     def later(self, at: datetime, note=None) -> Fraction:  # type: ignore[no-untyped-def]
         """Whose result is nobody's business."""
@@ -247,9 +263,29 @@ def test_what_has_no_annotation_gets_what_came(ends: Ends) -> None:
     assert ends.left.call("anything", 1, "a", ADA) == ["int", "str", "dict"]
     assert ends.left.call("later", NOON, {"a": 1}) == {"a": 1}
     assert ends.left.call("halve", 3) == 1.5
+    assert ends.left.call("biggest", 3, 5) == 5
+    assert ends.left.proxy(Users).anything() == []  # type: ignore[type-abstract]
+    assert ends.left.proxy(Bare).anything(1, ADA) == ["int", "dict"]  # type: ignore[no-untyped-call]
     for arguments in ([], [ADA_JSON, 1, 2]):
         with pytest.raises(Exception, match=r"add\(\) (missing|takes)"):
             ends.left.call("add", *arguments)
+
+
+def test_other_classes_are_called_with_what_came(ends: Ends) -> None:
+    """Errors of ours come through as what they are."""
+    ends.right.expose(Book())
+    assert ends.left.call("judge", 8) == 4
+    with pytest.raises(SocketUnsupported, match="odd"):
+        ends.left.call("judge", 7)
+    with pytest.raises(SocketMessageMalformed, match="argument number: not all arguments converted"):
+        ends.left.call("judge", "seven")
+
+
+class Bare:
+    """Without annotations."""
+
+    def anything(self, *values):  # type: ignore[no-untyped-def]
+        """Whatever comes."""
 
 
 class Hidden:
