@@ -33,7 +33,7 @@ import numpy as np
 import orjson
 import pytest
 from dataclasses_json import DataClassJsonMixin, LetterCase, config, dataclass_json
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typing_extensions import NotRequired, Required, TypedDict
@@ -560,6 +560,7 @@ SCALARS = {
 }
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(st.builds(Everything, **SCALARS), lambda inner: st.builds(Everything, **SCALARS, maybe=inner)))
 def test_what_was_written_is_read_as_what_it_was(value: Everything) -> None:
     """Everything, at every depth."""
