@@ -21,6 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -222,6 +223,8 @@ class _Compiler:
             return array_of(Any)
         if dataclasses.is_dataclass(cls) or hasattr(cls, "__required_keys__") or hasattr(cls, "_field_defaults"):
             return self._record(cls, given, cls if alias is None else alias)
+        if cls is timedelta:
+            raise TypeError("a timedelta could be any number of seconds or days: have a function make it")
         if cls is type or inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
             raise TypeError(f"no value of JSON can be made {cls.__name__}")
         return cls
