@@ -157,7 +157,8 @@ class _Compiler:
 
     def maker(self, wanted: Any) -> Maker:
         """The maker of a type."""
-        wanted = wanted.__value__ if type(wanted).__name__ == "TypeAliasType" else wanted
+        if type(wanted).__name__ == "TypeAliasType":
+            return self._once(wanted, lambda: self.maker(wanted.__value__))
         if wanted is None:
             return SCALARS[type(None)]
         if isinstance(wanted, TypeVar):
@@ -222,32 +223,31 @@ class _Compiler:
         if _is_array(cls):
             return array_of(Any)
         if dataclasses.is_dataclass(cls) or hasattr(cls, "__required_keys__") or hasattr(cls, "_field_defaults"):
-            return self._record(cls, given, cls if alias is None else alias)
+            return self._once(cls if alias is None else alias, lambda: self._record(cls, given))
         if cls is timedelta:
             raise TypeError("a timedelta could be any number of seconds or days: have a function make it")
         if cls is type or inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
             raise TypeError(f"no value of JSON can be made {cls.__name__}")
         return cls
 
-    def _record(self, cls: Any, given: dict[Any, Any], key: Any) -> Maker:
-        """What has fields; one that holds itself gets a maker that is there by the time it is used."""
-        known = self._begun.get(key)
+    def _once(self, wanted: Any, look: Callable[[], Maker]) -> Maker:
+        """Look at what may hold itself: within itself it gets a maker that is there by the time it is used."""
+        known = self._begun.get(wanted)
         if known is not None:
             return lambda value: known[0](value)
-        begun = self._begun[key] = []
+        begun = self._begun[wanted] = []
+        begun.append(look())
+        return begun[0]
+
+    def _record(self, cls: Any, given: dict[Any, Any]) -> Maker:
+        """What has fields."""
         if callable(getattr(cls, "from_dict", None)):
-            make = by_from_dict(cls)
-        else:
-            given = _with_bases(cls, given)
-            hints = {name: _filled(hint, given) for name, hint in hints_of(cls).items()}
-            if dataclasses.is_dataclass(cls):
-                make = self._dataclass(cls, hints)
-            elif hasattr(cls, "__required_keys__"):
-                make = self._typed_dict(cls, hints)
-            else:
-                make = self._named_tuple(cls, hints)
-        begun.append(make)
-        return make
+            return by_from_dict(cls)
+        given = _with_bases(cls, given)
+        hints = {name: _filled(hint, given) for name, hint in hints_of(cls).items()}
+        if dataclasses.is_dataclass(cls):
+            return self._dataclass(cls, hints)
+        return self._typed_dict(cls, hints) if hasattr(cls, "__required_keys__") else self._named_tuple(cls, hints)
 
     def _dataclass(self, cls: Any, hints: dict[str, Any]) -> Maker:
         makers, required = {}, []

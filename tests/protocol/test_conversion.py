@@ -370,6 +370,7 @@ def test_what_does_not_fit_says_where(value: Any, wanted: Any, words: str) -> No
         "User",
         Lost,
         Gone,
+        timedelta,
         type,
         ClassVar[int],
         list["User"],
@@ -407,6 +408,20 @@ def test_a_constructor_of_ones_own_is_called_by_the_names_it_has() -> None:
             self.number = number + len(rest) + len(more)
 
     assert convert({"number": 1, "rest": 2, "more": 3}, Own, "it").number == 1
+
+
+def test_an_alias_may_hold_itself() -> None:
+    """As those of the ``type`` statement do, which read what they stand for when they are asked."""
+
+    class TypeAliasType:
+        @property
+        def __value__(self) -> Any:
+            return dict[str, self] | int  # type: ignore[valid-type]
+
+    tree = TypeAliasType()
+    assert convert({"a": {"b": 1}}, tree, "it") == {"a": {"b": 1}}
+    with pytest.raises(SocketMessageMalformed, match=r"\['a'\]: expected dict"):
+        convert({"a": "b"}, tree, "it")
 
 
 def test_what_holds_itself_too_deep_is_malformed() -> None:
