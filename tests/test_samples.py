@@ -58,6 +58,14 @@ PRINTED = {
         answered: 4 pending: 0
         out of time, as it should be
     """,
+    "typed_payloads.py": """
+        on offer: lantern 15.90 SMALL
+        on offer: perch 4.10 LARGE
+        due: 2024-03-01 total: 20.00
+        found: None
+        without the proxy: 20.00
+        refused: socket:message:malformed:argument items[0].price: expected Decimal as text, got 'much'
+    """,
 }
 
 

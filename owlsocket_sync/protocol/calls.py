@@ -12,7 +12,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketError
@@ -23,6 +23,8 @@ from .messages import Message, MessageType
 from .pending import Asked, CallFuture, Pending
 from .subscription import Registry
 from .typed import convert
+
+Result = TypeVar("Result")
 
 _ANSWERS: dict[str, str] = {MessageType.RESULT: "a result", MessageType.ERROR: "an error"}
 
@@ -43,6 +45,24 @@ class Calls(Endpoint):
 
     # -- calling -----------------------------------------------------------------------------------------------------
 
+    @overload
+    def call(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
+    ) -> Any: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        *payload: Any,
+        timeout: float | None = None,
+        result_type: type[Result] | Callable[[Any], Result],
+        retry: bool = False,
+    ) -> Result: ...
+    @overload
+    def call(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
+    ) -> Any: ...
+
     def call(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
     ) -> Any:
@@ -50,9 +70,11 @@ class Calls(Endpoint):
 
         Args:
             method: the name the peer performs it under.
-            payload: the arguments, anything that JSON can carry.
+            payload: the arguments: anything that JSON can carry, dataclasses, enums, dates, UUIDs, decimals, bytes (as
+                base64), sets and what NumPy has.
             timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. The peer is told.
-            result_type: a dataclass or another callable that makes the result of what came.
+            result_type: what the result is made: a dataclass, an enum, ``datetime``, ``list[User]``, ``User | None``
+                and so on, or what any callable makes of it; ``docs/how-to/typed-payloads.md`` has the list.
             retry: send the call again, with the same id, when the link is lost: for calls that may run twice.
 
         Raises:
@@ -79,6 +101,24 @@ class Calls(Endpoint):
         finally:
             if measured is not None:
                 measured.end()
+
+    @overload
+    def submit(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
+    ) -> Future[Any]: ...
+    @overload
+    def submit(
+        self,
+        method: str,
+        *payload: Any,
+        timeout: float | None = None,
+        result_type: type[Result] | Callable[[Any], Result],
+        retry: bool = False,
+    ) -> Future[Result]: ...
+    @overload
+    def submit(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
+    ) -> Future[Any]: ...
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False

@@ -6,7 +6,6 @@ whoever waits for an answer can still be told.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
@@ -18,6 +17,7 @@ import orjson
 
 from ..errors import SocketMessageMalformed
 from ..stages import AuthenticationStage
+from .encoding import WRITTEN_BY_US, plain, plain_throughout
 from .messages import AuthMessage, CallMessage, EventMessage, Message, MessageType
 
 MAX_TIMEOUT_MS = 2_147_483_647
@@ -265,25 +265,21 @@ def _dump(fields: dict[str, Any], kind: str, name: str) -> bytes:
 
 def _write(value: Any) -> bytes:
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US)
     except TypeError as error:
         if "must be str" in str(error):
-            return orjson.dumps(
-                value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
-            )
+            return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US | orjson.OPT_NON_STR_KEYS)
         if "surrogates" in str(error):
-            return json.dumps(value, default=_plain, separators=(",", ":"), allow_nan=False).encode()
+            return json.dumps(value, default=_plain_throughout, separators=(",", ":"), allow_nan=False).encode()
         raise
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Message):
-        return _fields(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    return _fields(value) if isinstance(value, Message) else plain(value)
+
+
+def _plain_throughout(value: Any) -> Any:
+    return _fields(value) if isinstance(value, Message) else plain_throughout(value)
 
 
 def _word(value: Any) -> Any:
@@ -296,6 +292,8 @@ def _fields(message: Message) -> dict[str, Any]:
     if isinstance(message, CallMessage):
         fields = {"method": message.method, "payload": message.payload, "type": kind, "id": message.id}
     elif isinstance(message, EventMessage):
+        if not isinstance(message.event, str):
+            raise TypeError(f"an event is text, not {type(message.event).__name__}")
         fields = {"event": message.event, "payload": message.payload, "type": kind}
     elif isinstance(message, AuthMessage):
         fields = {"type": kind, "stage": _word(message.stage), "payload": message.payload}
@@ -304,6 +302,8 @@ def _fields(message: Message) -> dict[str, Any]:
     else:
         fields = {"type": kind, "payload": message.payload}
     if message.id is not None:
+        if type(message.id) is not str and not is_id(message.id):
+            raise TypeError(f"an id is text or a number, not {type(message.id).__name__}")
         fields["id"] = message.id
     if message.dt is not None:
         fields["dt"] = round(message.dt * 1000)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
+from functools import wraps
 from typing import Any, TypeVar, cast, overload
 
 from ..errors import SocketTimeout
@@ -16,6 +18,7 @@ from .mailbox import Mailbox
 from .messages import EventMessage
 from .pull import Pull
 from .subscription import Registry, Subscription
+from .typed import converter
 
 EVERY = "*"
 
@@ -49,6 +52,15 @@ class EventStream(Pull[EventMessage]):
             raise StopIteration from None
 
 
+class ConvertedEvents(EventStream):
+    """The same, each payload made what was asked for."""
+
+    _make: Callable[[EventMessage], EventMessage]
+
+    def __next__(self) -> EventMessage:
+        return self._make(super().__next__())
+
+
 class Events(Endpoint):
     """Send events to the peer, and observe those of the peer."""
 
@@ -79,40 +91,65 @@ class Events(Endpoint):
             measured.end()
 
     @overload
-    def observe(self, event: str, handler: Callable[[EventMessage], Any]) -> Subscription: ...
+    def observe(
+        self, event: str, handler: Callable[[EventMessage], Any], *, payload_type: Any = None
+    ) -> Subscription: ...
     @overload
-    def observe(self, event: str) -> Callable[[Observer], Observer]: ...
+    def observe(self, event: str, *, payload_type: Any = None) -> Callable[[Observer], Observer]: ...
 
     def observe(
-        self, event: str, handler: Callable[[EventMessage], Any] | None = None
+        self, event: str, handler: Callable[[EventMessage], Any] | None = None, *, payload_type: Any = None
     ) -> Subscription | Callable[[Observer], Observer]:
         """Have ``handler(message)`` run for each event of this name, ``"*"`` for all; a decorator without handler.
 
         Handlers run on workers: those of one event in order, different events side by side.
+
+        Args:
+            event: its name.
+            handler: what gets each message.
+            payload_type: what ``message.payload`` is made, as by ``result_type`` of `call`. Where it cannot be made
+                that, ``on_error`` gets `SocketMessageMalformed` and the handler does not run.
+
+        Raises:
+            TypeError: nothing of JSON can be made ``payload_type``.
         """
+        make = None if payload_type is None else _converting(payload_type)
+
+        def add(handler: Callable[[EventMessage], Any]) -> Subscription:
+            return self._observers.add(event, handler if make is None else _with_payload(make, handler))
+
         if handler is not None:
-            return self._observers.add(event, handler)
+            return add(handler)
 
         def register(handler: Observer) -> Observer:
-            self._observers.add(event, handler)
+            add(handler)
             return handler
 
         return register
 
-    def events(self, event: str, limit: int | None = None, timeout: float | None = None) -> EventStream:
+    def events(
+        self, event: str, limit: int | None = None, timeout: float | None = None, *, payload_type: Any = None
+    ) -> EventStream:
         """Iterate over the events of this name, from now on, in the caller's own thread.
 
         Args:
             event: its name, ``"*"`` for all.
             limit: end after so many.
             timeout: seconds to wait for each; ``None`` for as long as the connection lasts.
+            payload_type: what the payload of each is made, as by ``result_type`` of `call`. One that cannot be made
+                that raises `SocketMessageMalformed`; to iterate further goes on with the next.
 
         Returns:
             An iterator that is also a context manager; it ends with the connection. While it waits in
             ``__next__`` it raises `SocketTimeout` when no event came in time.
         """
         mailbox: Mailbox[EventMessage] = Mailbox(self._backlog)
-        stream = EventStream(self, mailbox, event, limit, timeout)
+        if payload_type is None:
+            stream = EventStream(self, mailbox, event, limit, timeout)
+        else:
+            make = _converting(payload_type)
+            stream = ConvertedEvents(self, mailbox, event, limit, timeout)
+            stream._make = make
         stream._subscription = self._event_mail.add(event, mailbox)
         if self._closing_error() is not None:
             mailbox.close()
@@ -175,6 +212,31 @@ class Events(Endpoint):
             registry.renew_locks()
         for mailbox in self._mailboxes():
             mailbox.renew_locks()
+
+
+def _converting(payload_type: Any) -> Callable[[EventMessage], EventMessage]:
+    """What makes a message with another payload of one; others may hold that as well."""
+    convert = converter(payload_type)
+
+    def make(message: EventMessage) -> EventMessage:
+        converted = copy(message)
+        converted.payload = convert(message.payload, f"the payload of event {message.event!r}")
+        return converted
+
+    return make
+
+
+def _with_payload(
+    make: Callable[[EventMessage], EventMessage], handler: Callable[[EventMessage], Any]
+) -> Callable[[EventMessage], Any]:
+    if not callable(handler):
+        return handler  # to be refused with the words of all handlers
+
+    @wraps(handler)
+    def observe(message: EventMessage) -> Any:
+        return handler(make(message))
+
+    return observe
 
 
 def _keys(event: str) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..deadline import Deadline
-from ..errors import SocketMessageError
+from ..errors import SocketMessageError, SocketMessageMalformed
 from .endpoint import Endpoint, ErrorContext
 from .inbox import Entry, Inbox
 from .messages import Message, MessageType
+from .typed import convert, converter
 
 Filter = Callable[[Any], Any]
 
@@ -46,24 +47,38 @@ class Queue(Endpoint):
         """How many messages wait here."""
         return len(self._inbox)
 
-    def consume(self, filter: Filter | None = None, timeout: float = 0.0) -> Consumed | None:
+    def consume(
+        self, filter: Filter | None = None, timeout: float = 0.0, *, payload_type: Any = None
+    ) -> Consumed | None:
         """Take the first message, or the first for whose payload ``filter`` is true.
 
         Args:
             filter: what it raises comes through, and takes nothing.
             timeout: seconds to wait for one; 0 does not wait.
+            payload_type: what the payload is made, as by ``result_type`` of `call`; the filter sees it as it came.
 
         Returns:
             ``None`` when nothing is queued, ``(None, None, remaining)`` when the filter matched nothing.
+
+        Raises:
+            SocketMessageMalformed: the payload cannot be made ``payload_type``. The message is taken all the same:
+                it would bar the way for ever. Its payload and id are in ``fields`` of the error.
+            TypeError: nothing of JSON can be made ``payload_type``; nothing is taken.
         """
+        payload_type = None if payload_type is None else converter(payload_type)
         message = self._take(filter, self._budget(timeout))
         if message is not None:
-            return Consumed(message.payload, message.id, len(self._inbox))
+            return self._consumed(message, payload_type)
         remaining = len(self._inbox)
         return Consumed(None, None, remaining) if remaining else None
 
     def messages(
-        self, filter: Filter | None = None, timeout: float | None = None, limit: int | None = None
+        self,
+        filter: Filter | None = None,
+        timeout: float | None = None,
+        limit: int | None = None,
+        *,
+        payload_type: Any = None,
     ) -> Iterator[Consumed]:
         """Iterate over the queue, waiting for more; a message is done when the loop comes round again.
 
@@ -73,19 +88,37 @@ class Queue(Endpoint):
             filter: pass over the messages for which it is false.
             timeout: end when none came for so many seconds; ``None`` for as long as the connection lasts.
             limit: end after so many.
+            payload_type: what the payload of each is made. One that cannot be made that raises what `consume`
+                raises, and is taken all the same; iterate anew to go on behind it.
         """
+        return self._messages(filter, timeout, limit, None if payload_type is None else converter(payload_type))
+
+    def _messages(
+        self, filter: Filter | None, timeout: float | None, limit: int | None, payload_type: Any
+    ) -> Iterator[Consumed]:
         while limit is None or limit > 0:
             message = self._take(filter, self._budget(timeout, math.inf))
             if message is None:
                 return
+            consumed = self._consumed(message, payload_type)
             done = False
             try:
-                yield Consumed(message.payload, message.id, len(self._inbox))
+                yield consumed
                 done = True
             finally:
                 if not done:
                     self._put_back(message)
             limit = None if limit is None else limit - 1
+
+    def _consumed(self, message: Message, payload_type: Any) -> Consumed:
+        payload = message.payload
+        if payload_type is not None:
+            try:
+                payload = convert(payload, payload_type, "the payload of a message")
+            except SocketMessageMalformed as error:
+                error.fields = {"id": message.id, "payload": message.payload}
+                raise
+        return Consumed(payload, message.id, len(self._inbox))
 
     def _take(self, filter: Filter | None, deadline: Deadline) -> Message | None:
         """Wait for and remove the first message that fits; ``None`` when none did in time."""

@@ -7,7 +7,8 @@ whoever asked decides when there were enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from functools import wraps
+from typing import Any, Generic, TypeVar, cast, overload
 
 from ..errors import SocketError, SocketTimeout
 from .codec import is_id
@@ -16,9 +17,11 @@ from .mailbox import Mailbox
 from .messages import Message, MessageType, new_id
 from .pull import Pull
 from .subscription import Registry, Subscription
+from .typed import converter
 
 ANY = ""
 
+Payload = TypeVar("Payload")
 ResponseHandler = TypeVar("ResponseHandler", bound=Callable[[Any], Any])
 
 
@@ -54,6 +57,15 @@ class Stream(Pull[Any]):
         return f"<Stream of request {self.id}{', over' if self._over else ''}>"
 
 
+class ConvertedStream(Stream, Generic[Payload]):
+    """The same, each response made what was asked for."""
+
+    _make: Callable[[Any], Payload]
+
+    def __next__(self) -> Payload:
+        return self._make(super().__next__())
+
+
 class Waiter:
     """What is invoked with each response to one request, and told when the link is lost, or left to a parent."""
 
@@ -84,16 +96,29 @@ class Requests(Endpoint):
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
-    def request(self, payload: Any, observer: Callable[[Any], Any] | None = None) -> Subscription:
+    def request(
+        self, payload: Any, observer: Callable[[Any], Any] | None = None, *, payload_type: Any = None
+    ) -> Subscription:
         """Send a request, and have ``observer(payload)`` run for each response until it returns false.
 
         Args:
             payload: what is asked for.
             observer: true to go on receiving, false to stop; without one, ``observe_response`` sees the responses.
+            payload_type: what the payload of each response is made, as by ``result_type`` of `call`. Where it cannot
+                be made that, ``on_error`` gets `SocketMessageMalformed`, the observer does not run, and receiving
+                goes on.
 
         Returns:
             A subscription; calling it stops earlier. When the link is lost it ends, and ``on_error`` is told.
+
+        Raises:
+            TypeError: nothing of JSON can be made ``payload_type``.
+            ValueError: there is a ``payload_type`` and no observer.
         """
+        if payload_type is not None:
+            if observer is None:
+                raise ValueError("payload_type is for an observer, and there is none")
+            observer = _with_payload(payload_type, observer)
         id = new_id()
         if observer is None:
             self._send(Message(MessageType.REQUEST, payload, id))
@@ -112,16 +137,36 @@ class Requests(Endpoint):
         self._send_request(payload, id, subscription)
         return subscription
 
-    def stream(self, payload: Any, timeout: float | None = None) -> Stream:
+    @overload
+    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: None = None) -> Stream: ...
+    @overload
+    def stream(
+        self, payload: Any, timeout: float | None = None, *, payload_type: type[Payload] | Callable[[Any], Payload]
+    ) -> ConvertedStream[Payload]: ...
+    @overload
+    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any) -> Stream: ...
+
+    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any = None) -> Stream:
         """Send a request and iterate over its responses, in the caller's own thread.
 
         Args:
             payload: what is asked for.
             timeout: seconds to wait for each response; ``None`` for ``default_call_timeout``.
+            payload_type: what each response is made, as by ``result_type`` of `call`. One that cannot be made that
+                raises `SocketMessageMalformed`; to iterate further goes on with the next.
+
+        Raises:
+            TypeError: nothing of JSON can be made ``payload_type``.
         """
         id = new_id()
         mailbox: Mailbox[Any] = Mailbox(self._backlog)
-        stream = Stream(self, id, mailbox, timeout)
+        stream: Stream
+        if payload_type is None:
+            stream = Stream(self, id, mailbox, timeout)
+        else:
+            make = _making(payload_type)
+            stream = converted = ConvertedStream[Any](self, id, mailbox, timeout)
+            converted._make = make
 
         def deliver(message: Message) -> None:
             mailbox(message.payload, len(message.raw or ""))
@@ -207,3 +252,18 @@ class Requests(Endpoint):
             registry.renew_locks()
         for waiter in self._take_waiters():
             waiter.left(left_to_parent())
+
+
+def _making(payload_type: Any) -> Callable[[Any], Any]:
+    convert = converter(payload_type)
+    return lambda payload: convert(payload, "a response")
+
+
+def _with_payload(payload_type: Any, observer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    make = _making(payload_type)
+
+    @wraps(observer)
+    def observe(payload: Any) -> Any:
+        return observer(make(payload))
+
+    return observe

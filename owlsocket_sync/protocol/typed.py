@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from functools import partial, wraps
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import ResilientError, SocketMessageMalformed
+if TYPE_CHECKING:
+    from .conversion import Converter
+    from .makers import Maker
 
 Interface = TypeVar("Interface")
 
 
 def convert(value: Any, result_type: Any, what: str) -> Any:
-    """Make ``value`` what the caller asked for: a dataclass of its keys, or whatever another callable makes of it.
+    """Make ``value`` what the caller asked for: a value of a type, or what a callable makes of it.
 
     Raises:
         SocketMessageMalformed: it cannot be made that; ``what`` says of what the message speaks.
     """
     if result_type is None:
         return value
-    try:
-        if dataclasses.is_dataclass(result_type) and isinstance(result_type, type):
-            return _make_dataclass(value, result_type)
-        return result_type(value)
-    except ResilientError:
-        raise
-    except Exception as error:
-        name = getattr(result_type, "__name__", repr(result_type))
-        raise SocketMessageMalformed(f"{what} is no {name}: {type(error).__name__}: {error}") from error
+    from .conversion import convert_to  # those who convert nothing do without
+
+    return convert_to(value, result_type, what)
 
 
-def _make_dataclass(value: Any, result_type: Any) -> Any:
-    if not isinstance(value, dict):
-        raise TypeError(f"expected an object, got {type(value).__name__}")
-    from_dict = getattr(result_type, "from_dict", None)
-    return from_dict(value) if callable(from_dict) else result_type(**value)
+def converter(wanted: Any) -> Converter:
+    """What makes values of a type again and again; raises `TypeError` where it is none."""
+    from .conversion import Converter
+
+    return Converter(wanted)
 
 
 def public_methods(source: object) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -53,10 +50,14 @@ class Proxy(Generic[Interface]):
     """An object whose methods are calls of the peer's methods with the same names.
 
     Args:
-        interface: a class; its public methods are what can be called, their signatures how. A return annotation
-            that is a dataclass becomes the type of the result.
+        interface: a class; its public methods are what can be called, their signatures how. A return annotation is
+            the type of the result.
         prefix: goes before each name on the wire.
         call: sends a call.
+
+    Raises:
+        ValueError: a method has keyword-only arguments.
+        TypeError: a return annotation cannot be read, or nothing of JSON can be made it.
     """
 
     def __init__(self, interface: type[Interface], prefix: str, call: Callable[..., Any]) -> None:
@@ -69,15 +70,14 @@ class Proxy(Generic[Interface]):
 
 
 def _remote(name: str, method: Callable[..., Any], wire_name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(method, eval_str=True)
+    signature = inspect.signature(method)
     parameters = list(signature.parameters.values())
     if parameters and parameters[0].name == "self":
         parameters = parameters[1:]
     if any(one.kind in (one.KEYWORD_ONLY, one.VAR_KEYWORD) for one in parameters):
         raise ValueError(f"{name}: calls carry arguments by position, it cannot have keyword-only ones")
+    result_type = _result_type(method, signature.return_annotation)
     signature = signature.replace(parameters=parameters)
-    returned = signature.return_annotation
-    result_type = returned if dataclasses.is_dataclass(returned) else None
 
     def remote(*arguments: Any, **keywords: Any) -> Any:
         bound = signature.bind(*arguments, **keywords)
@@ -87,3 +87,84 @@ def _remote(name: str, method: Callable[..., Any], wire_name: str, call: Callabl
     remote.__name__ = remote.__qualname__ = name
     remote.__doc__ = method.__doc__
     return remote
+
+
+def _result_type(method: Callable[..., Any], annotation: Any) -> Any:
+    """What a call is told to make of its result: nothing without annotation, and ``None`` of anything with that."""
+    if annotation is inspect.Signature.empty:
+        return None
+    from .conversion import Converter
+
+    try:
+        annotation = _evaluated(method, annotation)
+        if annotation is Any or annotation is object:
+            return None
+        return Converter((lambda _: None) if annotation is type(None) else annotation, strict=True)
+    except TypeError as error:
+        raise TypeError(f"the result of {_name(method)}: {error}") from error
+
+
+def _evaluated(method: Callable[..., Any], annotation: Any) -> Any:
+    """An annotation of a method, alone: of the others it does not matter whether they can be read."""
+    from .conversion import hints_of
+
+    function: Any = inspect.unwrap(getattr(method, "__func__", method))
+    while isinstance(function, partial):
+        function = function.func
+    names = getattr(function if hasattr(function, "__globals__") else type(function).__call__, "__globals__", {})
+    alone = SimpleNamespace(__annotations__={"it": annotation}, __qualname__=getattr(function, "__qualname__", method))
+    return hints_of(alone, globalns=names)["it"]
+
+
+def by_annotations(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that gets its arguments as its annotations have them; itself where it has none.
+
+    Raises:
+        TypeError: an annotation cannot be read, or nothing of JSON can be made it.
+    """
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except ValueError:  # one of C, that tells nothing of itself
+        return method
+    one_each = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    makers = [(one.name, _argument_maker(method, one)) for one in one_each]
+    rest = next(
+        ((one.name, _argument_maker(method, one)) for one in parameters if one.kind is one.VAR_POSITIONAL), None
+    )
+    if not any(make for _, make in (*makers, *([rest] if rest else []))):
+        return method
+
+    @wraps(method)
+    def perform(*arguments: Any) -> Any:
+        made = [_argument(make, name, value) for (name, make), value in zip(makers, arguments, strict=False)]
+        further = arguments[len(made) :]
+        if rest is not None:
+            name, make = rest
+            further = tuple(_argument(make, f"{name}[{index}]", value) for index, value in enumerate(further))
+        return method(*made, *further)
+
+    return perform
+
+
+def _argument_maker(method: Callable[..., Any], parameter: inspect.Parameter) -> Maker | None:
+    if parameter.annotation is parameter.empty:
+        return None
+    from .conversion import compiled
+
+    try:
+        annotation = _evaluated(method, parameter.annotation)
+        return None if annotation is Any or annotation is object else compiled(annotation)
+    except TypeError as error:
+        raise TypeError(f"argument {parameter.name} of {_name(method)}: {error}") from error
+
+
+def _name(method: Callable[..., Any]) -> str:
+    return getattr(method, "__qualname__", None) or repr(method)
+
+
+def _argument(make: Maker | None, name: str, value: Any) -> Any:
+    if make is None:
+        return value
+    from .conversion import convert_argument
+
+    return convert_argument(make, name, value)

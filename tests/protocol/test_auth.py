@@ -234,7 +234,7 @@ def test_a_step_needs_a_stage(ends: Ends, stage: Any) -> None:
     assert carrier.sent == []
 
 
-@pytest.mark.parametrize("answer", [None, 5, (1, 2, 3), (AUTHENTICATED, {1})], ids=repr)
+@pytest.mark.parametrize("answer", [None, 5, (1, 2, 3), (AUTHENTICATED, 1j)], ids=repr)
 def test_a_hook_that_answers_nonsense_refuses(answer: Any) -> None:
     """So that nobody waits; the stage is not taken."""
     left, right, *_ = make_pair()

@@ -230,8 +230,8 @@ NESTED: Any = 1
 for _ in range(300):
     NESTED = [NESTED]
 UNSENDABLE: dict[str, Any] = {
-    "set": {1}, "object": object(), "integer": 2**65, "negative": -(2**64), "set inside": {"deep": {1: {2}}},
-    "circle": CIRCLE, "nested": NESTED, "bytes": b"x", "class": dict, "function": len, "key": {(1, 2): 3},
+    "ellipsis": ..., "object": object(), "integer": 2**65, "negative": -(2**64), "complex inside": {"deep": {1: {2j}}},
+    "circle": CIRCLE, "nested": NESTED, "range": range(3), "class": dict, "function": len, "key": {(1, 2): 3},
     "complex": 1j, "iterator": iter([1]),
 }  # fmt: skip
 

@@ -150,7 +150,7 @@ def test_what_cannot_be_sent_raises_inside_the_batch(ends: Ends) -> None:
     with left.batch():
         left.notify("a")
         with pytest.raises(SocketMessageMalformed):
-            left.notify("b", {1})
+            left.notify("b", 1j)
         left.notify("c")
     assert [json.loads(frame)["event"] for frame in carrier.sent] == ["a", "c"]
 

@@ -199,7 +199,7 @@ def test_every_outcome_of_a_call_has_its_word(server: Server) -> None:
         with pytest.raises(SocketMessageMalformed):
             conn.call("echo", object())
         with pytest.raises(TypeError):
-            conn.call(7)  # type: ignore[arg-type]
+            conn.call(7)  # type: ignore[call-overload]
         with pytest.raises(SocketTimeout):
             conn.call("wait", timeout=0.01)
         enough.set()

@@ -264,7 +264,7 @@ def test_a_falsehood_is_a_response(ends: Ends, payload: Any) -> None:
 def test_a_request_that_cannot_be_sent_leaves_nobody_waiting(ends: Ends) -> None:
     """It raises, and is forgotten."""
     left, _, carrier, _ = ends
-    for ask in (lambda: left.stream({1}), lambda: left.request({1}, lambda payload: True)):
+    for ask in (lambda: left.stream(1j), lambda: left.request(1j, lambda payload: True)):
         with pytest.raises(SocketMessageMalformed):
             ask()
     assert list(left._waiters.keys()) == []

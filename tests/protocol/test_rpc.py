@@ -366,7 +366,7 @@ def test_a_closed_connection_takes_no_calls(ends: Ends) -> None:
 
 def test_a_result_that_cannot_be_sent_fails_the_call(ends: Ends) -> None:
     """The caller learns it at once."""
-    ends.right.perform("set", lambda: {1, 2})
+    ends.right.perform("set", lambda: {1j})
     with pytest.raises(ResilientError, match="cannot be sent as JSON"):
         ends.left.call("set")
 
