@@ -71,8 +71,13 @@ def _events_out(result: Result) -> Iterator[Verdict | None]:
 def _threads(result: Result) -> Iterator[Verdict | None]:
     rates = result.rows.get(OURS)
     if rates:
-        what = f"{' to '.join((min(rates, key=int), max(rates, key=int)))} calling threads: least calls/s, to the most"
-        yield Verdict(what, min(rates.values()) / max(rates.values()), 0.8, at_most=False)
+        counts = sorted(rates, key=int)
+        what = f"{counts[0]} to {counts[-1]} calling threads"
+        lost = min(rates[count] / max(rates[fewer] for fewer in counts[: at + 1]) for at, count in enumerate(counts))
+        yield Verdict(f"{what}: calls/s, to the best of fewer", lost, 0.8, at_most=False)
+        yield Verdict(
+            f"{what}: least calls/s, to the most", min(rates.values()) / max(rates.values()), 0.8, at_most=False
+        )
 
 
 def _imports(result: Result) -> Iterator[Verdict | None]:

@@ -13,6 +13,7 @@ from .lazy import lazily
 if TYPE_CHECKING:
     from .client import connect as connect
     from .connection import Connection as Connection
+    from .connection import connections as connections
     from .errors import (
         AccessError as AccessError,
     )
@@ -104,6 +105,10 @@ if TYPE_CHECKING:
     from .options import Heartbeat as Heartbeat
     from .options import Limits as Limits
     from .protocol.endpoint import ErrorContext as ErrorContext
+    from .protocol.instruments import Activity as Activity
+    from .protocol.instruments import Instrument as Instrument
+    from .protocol.instruments import Outcome as Outcome
+    from .protocol.instruments import instrument as instrument
     from .protocol.messages import (
         CALL_TIMEOUT as CALL_TIMEOUT,
     )
@@ -146,7 +151,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "client": ("connect",),
-    "connection": ("Connection",),
+    "connection": ("Connection", "connections"),
     "errors": (
         "AccessError",
         "AuthError",
@@ -180,6 +185,7 @@ _HOMES = {
     ),
     "options": ("Backoff", "Heartbeat", "Limits"),
     "protocol.endpoint": ("ErrorContext",),
+    "protocol.instruments": ("Activity", "Instrument", "Outcome", "instrument"),
     "protocol.messages": (
         "CALL_TIMEOUT",
         "AuthMessage",

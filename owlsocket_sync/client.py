@@ -6,12 +6,14 @@ import itertools
 import ssl
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import Any
 
 from .connection import Connection
 from .deadline import Deadline, check_timeout
 from .dialler import Dialler, Text, TokenSource
 from .errors import SocketConnectionError, SocketTimeout
 from .options import Backoff, Heartbeat, Limits
+from .protocol.instruments import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
 from .runtime.standing import Hooks
 from .runtime.supervisor import Supervisor
@@ -78,7 +80,7 @@ def connect(
     _check_options(heartbeat, reconnect, limits, workers)
     login, authenticate = _split(auth, token)
     check_timeout(timeout)
-    name = name or f"owlsocket-{next(_numbers)}"
+    name = name or f"{UNNAMED}-{next(_numbers)}"
     dialler = Dialler(url, token, login, query, headers, ssl_context, proxy, token_in, heartbeat, limits)
     pool = WorkerPool(workers, name)
     supervisor = Supervisor(
@@ -100,6 +102,21 @@ def connect(
     if wait:
         _wait_until_open(connection, supervisor, timeout)
     return connection
+
+
+def check_options(url: Text, **options: Any) -> None:
+    """Raise what `connect` raises for arguments that cannot be used, and connect nothing; `TypeError` for a name."""
+    from inspect import signature  # for those who check what others configured
+
+    bound = signature(connect).bind(url, **options)
+    bound.apply_defaults()
+    given = bound.arguments
+    _check_options(given["heartbeat"], given["reconnect"], given["limits"], given["workers"])
+    login, _ = _split(given["auth"], given["token"])
+    check_timeout(given["timeout"])
+    check_timeout(given["call_timeout"], "call_timeout")
+    taken = ("query", "headers", "ssl_context", "proxy", "token_in", "heartbeat", "limits")
+    Dialler(url, given["token"], login, *(given[name] for name in taken))
 
 
 def _check_options(heartbeat: object, reconnect: object, limits: object, workers: object) -> None:

@@ -22,6 +22,7 @@ from .protocol.auth import Auth
 from .protocol.carrier import Carrier
 from .protocol.endpoint import ErrorContext
 from .protocol.events import Events
+from .protocol.instruments import PROCESS, Instrumented
 from .protocol.lifecycle import Lifecycle
 from .protocol.messages import CALL_TIMEOUT
 from .protocol.queue import Queue
@@ -52,6 +53,7 @@ class Connection(Incoming):
     Attributes:
         default_call_timeout: seconds that a call waits for its answer when it does not say.
         expose_tracebacks: send the traceback along when a handler raises; off, the peer gets type and message.
+        accepted: whether this is the end of a server, to which the peer connected.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Connection(Incoming):
         call_timeout: float = CALL_TIMEOUT,
         sender: str | None = None,
         stamp: bool = False,
+        accepted: bool = False,
     ) -> None:
+        self.accepted = accepted
         Rpc.__init__(self, limits.pending_calls)
         Events.__init__(self)
         Requests.__init__(self)
@@ -77,6 +81,7 @@ class Connection(Incoming):
         Incoming.__init__(self, run, limits)
         self._settle = settle
         self.default_call_timeout = check_timeout(call_timeout, "call_timeout")
+        Instrumented.__init__(self)
 
     # -- the life of a connection --------------------------------------------------------------------------------------
 
@@ -104,7 +109,7 @@ class Connection(Incoming):
             **self._counted(),
             pending=len(self._calls),
             queued=self.enqueued(),
-            reconnects=max(0, self._carrier.links - 1),
+            backlog=self._backlog.count()[0],
             latency=self.latency,
         )
 
@@ -255,6 +260,7 @@ class Connection(Incoming):
         self._fail_requests(error)
         self._end_events()
         self._end_queue()
+        PROCESS.forget(self, self._counted())
 
     def _renew_after_fork(self) -> None:
         """In a forked child: forget locks that other threads of the parent held, and what the parent waits for."""
@@ -265,6 +271,15 @@ class Connection(Incoming):
         self._renew_auth()
         self._renew_lifecycle()
         self._backlog.renew_locks()
+
+
+def connections() -> list[Connection]:
+    """The connections of this process that are not closed, on both ends, in no order; from any thread.
+
+    What a forked child inherits is its own from the moment at which it uses it.
+    """
+    known = cast("list[Connection]", PROCESS.connections())
+    return [one for one in known if one.state is not ConnectionState.CLOSED]
 
 
 def cut_reason(reason: str) -> str:

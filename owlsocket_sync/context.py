@@ -181,6 +181,13 @@ class SocketService(Service, PerProcess):
             return connection
         return self._connect()
 
+    @property
+    def current(self) -> Connection | None:
+        """The connection of this process, if it has one that is not closed; asking does not connect."""
+        self._arrive()
+        connection = self._connection
+        return connection if connection is not None and connection.state is not ConnectionState.CLOSED else None
+
     def _connect(self) -> Connection:
         if self.context is not None:
             self.context.init()

@@ -87,6 +87,7 @@ class Dialler:
 
     def __call__(self, deadline: Deadline, wanted: Wanted, number: int) -> Link:
         """One attempt."""
+        self.connection._remember()
         expire = self.connection.expire
 
         def still_wanted() -> bool:

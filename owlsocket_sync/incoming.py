@@ -57,6 +57,8 @@ class Incoming(Outgoing, Events, Requests, Queue, Auth, Lifecycle):
         uncounted.append(size)
         if len(uncounted) > UNCOUNTED:
             self._count_up()
+        if self._message_instruments:
+            self._tell_messages("in", (size,))
         try:
             message = decode(text, self._limits.json_depth)
         except SocketMessageMalformed as error:

@@ -17,6 +17,7 @@ from .options import Limits
 from .protocol.batch import Thoughts
 from .protocol.carrier import Carrier
 from .protocol.codec import compact, encode, encode_call, encode_event
+from .protocol.instruments import Instrumented
 from .protocol.messages import CallMessage, EventMessage, Message, new_id
 from .protocol.pending import Asked, Pending
 from .protocol.rpc import Rpc
@@ -24,7 +25,7 @@ from .protocol.rpc import Rpc
 Prepare = Callable[[Message, bool], Message]
 
 
-class Outgoing(Rpc):
+class Outgoing(Rpc, Instrumented):
     """Sends what the families of messages have to say.
 
     Attributes:
@@ -178,6 +179,8 @@ class Outgoing(Rpc):
                 return
             if sent:
                 self._count_traffic("out", 1, len(call.data))
+                if self._message_instruments:
+                    self._tell_messages("out", (len(call.data),))
                 call.sent()
                 return
             self._unclaim(call)
@@ -234,6 +237,8 @@ class Outgoing(Rpc):
                 self._unclaim(one)
             return False
         self._count_traffic("out", len(frames), sum(map(len, frames)))
+        if self._message_instruments:
+            self._tell_messages("out", map(len, frames))
         for one in claimed:
             one.sent()
         return True
@@ -253,6 +258,8 @@ class Outgoing(Rpc):
             sent = False  # whoever asked is gone
         if sent:
             self._count_traffic("out", 1, len(data))
+            if self._message_instruments:
+                self._tell_messages("out", (len(data),))
         else:
             self._count("dropped")
 

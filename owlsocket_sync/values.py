@@ -30,6 +30,13 @@ class ByFields:
         return f"{type(self).__qualname__}({shown})"
 
 
+def on_one_line(text: str) -> str:
+    """Text of whatever origin, fit for one line of a log: what is not printable becomes an escape."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def _names(of: Any) -> list[str]:
     return [field.name for field in fields(of)]
 

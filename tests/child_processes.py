@@ -170,6 +170,15 @@ class Attendance:
         assert arrived, self.counts
 
 
+class Gathering(Attendance):
+    """Holds every answer until two processes have asked: one of them alone could be done with all tasks before."""
+
+    def _double(self, conn: Connection, process: int, number: int) -> int:
+        answer = super()._double(conn, process, number)
+        self.wait(lambda counts: len(counts) >= 2)
+        return answer
+
+
 @contextlib.contextmanager
 def listening() -> Iterator[socket.socket]:
     """A socket that listens on a free port, for a child to inherit: who connects early waits for it."""

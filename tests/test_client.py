@@ -34,6 +34,7 @@ from owlsocket_sync import (
     SocketTimeout,
     connect,
 )
+from owlsocket_sync.client import check_options
 from owlsocket_sync.server import Server, serve
 
 QUICK = Backoff(initial=0.02, factor=1.0, cap=0.02, jitter="none", healthy_after=0.0)
@@ -255,3 +256,27 @@ def test_a_link_that_ends_as_soon_as_it_is_open() -> None:
     with ByteServer(grant_and_close) as server:
         for _ in range(20):
             assert connect(server.url, reconnect=None).wait_closed(scaled(5)).code == 1011
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 0},
+        {"heartbeat": 3},
+        {"timeout": -1},
+        {"call_timeout": float("nan")},
+        {"proxy": "ftp://a"},
+        {"token_in": "query"},
+        {"headers": {"X": "a\r\nb"}},
+        {"auth": 5},
+        {"worker": 4},
+    ],
+)
+def test_options_can_be_checked_without_connecting(options: dict[str, Any]) -> None:
+    """What `connect` refuses is refused in its words; what it takes is not even tried."""
+    with pytest.raises((ValueError, TypeError)) as refused:
+        connect("ws://127.0.0.1:1/", **options)
+    with pytest.raises(refused.type) as found:
+        check_options("ws://127.0.0.1:1/", **options)
+    assert str(found.value) in str(refused.value)
+    check_options("ws://127.0.0.1:1/", workers=2, token=lambda: "t", auth=lambda conn: None)

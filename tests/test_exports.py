@@ -16,13 +16,13 @@ Limits InsecureTransportWarning register_error_class ResilientError SocketError 
 SocketConnectionError SocketUnauthorized SocketUnsupported SocketTimeout SocketMessageError SocketMessageMalformed
 AuthError AuthUnknown AuthManagerError AuthManagerUnsupported AuthenFailed AuthenExists AuthenPayloadError
 AuthPluginError TypeMissmatchError AuthorizationError AuthForbidden ProfileError ProfileConsistencyError AuthenCredError
-AuthFailedError AccessError AuthMalformed LoginTimeout
+AuthFailedError AccessError AuthMalformed LoginTimeout Instrument Activity Outcome instrument connections
 """.split()
 
 VERBS = """
 notify observe call submit perform request stream observe_response acknowledge reply listen auth authenticate prepare
 enqueue enqueued consume messages events batch deadline ping latency state on_state on_error wait_open wait_closed drain
-reconnect stats proxy expose send receive close stage default_call_timeout url name
+reconnect stats instrument accepted proxy expose send receive close stage default_call_timeout url name
 """.split()
 
 DEAR = [

@@ -25,8 +25,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "context": WORDS | SUM | {"client", "runtime", "auth"},
     "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
     "cli": {"__init__", "auth", "server", "cli"},
-    "testing": {"__init__", "connection", "server", "lazy", "testing"},
-    "contrib": WORDS | SUM | {"__init__", "protocol", "client", "context", "server", "testing", "contrib"},
+    "testing": WORDS | {"__init__", "connection", "server", "lazy", "testing"},
+    "contrib": WORDS
+    | SUM
+    | {"__init__", "protocol", "client", "context", "runtime", "transport", "server", "testing", "contrib"},
     "__main__": {"cli"},
     "__init__": WORDS | SUM | {"protocol", "client", "lazy"},
     "lazy": set(),
@@ -39,7 +41,7 @@ ROOMS = {
     "select": {"transport"},
     "selectors": {"testing"},
     "pytest": {"testing"},
-    "click": {"cli"},
+    "click": {"cli", "contrib"},
     "rich": {"cli"},
     "django": {"contrib"},
     "flask": {"contrib"},

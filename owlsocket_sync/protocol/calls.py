@@ -61,15 +61,24 @@ class Calls(Endpoint):
             SocketMessageMalformed: the arguments cannot be sent as JSON, or the result is not of ``result_type``.
             ResilientError: what the peer's handler raised.
         """
-        pending = Asked()
-        self._describe(pending, method, payload, timeout, retry)
+        measured = self._measure("call", method) if self._instruments else None
         try:
-            self._register(pending)
-            self._ask(pending)
+            pending = Asked()
+            self._describe(pending, method, payload, timeout, retry)
+            try:
+                self._register(pending)
+                self._ask(pending)
+            finally:
+                self._calls.pop(pending.id, None)
+            result = pending.outcome()
+            return result if result_type is None else convert(result, result_type, f"the result of {method!r}")
+        except BaseException as error:
+            if measured is not None:
+                measured.error = error
+            raise
         finally:
-            self._calls.pop(pending.id, None)
-        result = pending.outcome()
-        return result if result_type is None else convert(result, result_type, f"the result of {method!r}")
+            if measured is not None:
+                measured.end()
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
@@ -79,10 +88,19 @@ class Calls(Endpoint):
         The timeout holds without anybody waiting; ``cancel()`` forgets the call. Arguments and errors are those of
         `call`; only unusable arguments raise here, everything else is raised by ``future.result()``.
         """
+        measured = self._measure("call", method) if self._instruments else None
         future = CallFuture(self)
-        self._describe(future, method, payload, timeout, retry)
-        future.result_type = result_type
-        self._register(future)
+        try:
+            self._describe(future, method, payload, timeout, retry)
+            future.result_type = result_type
+            self._register(future)
+        except BaseException as error:
+            if measured is not None:
+                measured.error = error
+                measured.end()
+            raise
+        if measured is not None:
+            measured.follow(future)
         if future.deadline.at < math.inf:
             self._watch(future)
         self._send_call(future)
@@ -218,7 +236,7 @@ class Calls(Endpoint):
             Whether somebody waits for it now; ``None`` for anything else than an answer, and for what cannot be done
             twice: that is left to the reader, which calls `receive`.
         """
-        if self.prepare is not None or self._listeners:
+        if self.prepare is not None or self._listeners or self._message_instruments:
             return None
         answer = decode_answer(text, self._limits.json_depth)
         pending = None if answer is None else self._calls.get(answer[1])

@@ -1,7 +1,7 @@
 """What each family of messages may ask of the connection that it is a part of.
 
-These are all the effects there are: to send, to answer, to have a function run, to wait, to report, to count, and to
-hold room in the backlog.
+These are all the effects there are: to send, to answer, to have a function run, to wait, to report, to count, to be
+measured, and to hold room in the backlog.
 A family never touches a socket or a thread, and never looks into another family.
 """
 
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError
@@ -20,6 +20,9 @@ from ..values import ByFields
 from .backlog import Backlog
 from .messages import Message
 
+if TYPE_CHECKING:
+    from .instruments import Instrument, Measured
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ErrorContext(ByFields):
@@ -27,7 +30,7 @@ class ErrorContext(ByFields):
 
     Attributes:
         source: the verb at work: ``receive observe perform acknowledge request observe_response listen authenticate
-            on_state on_error``, or another word of the API.
+            on_state on_error instrument``, or another word of the API.
         name: the event, method or id, where there is one.
         message: the message at hand, where there is one.
     """
@@ -91,6 +94,16 @@ class Endpoint(ABC):
     @abstractmethod
     def _count_traffic(self, direction: str, messages: int, size: int) -> None:
         """Add to the counters of what came ``"in"`` and went ``"out"``."""
+
+    _instruments: tuple[Instrument, ...]
+    """Who watches; asked before anything is measured."""
+
+    _message_instruments: tuple[Instrument, ...]
+    """Who watches each message."""
+
+    @abstractmethod
+    def _measure(self, verb: str, name: str, message: Message | None = None) -> Measured:
+        """Tell them that something begins; what comes back is to be told its end."""
 
     @abstractmethod
     def _abandon(self, clean_up: Callable[[], None]) -> None:

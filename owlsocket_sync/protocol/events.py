@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast, overload
 
 from ..errors import SocketTimeout
 from .endpoint import Endpoint, ErrorContext
+from .instruments import Measured
 from .mailbox import Mailbox
 from .messages import EventMessage
 from .pull import Pull
@@ -65,7 +66,17 @@ class Events(Endpoint):
         """
         if not isinstance(event, str):
             raise TypeError(f"event must be text, not {type(event).__name__}")
-        self._send_event(event, payload)
+        if not self._instruments:
+            self._send_event(event, payload)
+            return
+        measured = self._measure("notify", event)
+        try:
+            self._send_event(event, payload)
+        except BaseException as error:
+            measured.error = error
+            raise
+        finally:
+            measured.end()
 
     @overload
     def observe(self, event: str, handler: Callable[[EventMessage], Any]) -> Subscription: ...
@@ -135,10 +146,20 @@ class Events(Endpoint):
     def _run_observers(self, observers: tuple[Subscription, ...], message: EventMessage) -> None:
         for observer in observers:
             if observer._cancel is not None:  # `active`, asked for every message
+                measured = self._measure_handler(observer, message) if self._instruments else None
                 try:
                     observer._handler(message)  # type: ignore[misc]
                 except BaseException as error:
                     self._report(error, ErrorContext("observe", message.event, message))
+                    if measured is not None:
+                        measured.error = error
+                if measured is not None:
+                    measured.end()
+
+    def _measure_handler(self, observer: Subscription, message: EventMessage) -> Measured:
+        """Under the name that it observes: a peer may make up any number of others."""
+        every = observer in self._observers.get(EVERY)
+        return self._measure("observe", EVERY if every else message.event, message)
 
     def _end_events(self) -> None:
         """The connection is over: end each iterator once it has given out what came."""

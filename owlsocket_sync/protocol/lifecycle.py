@@ -15,7 +15,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..stages import ConnectionState, Ending, StateChange
-from .endpoint import Endpoint, ErrorContext
+from ..values import on_one_line
+from .carrier import Carrier
+from .endpoint import ErrorContext
+from .instruments import Instrumented
 from .messages import EventMessage, Message, MessageType
 from .subscription import Registry, Subscription
 
@@ -28,8 +31,10 @@ UNCOUNTED = 64
 """How many messages may wait for being counted."""
 
 
-class Lifecycle(Endpoint):
+class Lifecycle(Instrumented):
     """Tell whoever listens what comes in, what goes wrong, and where the connection stands."""
+
+    _carrier: Carrier
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -47,6 +52,11 @@ class Lifecycle(Endpoint):
     def name(self) -> str:
         """What logs call this connection."""
         return self._name
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where it leads, without secrets."""
 
     @property
     @abstractmethod
@@ -88,17 +98,42 @@ class Lifecycle(Endpoint):
 
     def _tell_state(self, change: StateChange) -> None:
         """Tell of a change; called in order, by whoever keeps the state."""
-        level = logging.WARNING if change.error is not None else logging.INFO
-        logger.log(level, "%s: %s%s", self._name, change.state.value, f" ({change.reason})" if change.reason else "")
+        self._log_state(change)
         if self._state_handlers.get(ALL):
             self._submit("state", 0, self._run_handlers, self._state_handlers, "on_state", change)
+        if self._state_instruments:
+            self._submit("state", 0, self._tell_instruments_state, change)
+
+    def _log_state(self, change: StateChange) -> None:
+        level = logging.WARNING if change.error is not None else logging.INFO
+        if not logger.isEnabledFor(level):
+            return
+        fields = {
+            "owlsocket_connection": self._name,
+            "owlsocket_url": self.url,
+            "owlsocket_state": change.state.value,
+            "owlsocket_previous": change.previous.value,
+            "owlsocket_code": change.code,
+            "owlsocket_reason": change.reason,
+            "owlsocket_links": self._carrier.links,
+            "owlsocket_error": None if change.error is None else type(change.error).__name__,
+        }
+        reason = f" ({on_one_line(change.reason)})" if change.reason else ""
+        logger.log(level, "%s: %s%s", self._name, change.state.value, reason, extra=fields)
 
     def _report(self, error: BaseException, context: ErrorContext) -> None:
         if self._error_handlers.get(ALL):
             size = 1 if context.message is None else len(context.message.raw or "x")
             self._submit("error", size, self._run_error_handlers, error, context)
         else:
-            logger.error("%s: %s: %s", self._name, context, error, exc_info=error if error.__traceback__ else None)
+            fields = {
+                "owlsocket_connection": self._name,
+                "owlsocket_source": context.source,
+                "owlsocket_name": context.name,
+                "owlsocket_error": type(error).__name__,
+            }
+            trace = error if error.__traceback__ else None
+            logger.error("%s: %s: %s", self._name, context, error, exc_info=trace, extra=fields)
 
     def _run_error_handlers(self, error: BaseException, context: ErrorContext) -> None:
         for one in self._error_handlers.get(ALL):
@@ -136,9 +171,11 @@ class Lifecycle(Endpoint):
     def _counted(self) -> dict[str, int]:
         self._count_up()
         with self._tally_lock:
-            return dict(self._tally)
+            return {**self._tally, "reconnects": max(0, self._carrier.links - 1)}
 
     def _renew_lifecycle(self) -> None:
         self._tally_lock = threading.Lock()
+        self._tally = dict.fromkeys(self._tally, 0)  # what the parent counted is told by the parent
+        self._uncounted_in, self._uncounted_out = [], []
         for registry in (self._listeners, self._state_handlers, self._error_handlers):
             registry.renew_locks()

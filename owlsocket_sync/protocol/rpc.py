@@ -13,6 +13,7 @@ from ..stages import STAGES_TO_REACH, AuthenticationStage
 from .calls import Calls
 from .codec import SHOWN_CHARACTERS, is_id
 from .endpoint import ErrorContext
+from .instruments import LATE, Measured
 from .messages import CallMessage, Message, MessageType
 from .subscription import Registry, Subscription
 
@@ -88,25 +89,37 @@ class Rpc(Calls):
     def _perform(self, performer: Subscription, message: CallMessage, deadline: Deadline, link: int) -> None:
         if not performer.active:
             return self._receive_call(message, link)
+        measured = self._measure("perform", message.method, message) if self._instruments else None
         try:
-            result = performer.handler(*message.payload)
-        except BaseException as error:
-            self._report(error, ErrorContext("perform", message.method, message))
-            answer = self._error_answer(message, error)
-        else:
-            answer = Message(MessageType.RESULT, result, message.id)
-        if deadline.expired():
-            self._count("dropped")
-        elif message.id is not None:
-            self._answer_call(message, answer, link)
+            try:
+                result = performer.handler(*message.payload)
+            except BaseException as error:
+                answer = self._error_of(message, error, measured)
+            else:
+                answer = Message(MessageType.RESULT, result, message.id)
+            if deadline.expired():
+                self._count("dropped")
+                if measured is not None:
+                    measured.status = LATE
+            elif message.id is not None:
+                self._answer_call(message, answer, link, measured)
+        finally:
+            if measured is not None:
+                measured.end()
         return None
 
-    def _answer_call(self, message: CallMessage, answer: Message, link: int) -> None:
+    def _answer_call(self, message: CallMessage, answer: Message, link: int, measured: Measured | None) -> None:
         try:
             self._answer(answer, link)
         except SocketMessageError as error:
-            self._report(error, ErrorContext("perform", message.method, message))
-            self._answer(self._error_answer(message, error), link)
+            self._answer(self._error_of(message, error, measured), link)
+
+    def _error_of(self, message: CallMessage, error: BaseException, measured: Measured | None) -> Message:
+        """The answer where a handler went wrong, which is reported."""
+        self._report(error, ErrorContext("perform", message.method, message))
+        if measured is not None:
+            measured.error = error
+        return self._error_answer(message, error)
 
     def _error_answer(self, message: Message, error: BaseException) -> Message:
         ensured = ResilientError.ensure(error)

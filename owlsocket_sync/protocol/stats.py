@@ -16,6 +16,8 @@ class Stats:
         bytes_out: likewise.
         pending: calls that wait for an answer.
         queued: messages in the queue.
+        backlog: messages that were read and wait for a handler, or are with one; reading stops at
+            ``Limits.dispatch_messages``.
         malformed: messages that could not be used, and links that were lost because of frames that break RFC 6455.
         unmatched: answers that nobody waited for.
         dropped: what was given up on: answers after their deadline, messages beyond a limit, handlers not started
@@ -30,6 +32,7 @@ class Stats:
     bytes_out: int
     pending: int
     queued: int
+    backlog: int
     malformed: int
     unmatched: int
     dropped: int

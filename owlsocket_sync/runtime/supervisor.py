@@ -18,6 +18,7 @@ from ..deadline import Deadline
 from ..errors import ResilientError
 from ..options import Backoff
 from ..stages import ConnectionState, Ending
+from ..values import on_one_line
 from .guards import guard, release
 from .link import Link
 from .standing import Hooks, Standing
@@ -71,6 +72,7 @@ class Supervisor(Standing):
         self._first_use = threading.Lock()  # taken once, by whoever ends the dormancy
         self._asked_to_reconnect = False
         self._opened_at: float | None = None
+        self._struggles = False
         self._last_ending: Ending | None = None
         self._thread: threading.Thread | None = None
 
@@ -183,13 +185,30 @@ class Supervisor(Standing):
             import random
 
             delay = max(delay, random.uniform(0.0, self._backoff.initial * self._backoff.factor))
-        logger.info("%s: next attempt in %.2f s%s", self._name, delay, f" ({error})" if error else "")
+        self._log_failure(failures, delay, error)
         over = Deadline(delay)
         while not over.expired() and not self._hurry.wait(min(over.remaining(), SLICE)):
             self._hooks.tick(time.monotonic())
         if self._reads():
             self._take_request()
         return self._wanted_here()
+
+    def _log_failure(self, failures: int, delay: float, error: Exception | None) -> None:
+        """The loss of a link is told as a state; of attempts that failed, the first in a row is news."""
+        failed = self._opened_at is None
+        news, self._struggles = failed and not self._struggles, failed
+        level = logging.WARNING if news else logging.DEBUG
+        if not logger.isEnabledFor(level):
+            return
+        fields = {
+            "owlsocket_connection": self._name,
+            "owlsocket_url": self.url,
+            "owlsocket_attempt": failures,
+            "owlsocket_delay": delay,
+            "owlsocket_error": None if error is None else type(error).__name__,
+        }
+        why = f" ({on_one_line(str(error))})" if error else ""
+        logger.log(level, "%s: next attempt in %.2f s%s", self._name, delay, why, extra=fields)
 
     def _will_reconnect(self, error: Exception | None) -> bool:
         """Whether another attempt makes sense after this."""

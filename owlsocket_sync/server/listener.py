@@ -331,7 +331,7 @@ def _send_quietly(connection: Connection, data: bytes) -> None:
     try:
         connection._transmit([data], Deadline(BROADCAST_SECONDS))
     except SocketError as error:
-        logger.info("%s: a broadcast did not reach it: %s", connection.name, error)
+        logger.debug("%s: a broadcast did not reach it: %s", connection.name, error)
 
 
 def _reachable(host: str) -> str:

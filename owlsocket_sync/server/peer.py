@@ -59,7 +59,7 @@ class Peer(Standing):
     def __init__(self, wire: ServerWire, timer: Timer, name: str, url: str, options: dict[str, Any]) -> None:
         super().__init__(name, lambda: url)
         self._timer = timer
-        self._pool = WorkerPool(options["workers"], name)
+        self._pool = self._make_pool(options["workers"], name)
         self._granted = False
         self._reading = False
         self._gone = threading.Event()
@@ -73,6 +73,7 @@ class Peer(Standing):
             name=name,
             limits=options["limits"],
             call_timeout=options["call_timeout"],
+            accepted=True,
         )
         self.connection.expose_tracebacks = options["expose_tracebacks"]
         self.outbox = Outbox(self.connection, self._pool.submit, options["limits"])
@@ -86,6 +87,10 @@ class Peer(Standing):
             heartbeat=options["heartbeat"],
         )
         self._current = self._only_link, 1
+
+    def _make_pool(self, workers: int, name: str) -> WorkerPool:
+        """Who runs its handlers."""
+        return WorkerPool(workers, name)
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
 

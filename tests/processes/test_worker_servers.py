@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from child_processes import APPS, Attendance, Child, environment, listening
+from child_processes import APPS, Attendance, Child, Gathering, environment, listening
 from figures import Figure
 from helpers import eventually, whole
 
@@ -146,9 +146,15 @@ def test_row_24_gunicorn_renews_its_workers(server: Server, attendance: Attendan
 
 
 @pytest.mark.timeout(120)
-def test_row_24_celery(server: Server, attendance: Attendance, tmp_path: Path) -> None:
+def test_row_24_celery(tmp_path: Path) -> None:
     """Tasks in prefork workers are done, each worker has one connection, and the end is a clean one."""
-    count = whole(30, 600)
+    attendance = Gathering()
+    with serve(attendance) as server:
+        _run_tasks(server, attendance, whole(30, 600), tmp_path)
+        eventually(lambda: not server.connections)
+
+
+def _run_tasks(server: Server, attendance: Attendance, count: int, tmp_path: Path) -> None:
     env = environment("", OWLSOCKET_URL=server.url, QUEUE_FOLDER=str(tmp_path))
     options = "--pool prefork --concurrency 3 --loglevel WARNING --without-gossip --without-mingle --without-heartbeat"
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", *options.split()]
@@ -164,4 +170,3 @@ def test_row_24_celery(server: Server, attendance: Attendance, tmp_path: Path) -
     assert done.code == 0
     assert "Traceback" not in done.complaints
     assert "ERROR" not in done.complaints
-    eventually(lambda: not server.connections)

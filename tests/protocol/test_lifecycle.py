@@ -163,7 +163,8 @@ def test_every_number_of_the_statistics_counts_its_own(ends: Ends) -> None:
     }  # fmt: skip
     assert dataclasses.asdict(left.stats) == {
         "messages_in": 4, "messages_out": 1, "bytes_in": sum(map(len, frames_in)), "bytes_out": len(carrier.sent[0]),
-        "pending": 1, "queued": 1, "malformed": 1, "unmatched": 1, "dropped": 1, "reconnects": 0, "latency": None,
+        "pending": 1, "queued": 1, "backlog": 0, "malformed": 1, "unmatched": 1, "dropped": 1, "reconnects": 0,
+        "latency": None,
     }  # fmt: skip
 
 

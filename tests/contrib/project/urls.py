@@ -1,0 +1,12 @@
+"""The routes."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from .shop import views
+
+urlpatterns = [
+    path("double/<int:number>", views.double),
+    path("orders/<int:number>/pay", views.pay),
+]

@@ -1,0 +1,18 @@
+"""What a web server runs."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "contrib.project.settings")
+application = get_wsgi_application()
+
+
+def eager() -> object:
+    """The same, connected as soon as it is loaded: before the fork, where the web server loads it before."""
+    from owlsocket_sync.contrib.django import client
+
+    assert client.call("double", os.getpid(), 1) == 2
+    return application
