@@ -15,7 +15,7 @@ FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 TITLE = re.compile(r'\btitle="([^"]+)"')
 NOT_RUN = re.compile(r"^<!-- not run: (?P<reason>.+?) -->$")
 SCENE = "<!-- scene"
-INSTALLS = "python -m pip install"
+INSTALL = re.compile(r"python -m pip install [^&\n]*(?:&& )?")
 
 
 class PageError(AssertionError):
@@ -90,7 +90,7 @@ def _fenced(reading: _Reading, number: int, fence: re.Match[str]) -> int:
     titled = TITLE.search(fence["info"])
     if not titled and language not in RUN | SHOWN:
         known = ", ".join(sorted(RUN | SHOWN))
-        raise PageError(f"line {number + 1}: a block in {language or 'no language'!r}; known are {known}")
+        raise PageError(f"line {number + 1}: a block in {language or 'no language'}; known are {known}")
     title = titled[1] if titled else None
     reading.found.append(Block(language, text, number + 2, title, reading.reason))
     reading.reason = None
@@ -110,5 +110,5 @@ def runs(block: Block) -> bool:
 
 
 def without_installs(script: str) -> str:
-    """A script of the shell without its lines that install."""
-    return "\n".join(line for line in script.splitlines() if not line.strip().startswith(INSTALLS))
+    """A script of the shell without what would install packages, which are there already."""
+    return INSTALL.sub("", script)

@@ -80,11 +80,11 @@ def is_as_promised(promised: str, came: str) -> bool:
     pattern = "".join(
         r"(?:[^\n]*\n)*?" if line.strip() == ANYTHING else _of_line(line) + "\n" for line in _lines(promised)
     )
-    return re.fullmatch(pattern, "".join(line + "\n" for line in _lines(came))) is not None
+    return re.fullmatch(pattern, "".join(line + "\n" for line in _lines(came)), re.DOTALL) is not None
 
 
 def _of_line(line: str) -> str:
-    return r"[^\n]*".join(re.escape(part) for part in line.split(ANYTHING))
+    return ".*".join(re.escape(part) for part in line.split(ANYTHING))
 
 
 def _lines(text: str) -> list[str]:

@@ -26,7 +26,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PAGE_SECONDS = 60.0
 PATIENCE_SECONDS = 5.0
-LEAVING_SECONDS = 1.0
 FOREIGN = ("PYTEST_", "COV_", "COVERAGE_", "OWLSOCKET_", "PYTHONWARNINGS", "FLASK_", "DJANGO_")
 
 
@@ -37,14 +36,15 @@ class Reader:
         place: an empty directory for the files of the page.
         notes: another, for what is noted about it.
         seconds: for the page as a whole.
+        patience: seconds that what is printed behind the scenes may take.
         scale: how much slower than usual this machine is.
     """
 
-    def __init__(self, place: Path, notes: Path, *, seconds: float = PAGE_SECONDS, scale: float = 1.0) -> None:
+    def __init__(self, place: Path, notes: Path, *, seconds: float, patience: float, scale: float) -> None:
         self.place = place.resolve()
         self._prints = notes / "prints"
         self._output = notes / "output"
-        self._scale = scale
+        self._patience = patience * scale
         self._end = time.monotonic() + seconds * scale
         self._seconds = seconds * scale
         self._promises: list[tuple[str, Printed]] = []
@@ -64,8 +64,8 @@ class Reader:
             )  # fmt: skip
         os.close(theirs)
         os.close(commands)
-        self._answers = open(answers, "rb", buffering=0)  # noqa: SIM115 - closed in __exit__
-        self._commands = open(ours, "w", encoding="utf-8")  # noqa: SIM115
+        self._answers = open(answers, "rb", buffering=0)
+        self._commands = open(ours, "w", encoding="utf-8")
         return self
 
     def _environment(self) -> dict[str, str]:
@@ -86,22 +86,10 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._signal(signal.SIGTERM)  # the leader is not waited for before, so its group is still its own
-        end = time.monotonic() + LEAVING_SECONDS * self._scale
-        while self._signal(0) and time.monotonic() < end:
-            threading.Event().wait(0.02)
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        self._signal(signal.SIGKILL)
+        os.killpg(self._process.pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
         self._process.wait()
         self._commands.close()
         self._answers.close()
-
-    def _signal(self, number: int) -> bool:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return False
-        return True
 
     def read(self, block: Block) -> None:
         """Do what a block shows. Raises `PageError` when it is not as the page says."""
@@ -195,7 +183,7 @@ class Reader:
         return [tuple(json.loads(line)) for line in self._prints.read_text(encoding="utf-8").splitlines()]
 
     def _comes_true(self, condition: Callable[[], bool], *, in_time: bool) -> bool:
-        end = time.monotonic() + (PATIENCE_SECONDS * self._scale if in_time else 0.0)
+        end = time.monotonic() + (self._patience if in_time else 0.0)
         tick = threading.Event()
         while not condition():
             if time.monotonic() >= end:
@@ -208,16 +196,25 @@ class Reader:
         return self._output.read_text(encoding="utf-8", errors="replace")[-6000:]
 
 
-def run_page(markdown: str, *, seconds: float = PAGE_SECONDS, scale: float = 1.0) -> None:
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # who was killed may take a moment to be gone
+
+
+def run_page(
+    markdown: str, *, seconds: float = PAGE_SECONDS, patience: float = PATIENCE_SECONDS, scale: float = 1.0
+) -> None:
     """Run all blocks of a page. Raises `PageError` for the first that is not as the page says."""
     found = [block for block in blocks_of(markdown) if runs(block)]
     if not found:
         return
-    with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as notes:
-        with Reader(Path(place), Path(notes), seconds=seconds, scale=scale) as reader:
-            for block in found:
-                reader.read(block)
-            reader.settle()
+    with (
+        _directory() as place,
+        _directory() as notes,
+        Reader(Path(place), Path(notes), seconds=seconds, patience=patience, scale=scale) as reader,
+    ):
+        for block in found:
+            reader.read(block)
+        reader.settle()
 
 
 if __name__ == "__main__":

@@ -39,4 +39,4 @@ def noted(*values: Any, **options: Any) -> None:
     _print(*values, **options)
 
 
-builtins.print = noted  # type: ignore[assignment]
+builtins.print = noted
