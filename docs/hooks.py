@@ -1,0 +1,125 @@
+"""What MkDocs does for our site beside its own: pages find their place in the menu, and names lead to the reference.
+
+In ``nav``, ``folder/*`` stands for the pages of that folder that nothing else there names, ``*`` for those at the top.
+Generated are a page for each part of ``owlsocket_sync.contrib`` that has an extra of its name, and the changelog. In the
+reference, a name between backticks leads to where it is described.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import re
+from configparser import ConfigParser
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from owlsocket_sync import Connection
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "owlsocket_sync"
+PUBLIC = ("owlsocket_sync", *(f"owlsocket_sync.{one}" for one in ("errors", "server", "auth", "context", "testing")))
+
+CODE = re.compile(r"<a\b.*?</a>|<b\b.*?</b>|<pre\b.*?</pre>|<h\d\b.*?</h\d>|<code>(?P<name>[\w.]+)</code>", re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages that are there in the place of what stands for them."""
+    generated = _generated()
+    there = {path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).rglob("*.md")}
+    unnamed = sorted((there | set(generated)) - _named(config.nav))
+    config.nav = _filled(config.nav, unnamed)
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that nobody wrote."""
+    for name, text in _generated().items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_content(content: str, page: Page, **_: Any) -> str:
+    """Lead from the names in docstrings to what they name."""
+    if not page.file.src_uri.startswith("reference/"):
+        return content
+    names = _names(page.file.src_uri)
+
+    def lead(match: re.Match[str]) -> str:
+        path = names.get(match["name"] or "")
+        return match[0] if path is None else f'<autoref optional identifier="{html.escape(path)}">{match[0]}</autoref>'
+
+    return CODE.sub(lead, content)
+
+
+def _named(nav: Any) -> set[str]:
+    """All pages that a menu names."""
+    if isinstance(nav, str):
+        return {nav}
+    return {name for entry in (nav.values() if isinstance(nav, dict) else nav) for name in _named(entry)}
+
+
+def _filled(nav: list[Any], unnamed: list[str]) -> list[Any]:
+    filled: list[Any] = []
+    for entry in nav:
+        if isinstance(entry, str) and entry.endswith("*"):
+            filled += [name for name in unnamed if name.rpartition("/")[0] == entry.removesuffix("*").rstrip("/")]
+        elif isinstance(entry, dict):
+            filled.append({title: _filled(to, unnamed) if isinstance(to, list) else to for title, to in entry.items()})
+        else:
+            filled.append(entry)
+    return filled
+
+
+def _generated() -> dict[str, str]:
+    pages = {"changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")}
+    for part in parts():
+        page = f"# {part}\n\n::: {part}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
+        page += f"      members: {exported(part)}\n"
+        pages[_page_of(part)] = page
+    return pages
+
+
+def _page_of(part: str) -> str:
+    return f"reference/contrib/{part.rpartition('.')[2]}.md"
+
+
+def parts() -> list[str]:
+    """The public modules of ``contrib``: those that an extra is named after."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = setup.options("options.extras_require")
+    contrib = PACKAGE / "contrib"
+    found = [one for one in extras if (contrib / one).is_dir() or (contrib / f"{one}.py").is_file()]
+    return [f"owlsocket_sync.contrib.{one}" for one in sorted(found)]
+
+
+def exported(module: str) -> list[str]:
+    """What ``__all__`` of a module says, without importing it: frameworks need not be here."""
+    path = ROOT.joinpath(*module.split("."))
+    source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__":
+            return [str(name) for name in ast.literal_eval(node.value)]
+    raise LookupError(f"{module} does not say what is public (__all__)")
+
+
+def _names(page: str) -> dict[str, str]:
+    """Each public name as a page may call it, and the anchor of the reference that it leads to."""
+    names: dict[str, str] = {}
+    for part in parts():
+        names.update({f"{part}.{name}": f"{part}.{name}" for name in exported(part)})
+        if page == _page_of(part):
+            names.update({name: f"{part}.{name}" for name in exported(part)})
+    for module in PUBLIC:
+        public = import_module(module).__all__
+        names.update({f"{module}.{name}": f"{module}.{name}" for name in public})
+        names.update({name: f"{module}.{name}" for name in public if name not in names})
+    methods = (name for name in dir(Connection) if callable(getattr(Connection, name)) and not name.startswith("_"))
+    names.update({name: f"owlsocket_sync.Connection.{name}" for name in methods if name not in names})
+    return names
