@@ -1,7 +1,7 @@
 """What MkDocs does for our site beside its own: pages find their place in the menu, and names lead to the reference.
 
 In ``nav``, ``folder/*`` stands for the pages of that folder that nothing else there names, ``*`` for those at the top.
-Generated are a page for each part of ``owlsocket_sync.contrib`` that has an extra of its name, and the changelog. In the
+Generated are the changelog, and a page for each part of ``owlsocket_sync.contrib`` that has an extra of its name. In the
 reference, a name between backticks leads to where it is described.
 """
 
@@ -25,6 +25,20 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "owlsocket_sync"
 PUBLIC = ("owlsocket_sync", *(f"owlsocket_sync.{one}" for one in ("errors", "server", "auth", "context", "testing")))
 
+PAGE = """---
+title: {title}
+---
+
+# {part}
+
+::: {part}
+    options:
+      show_root_heading: false
+      show_root_toc_entry: false
+      members: {members}
+"""
+
+RST_COLONS = re.compile(r"<p>::</p>|(\S)::</p>")
 CODE = re.compile(r"<a\b.*?</a>|<b\b.*?</b>|<pre\b.*?</pre>|<h\d\b.*?</h\d>|<code>(?P<name>[\w.]+)</code>", re.DOTALL)
 
 
@@ -33,7 +47,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     generated = _generated()
     there = {path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).rglob("*.md")}
     unnamed = sorted((there | set(generated)) - _named(config.nav))
-    config.nav = _filled(config.nav, unnamed)
+    config.nav = _filled(config.nav or [], unnamed)
     return config
 
 
@@ -45,9 +59,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(content: str, page: Page, **_: Any) -> str:
-    """Lead from the names in docstrings to what they name."""
+    """Lead from the names in docstrings to what they name, and write their colons as Markdown does."""
     if not page.file.src_uri.startswith("reference/"):
         return content
+    content = RST_COLONS.sub(lambda match: "" if match[1] is None else f"{match[1]}:</p>", content)
     names = _names(page.file.src_uri)
 
     def lead(match: re.Match[str]) -> str:
@@ -79,9 +94,8 @@ def _filled(nav: list[Any], unnamed: list[str]) -> list[Any]:
 def _generated() -> dict[str, str]:
     pages = {"changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")}
     for part in parts():
-        page = f"# {part}\n\n::: {part}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
-        page += f"      members: {exported(part)}\n"
-        pages[_page_of(part)] = page
+        title = part.removeprefix("owlsocket_sync.")
+        pages[_page_of(part)] = PAGE.format(title=title, part=part, members=exported(part))
     return pages
 
 
