@@ -1,8 +1,8 @@
 """What MkDocs does for our site beside its own: pages find their place in the menu, and names lead to the reference.
 
 In ``nav``, ``folder/*`` stands for the pages of that folder that nothing else there names, ``*`` for those at the top.
-Generated are the changelog, and a page for each part of ``owlsocket_sync.contrib`` that has an extra of its name. In the
-reference, a name between backticks leads to where it is described.
+Generated are the changelog, and a page for each part of ``owlsocket_sync.contrib`` that has an extra of its name. In
+the reference, a name between backticks leads to where it is described.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ast
 import html
 import re
 from configparser import ConfigParser
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from owlsocket_sync import Connection
+from owlsocket_sync import Connection, errors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "owlsocket_sync"
@@ -58,11 +57,29 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """List the errors that are declared in one line each, and so have no description to show."""
+    if page.file.src_uri != "reference/errors.md":
+        return markdown
+    described = set(re.findall(r"^::: owlsocket_sync\.errors\.(\w+)", markdown, re.MULTILINE))
+    rows = ["| error | is a | its type on the wire |", "|---|---|---|"]
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        if name not in described and isinstance(error, type) and issubclass(error, errors.ResilientError):
+            parents = ", ".join(
+                f"`{one.__name__.replace('_PrefixedError', 'ResilientError')}`" for one in error.__bases__
+            )
+            anchor = f"[](){{ #owlsocket_sync.errors.{name} }}"
+            rows.append(f"| {anchor}`{name}` | {parents} | `{error.wire_type}` |")
+    return markdown.replace("<!-- the other errors -->", "\n".join(rows))
+
+
 def on_page_content(content: str, page: Page, **_: Any) -> str:
     """Lead from the names in docstrings to what they name, and write their colons as Markdown does."""
     if not page.file.src_uri.startswith("reference/"):
         return content
     content = RST_COLONS.sub(lambda match: "" if match[1] is None else f"{match[1]}:</p>", content)
+    content = content.replace("_PrefixedError", "ResilientError")  # what stands between is of no use to anybody
     names = _names(page.file.src_uri)
 
     def lead(match: re.Match[str]) -> str:
@@ -114,13 +131,24 @@ def parts() -> list[str]:
 
 
 def exported(module: str) -> list[str]:
-    """What ``__all__`` of a module says, without importing it: frameworks need not be here."""
+    """What ``__all__`` of a module says, without importing it: what it needs may not be here."""
     path = ROOT.joinpath(*module.split("."))
     source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__":
-            return [str(name) for name in ast.literal_eval(node.value)]
+    assigned = {
+        getattr(node.targets[0], "id", None): node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+    }
+    if "_HOMES" in assigned:  # ``__all__`` is made of it
+        return sorted(name for names in ast.literal_eval(assigned["_HOMES"]).values() for name in names)
+    if "__all__" in assigned:
+        return [str(name) for name in ast.literal_eval(assigned["__all__"])]
     raise LookupError(f"{module} does not say what is public (__all__)")
+
+
+def _home(module: str, name: str) -> str:
+    """Where the reference describes a name that can be had from several modules."""
+    return "owlsocket_sync.errors" if name in errors.__all__ else module
 
 
 def _names(page: str) -> dict[str, str]:
@@ -131,9 +159,10 @@ def _names(page: str) -> dict[str, str]:
         if page == _page_of(part):
             names.update({name: f"{part}.{name}" for name in exported(part)})
     for module in PUBLIC:
-        public = import_module(module).__all__
-        names.update({f"{module}.{name}": f"{module}.{name}" for name in public})
-        names.update({name: f"{module}.{name}" for name in public if name not in names})
+        public = exported(module)
+        homes = {name: f"{_home(module, name)}.{name}" for name in public}
+        names.update({f"{module}.{name}": home for name, home in homes.items()})
+        names.update({name: home for name, home in homes.items() if name not in names})
     methods = (name for name in dir(Connection) if callable(getattr(Connection, name)) and not name.startswith("_"))
     names.update({name: f"owlsocket_sync.Connection.{name}" for name in methods if name not in names})
     return names
