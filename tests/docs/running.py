@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,7 +49,7 @@ class Reader:
         self._end = time.monotonic() + seconds * scale
         self._seconds = seconds * scale
         self._promises: list[tuple[str, Printed]] = []
-        self._files: dict[str, int] = {}
+        self._written: set[str] = set()
         self._started = 0
 
     def __enter__(self) -> Reader:
@@ -65,7 +66,7 @@ class Reader:
         os.close(theirs)
         os.close(commands)
         self._answers = open(answers, "rb", buffering=0)
-        self._commands = open(ours, "w", encoding="utf-8")
+        self._commands = open(ours, "wb", buffering=0)
         return self
 
     def _environment(self) -> dict[str, str]:
@@ -86,7 +87,8 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
+        with suppress(ProcessLookupError, PermissionError):  # some systems say so of a group that has ended
+            os.killpg(self._process.pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
         self._process.wait()
         self._commands.close()
         self._answers.close()
@@ -109,17 +111,17 @@ class Reader:
         path = (self.place / block.title).resolve()
         if not path.is_relative_to(self.place):
             raise PageError(f"line {block.line}: {block.title} is outside of the page's directory")
-        if block.title in self._files:
+        if block.title in self._written:
             self._settle(block.title)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text + "\n", encoding="utf-8")
-        self._files[block.title] = block.line
+        self._written.add(block.title)
         if block.language == "python":
             self._promises += [(block.title, one) for one in printed_by(block.text)]
 
     def _type(self, line: int, command: dict[str, Any]) -> None:
-        self._commands.write(json.dumps(command) + "\n")
-        self._commands.flush()
+        with suppress(BrokenPipeError):  # told below, by the answer that does not come
+            self._commands.write(json.dumps(command).encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
             left = self._end - time.monotonic()

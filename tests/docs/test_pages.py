@@ -15,6 +15,8 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 NOT_RUN = {
     "README.md": ["it runs this"],
     "docs/guarantees.md": ["it runs this"],
+    "docs/how-to/browser.md": ["it is for a checkout; its tests steer it in a browser", "it is for a checkout"],
+    "docs/releasing.md": ["it builds and installs, and needs the checkout"],
 }
 """The blocks that are not run, and why, as their pages say it."""
 
@@ -32,4 +34,4 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
         for name, page in zip(NAMES, PAGES, strict=True)
         if (reasons := [one.not_run for one in blocks_of(page.read_text(encoding="utf-8")) if one.not_run])
     }
-    assert found == NOT_RUN
+    assert found == {name: reasons for name, reasons in NOT_RUN.items() if name in NAMES}
