@@ -163,6 +163,8 @@ def _names(page: str) -> dict[str, str]:
         homes = {name: f"{_home(module, name)}.{name}" for name in public}
         names.update({f"{module}.{name}": home for name, home in homes.items()})
         names.update({name: home for name, home in homes.items() if name not in names})
-    methods = (name for name in dir(Connection) if callable(getattr(Connection, name)) and not name.startswith("_"))
-    names.update({name: f"owlsocket_sync.Connection.{name}" for name in methods if name not in names})
+    if page == "reference/index.md":
+        methods = {name for name in dir(Connection) if callable(getattr(Connection, name)) and not name.startswith("_")}
+        methods -= {"auth", "proxy", *names}  # these two are options as well
+        names.update({name: f"owlsocket_sync.Connection.{name}" for name in methods})
     return names
