@@ -32,6 +32,8 @@ from .stages import ConnectionState
 if TYPE_CHECKING:
     from .auth import Auth, KeyPair
 
+__all__ = ["AuthService", "Context", "Phase", "Service", "SocketService"]
+
 CONNECT_SECONDS = 10.0
 
 

@@ -17,6 +17,7 @@ from .encoding import EXACT, canonical, from_base64, from_base64url, read_json, 
 from .keys import KeyPair
 
 DEFAULT_TTL = 300_000
+"""Milliseconds for which an envelope holds when it does not say."""
 
 _KEYS = ("t", "msg", "dt", "ttl", "sig")
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from enum import Enum
 
 AUTH_HEADER = "authorization"
+"""The header that a token travels in, behind its scheme."""
 AUTH_QUERY = "token"
+"""The parameter of the URL that a token travels in, bare."""
 ENTITY_QUERY = "entity"
+"""The parameter of the URL that says for whom somebody acts."""
 PROFILE_QUERY = "profile"
+"""The parameter of the URL that says under which of their profiles."""
 REFRESH_HEADER = "auth-token-refresh"
 
 ALL_SCOPES = "*"
+"""The scope that stands for all of them."""
 AUTH_SCOPE = "__auth"
+"""The scope of authentication itself."""
 GUEST_ID = "__guest"
+"""Who somebody is that nobody knows."""
 
 
 class _Word(str, Enum):

@@ -40,6 +40,8 @@ except ImportError as error:
     ) from error
 
 
+__all__ = ["OwlSocketInstrumentor", "Telemetry"]
+
 SYSTEM = "owlsocket"
 SCOPE = "owlsocket_sync.contrib.otel"
 SCHEMA = "https://opentelemetry.io/schemas/1.40.0"

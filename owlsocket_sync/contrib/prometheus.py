@@ -28,6 +28,8 @@ except ImportError as error:
         "metrics need the package prometheus-client: python -m pip install 'owlsocket-sync[prometheus]'"
     ) from error
 
+__all__ = ["ConnectionCollector", "OwlSocketMetrics"]
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 OPEN_STATES = [state.value for state in ConnectionState if state is not ConnectionState.CLOSED]
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 SEPARATOR = "|||"
+"""What stands between type, message and stack of an error on the wire."""
 
 _SHIFTED = r"\|\|\|\w*Error(: |\n)"  # compiled on first use: few peers write such errors
 _SHIFTED_TRIES = 64

@@ -13,6 +13,7 @@ from ..stages import AuthenticationStage
 from ..values import ByFields
 
 CALL_TIMEOUT = 60.0
+"""Seconds that a call waits for its answer when nothing else is said."""
 
 
 class MessageType(str, Enum):

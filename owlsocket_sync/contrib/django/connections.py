@@ -273,5 +273,7 @@ def _reset(*, setting: str, **_: Any) -> None:
 
 
 clients = Clients()
+"""The clients by alias: ``clients["default"]``."""
 client: Client = ConnectionProxy(clients, DEFAULT)
+"""The client of the alias ``default``."""
 setting_changed.connect(_reset, dispatch_uid="owlsocket")

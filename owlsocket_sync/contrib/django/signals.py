@@ -10,5 +10,8 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 connected = Signal()
+"""A connection is open, for the first time or again."""
 disconnected = Signal()
+"""A link ended; with ``code``, ``reason`` and ``error``."""
 event_received = Signal()
+"""An event came; with ``message``."""

@@ -1,0 +1,37 @@
+"""Every page does what it says: its blocks are run from top to bottom, as one who reads it would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from docs.blocks import blocks_of
+from docs.running import ROOT, run_page
+from helpers import SCALE
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+
+NOT_RUN = {
+    "README.md": ["it runs this"],
+    "docs/guarantees.md": ["it runs this"],
+    "docs/how-to/browser.md": ["it is for a checkout; its tests steer it in a browser", "it is for a checkout"],
+    "docs/releasing.md": ["it builds and installs, and needs the checkout"],
+}
+"""The blocks that are not run, and why, as their pages say it."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_a_page_does_what_it_says(page: Path) -> None:
+    """What it writes is written, what it types is typed, and what it says is printed is printed."""
+    run_page(page.read_text(encoding="utf-8"), scale=SCALE)
+
+
+def test_few_blocks_are_not_run_and_each_says_why() -> None:
+    """They are listed here, so that none is added without a thought."""
+    found = {
+        name: reasons
+        for name, page in zip(NAMES, PAGES, strict=True)
+        if (reasons := [one.not_run for one in blocks_of(page.read_text(encoding="utf-8")) if one.not_run])
+    }
+    assert found == {name: reasons for name, reasons in NOT_RUN.items() if name in NAMES}
