@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from child_processes import Child, environment
 from chromium import Chromium, Page, installed
+from docs.blocks import blocks_of
 from helpers import Collector, eventually, scaled
-from pages import blocks_of
 
 from owlsocket_sync import Connection, ResilientError, SocketConnectionError, SocketTimeout, SocketUnsupported, connect
 from owlsocket_sync.server import Request, serve
@@ -225,7 +225,7 @@ def test_the_picture_of_the_documentation(ada: Page, bob: Connection, tmp_path: 
 def test_the_page_of_the_documentation_does_what_it_says(browser: Chromium, tmp_path: Path) -> None:
     """Its files as they stand there, but for the ports."""
     page, link = free_ports(2)
-    for block in blocks_of(CHAT.parent.parent / "docs" / "how-to" / "browser.md"):
+    for block in blocks_of((CHAT.parent.parent / "docs" / "how-to" / "browser.md").read_text(encoding="utf-8")):
         if block.title is not None:
             file = tmp_path / block.title
             file.parent.mkdir(exist_ok=True)

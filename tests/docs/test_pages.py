@@ -15,8 +15,6 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 NOT_RUN = {
     "README.md": ["it runs this"],
     "docs/guarantees.md": ["it runs this"],
-    "docs/how-to/browser.md": ["it is for a checkout; its tests steer it in a browser", "it is for a checkout"],
-    "docs/releasing.md": ["it builds and installs, and needs the checkout"],
 }
 """The blocks that are not run, and why, as their pages say it."""
 
