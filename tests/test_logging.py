@@ -11,7 +11,7 @@ from handlers import drop_link, echo
 from helpers import eventually, scaled
 from pair import make_pair
 
-from owlsocket_sync import Backoff, Connection, ConnectionState, Ending, StateChange, connect
+from owlsocket_sync import Backoff, Connection, ConnectionState, Ending, EventMessage, StateChange, connect
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.testing import FaultProxy
 
@@ -125,6 +125,20 @@ def test_an_error_that_nobody_handles_is_logged_with_its_place(caplog: pytest.Lo
         "error": "ZeroDivisionError",
     }
     assert record.exc_info is not None
+
+
+def test_what_a_peer_says_stays_on_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The name of an event and the text of an error can neither forge lines nor steer a terminal."""
+    left, right, *_ = make_pair()
+
+    def observer(message: EventMessage) -> None:
+        raise ValueError(message.payload)
+
+    right.observe("*", observer)
+    left.notify("news\nERROR forged", "\x1b[31m red")
+    [record] = caplog.records
+    assert record.getMessage() == r"right: observe news\nERROR forged: \x1b[31m red"
+    assert vars(record)["owlsocket_name"] == "news\nERROR forged"
 
 
 def test_what_is_not_logged_is_not_made(caplog: pytest.LogCaptureFixture) -> None:

@@ -133,7 +133,8 @@ class Lifecycle(Instrumented):
                 "owlsocket_error": type(error).__name__,
             }
             trace = error if error.__traceback__ else None
-            logger.error("%s: %s: %s", self._name, context, error, exc_info=trace, extra=fields)
+            said = on_one_line(str(context)), on_one_line(str(error))  # either may hold what a peer said
+            logger.error("%s: %s: %s", self._name, *said, exc_info=trace, extra=fields)
 
     def _run_error_handlers(self, error: BaseException, context: ErrorContext) -> None:
         for one in self._error_handlers.get(ALL):

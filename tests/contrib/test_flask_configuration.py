@@ -45,12 +45,12 @@ def options(**config: Any) -> dict[str, Any]:
 
 
 def test_every_option_of_connect_can_be_configured() -> None:
-    """But for ``wait``, which an extension decides."""
+    """But for ``wait`` and ``replace``, which an extension decides."""
     from inspect import signature
 
     from owlsocket_sync import connect
 
-    assert set(signature(connect).parameters) - {"wait"} == OPTIONS - {"login"}
+    assert set(signature(connect).parameters) - {"wait", "replace"} == OPTIONS - {"login"}
 
 
 def test_values_are_passed_on_as_they_are() -> None:

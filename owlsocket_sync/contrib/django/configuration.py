@@ -38,7 +38,7 @@ KEYS = ("URL", "TOKEN", "AUTH", "TIMEOUTS", "CALL_TIMEOUT", "OPTIONS", "AUTOSTAR
 AUTH_KEYS = ("URL", "KEY", "OPTIONS")
 TIMEOUTS = {"CONNECT": "timeout", "CALL": "call_timeout"}
 ELSEWHERE = {"url": "URL", "token": "TOKEN", "auth": "AUTH"}
-LEFT_OUT = {*ELSEWHERE, "wait"}
+LEFT_OUT = {*ELSEWHERE, "wait", "replace"}
 OPTIONS = tuple(name for name in signature(connect).parameters if name not in LEFT_OUT)
 
 BAD_PLACE = "E001"
