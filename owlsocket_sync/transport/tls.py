@@ -40,6 +40,7 @@ _LASTING = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _ABSENT,
     "TLSV1_UNRECOGNIZED_NAME": "it knows no host of this name",
 }
+_OLD = "legacy sigalg disallowed"  # a server of TLS 1.1, as some builds of OpenSSL see it; it has no name in Python
 
 
 def shake_hands(secure: ssl.SSLSocket, wait: Callable[[list[socket.socket], list[socket.socket]], None]) -> None:
@@ -55,7 +56,7 @@ def shake_hands(secure: ssl.SSLSocket, wait: Callable[[list[socket.socket], list
 
 def tls_failure(error: OSError, host: str) -> SocketConnectionError:
     """The error to raise in place of this one; not ``retryable`` where no other attempt would end otherwise."""
-    lasting = _LASTING.get(getattr(error, "reason", None) or "")
+    lasting = _LASTING.get(getattr(error, "reason", None) or "") or (_VERSION if _OLD in str(error) else None)
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = _HINTS.get(error.verify_code, _TRUST)
         failure = SocketConnectionError(f"the certificate of {host} does not hold: {error.verify_message} ({hint})")

@@ -20,6 +20,7 @@ from sockets import ByteServer, RawPeer
 from owlsocket_sync import Backoff, Connection, ConnectionState, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.testing import FaultProxy
+from owlsocket_sync.transport.tls import tls_failure
 
 AT_ONCE = 0.5
 
@@ -85,6 +86,13 @@ BAD = [
     pytest.param(_old_client, "no version of TLS", id="version"),
     pytest.param(_no_cipher, "no way to encrypt", id="cipher"),
 ]
+
+
+def test_an_old_server_is_told_whatever_openssl_calls_it() -> None:
+    """Some builds take the version for granted, and stumble over the signature."""
+    error = tls_failure(ssl.SSLError(1, "[SSL] legacy sigalg disallowed or unsupported (_ssl.c:992)"), "old.example")
+    assert "1.2 or newer" in str(error)
+    assert not error.retryable
 
 
 def _serve(peer: RawPeer) -> None:
