@@ -7,6 +7,7 @@ after it was released.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import threading
 from abc import abstractmethod
@@ -40,7 +41,8 @@ class Calls(Endpoint):
     def __init__(self, pending_limit: int) -> None:
         self._calls_lock = threading.Lock()
         self._calls: dict[Any, Pending] = {}
-        self._call_alarms: list[tuple[float, str]] = []
+        self._call_alarms: list[tuple[float, int, Any]] = []
+        self._alarm_numbers = itertools.count()
         self._pending_limit = pending_limit
 
     # -- calling -----------------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ class Calls(Endpoint):
         try:
             self._describe(future, method, payload, timeout, retry)
             future.result_type = result_type
-            self._register(future)
+            self._register(future, expires=future.deadline.at < math.inf)
         except BaseException as error:
             if measured is not None:
                 measured.error = error
@@ -141,8 +143,6 @@ class Calls(Endpoint):
             raise
         if measured is not None:
             measured.follow(future)
-        if future.deadline.at < math.inf:
-            self._watch(future)
         self._send_call(future)
         return future
 
@@ -162,14 +162,23 @@ class Calls(Endpoint):
         pending.method = method
         pending.retry = retry
 
-    def _register(self, pending: Pending) -> None:
+    def _register(self, pending: Pending, *, expires: bool = False) -> None:
+        """Let it wait for its answer, and fail at its deadline where nobody else looks to that."""
         with self._calls_lock:
-            if len(self._calls) >= self._pending_limit:
+            calls = self._calls
+            if len(calls) >= self._pending_limit:
                 raise SocketError(
                     f"{self._pending_limit} calls wait for an answer already (Limits.pending_calls); "
                     f"{pending.method!r} was not sent"
                 )
-            self._calls[pending.id] = pending
+            calls[pending.id] = pending
+            if expires:
+                at = pending.deadline.at
+                heapq.heappush(self._call_alarms, (at, next(self._alarm_numbers), pending.id))
+                if len(self._call_alarms) > 2 * len(calls) + 64:
+                    self._forget_alarms()
+        if expires:
+            self._alarm(at)
 
     @abstractmethod
     def _encode_call(self, method: str, payload: tuple[Any, ...], deadline: Deadline) -> tuple[Any, bytes]:
@@ -234,14 +243,10 @@ class Calls(Endpoint):
 
     # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
 
-    def _watch(self, pending: Pending) -> None:
-        alarm = pending.deadline.at, str(pending.id)
-        with self._calls_lock:
-            heapq.heappush(self._call_alarms, alarm)
-            if len(self._call_alarms) > 2 * len(self._calls) + 64:
-                self._call_alarms = [alarm for alarm in self._call_alarms if alarm[1] in self._calls]
-                heapq.heapify(self._call_alarms)
-        self._alarm(pending.deadline.at)
+    def _forget_alarms(self) -> None:
+        """Keep those of the calls that are pending; with the lock."""
+        self._call_alarms = [alarm for alarm in self._call_alarms if alarm[2] in self._calls]
+        heapq.heapify(self._call_alarms)
 
     @abstractmethod
     def _alarm(self, at: float) -> None:
@@ -252,7 +257,7 @@ class Calls(Endpoint):
         late = []
         with self._calls_lock:
             while self._call_alarms and self._call_alarms[0][0] <= now:
-                pending = self._calls.pop(heapq.heappop(self._call_alarms)[1], None)
+                pending = self._calls.pop(heapq.heappop(self._call_alarms)[2], None)
                 if pending is not None:
                     late.append(pending)
             following = self._call_alarms[0][0] if self._call_alarms else math.inf

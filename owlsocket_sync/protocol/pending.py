@@ -209,22 +209,14 @@ class CallFuture(Future[Any], Pending):
         self.complete(error=error)
 
 
-class Signal:
-    """A condition of which nothing but a lock is kept before somebody waits: thousands of futures have one each."""
+class Signal(type(threading.RLock())):  # type: ignore[misc]  # a class by another name
+    """A condition that is but its lock before somebody waits: thousands of futures have one each."""
 
-    __slots__ = ("_bells", "_lock", "acquire", "release")
+    __slots__ = ("_bells",)
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._bells: list[threading.Lock] = []
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
-
-    def __enter__(self) -> bool:
-        return self._lock.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        super().__init__()
+        self._bells: tuple[threading.Lock, ...] = ()
 
     @property
     def attended(self) -> bool:
@@ -235,16 +227,16 @@ class Signal:
         """Wait, without the lock, to be notified; whether that was within so many seconds."""
         bell = threading.Lock()
         bell.acquire()
-        self._bells.append(bell)
-        self._lock.release()
+        self._bells = (*self._bells, bell)
+        self.release()
         try:
             return bell.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
         finally:
-            self._lock.acquire()
+            self.acquire()
 
     def notify_all(self) -> None:
         """Free all who wait; with the lock."""
-        bells, self._bells = self._bells, []
+        bells, self._bells = self._bells, ()
         for bell in bells:
             bell.release()
 

@@ -15,9 +15,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
@@ -32,6 +31,7 @@ logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
 GATHER = 0.002
+PIECE_SIZE = 32_768
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
 ABNORMAL = 1006
@@ -76,6 +76,7 @@ class Link:
         self._ending_lock = threading.Lock()
         self._wake_at = -math.inf
         self._alarmed = False
+        self._gathered = False
         self._peer_ended = False
         self._last_beat = b""
         self._ended = threading.Event()
@@ -114,7 +115,7 @@ class Link:
             # What comes before the end fits into the buffer of the system: it is read at once, room or not.
             self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
             return
-        if not self._reading.left:
+        if not (self._reading.left or self._gathered):
             self._stream.read_until = self._wake_at = min(due, now + LOOK) if self._reading.aside else due
             try:
                 if self._alarmed:
@@ -130,7 +131,8 @@ class Link:
     def _read_on(self) -> None:
         close, end = self._reading.read_on()
         self._answer_ping()
-        if not self._reading.urgent:
+        self._gathered = not self._reading.urgent
+        if self._gathered:
             time.sleep(GATHER)  # let answers that nobody waits for yet come together
         if close is not None:
             self._take_close(close)
@@ -191,20 +193,36 @@ class Link:
             SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next.
             SocketConnectionError: the link has ended.
         """
-        self._writer.write(self._frames(messages), deadline)
+        self._write(messages, deadline)
 
     def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
         """`write`, and read for the answer in place of the reader, as `Reading.lead` does."""
-        self._reading.lead(answered, deadline, partial(self._writer.write, self._frames(messages), deadline))
+        self._reading.lead(answered, deadline, partial(self._write, messages, deadline))
 
     def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
         """Read in place of the reader, as `Reading.lead` does; from any thread."""
         self._reading.lead(answered, deadline)
 
-    def _frames(self, messages: Sequence[bytes]) -> bytes:
+    def _write(self, messages: Sequence[bytes], deadline: Deadline) -> None:
         if len(messages) == 1:
-            return self._wire.frame(TEXT, messages[0])
-        return b"".join(map(self._wire.frame, repeat(TEXT), messages))
+            self._writer.write(self._wire.frame(TEXT, messages[0]), deadline)
+        else:
+            pieces = self._pieces(messages)
+            self._writer.write(next(pieces), deadline, rest=pieces)
+
+    def _pieces(self, messages: Sequence[bytes]) -> Iterator[bytes]:
+        """Their frames, some at a time: the peer can work on the first ones while the last are made."""
+        frames: list[bytes] = []
+        size = 0
+        for message in messages:
+            frame = self._wire.frame(TEXT, message)
+            frames.append(frame)
+            size += len(frame)
+            if size >= PIECE_SIZE:
+                yield b"".join(frames)
+                frames, size = [], 0
+        if frames:
+            yield b"".join(frames)
 
     # -- signs of life -----------------------------------------------------------------------------------------------
 

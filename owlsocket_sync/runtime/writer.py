@@ -18,7 +18,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -66,13 +66,16 @@ class Writer:
         """Whether something is left to be sent by whoever comes next."""
         return bool(self._torn or self._slots or self._parcels)
 
-    def write(self, data: bytes, deadline: Deadline, ping: bytes | None = None) -> None:
+    def write(
+        self, data: bytes, deadline: Deadline, ping: bytes | None = None, rest: Iterator[bytes] | None = None
+    ) -> None:
         """Send frames; from any thread but the reader's.
 
         Args:
             data: the frames.
             deadline: until when they are to be taken.
             ping: the payload, where they are a ping.
+            rest: more of them, each piece made while the peer has those before; what begins is sent to its end.
 
         Raises:
             SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next,
@@ -80,10 +83,12 @@ class Writer:
             SocketConnectionError: the link has ended, or said goodbye.
         """
         try:
-            if not self._write_lock.acquire(blocking=False) and self._sent_together(data, deadline, ping is not None):
+            if not self._write_lock.acquire(blocking=False) and self._sent_together(
+                data, deadline, ping is not None or rest is not None
+            ):
                 return
             if self._writing:
-                self._leave_to_interrupted(data, ping)
+                self._leave_to_interrupted(data, ping, rest)
                 return
             try:
                 self._writing = True
@@ -93,9 +98,11 @@ class Writer:
                 if ping is not None:
                     self._asks(ping)
                 if self._torn or self._parcels:
-                    self._send_after_others(data, deadline.at)
+                    self._send_after_others(data, deadline.at, rest or ())
                 else:
-                    self._send_all(data, deadline.at)
+                    self._send_all(data, deadline.at, rest=rest or ())
+                if rest is not None:
+                    self._send_rest(rest, deadline.at)
                 if self._slots:
                     self._send_slots_at_once()
             finally:
@@ -141,9 +148,9 @@ class Writer:
             return False
         return True
 
-    def _leave_to_interrupted(self, data: bytes, ping: bytes | None) -> None:
+    def _leave_to_interrupted(self, data: bytes, ping: bytes | None, rest: Iterator[bytes] | None) -> None:
         if ping is None:
-            self._parcels.append(data)
+            self._parcels.extend((data, *(rest or ())))
         else:
             self._slots[PING] = ping
 
@@ -212,17 +219,24 @@ class Writer:
         if self._torn:
             self._send_all(b"".join(self._torn), until, keep=True)
 
-    def _send_after_others(self, data: bytes, until: float) -> None:
+    def _send_after_others(self, data: bytes, until: float, rest: Iterable[bytes]) -> None:
         """Send that first, and then this, as far as it is taken in time."""
         self._take_parcels()
-        self._send_all(b"".join([*self._torn, data]), until, last=len(data))
+        self._send_all(b"".join([*self._torn, data]), until, last=len(data), rest=rest)
+
+    def _send_rest(self, rest: Iterator[bytes], until: float) -> None:
+        """Send the pieces that follow on one that was sent."""
+        for piece in rest:
+            self._send_all(piece, until, keep=True, rest=rest)
 
     def _take_parcels(self) -> None:
         """Make what others wait with part of what is torn."""
         with contextlib.suppress(IndexError):  # there are no more
             self._torn.extend(islice(iter(self._parcels.popleft, None), PARCELS))
 
-    def _send_all(self, data: bytes, until: float, *, keep: bool = False, last: int | None = None) -> None:
+    def _send_all(
+        self, data: bytes, until: float, *, keep: bool = False, last: int | None = None, rest: Iterable[bytes] = ()
+    ) -> None:
         """Send, all that is torn included; what was begun and not taken is torn then, the rest only where asked.
 
         Args:
@@ -230,6 +244,7 @@ class Writer:
             until: until when it is to be taken.
             keep: what was not begun, too.
             last: how many bytes of it, at its end, make the part that may not have been begun; all of it, by default.
+            rest: what follows on that part, and is torn with it where it was begun.
         """
         view: bytes | memoryview = data if len(data) <= RECORD_SIZE else memoryview(data)  # no copy of much
         taken: list[int] = []
@@ -239,11 +254,13 @@ class Writer:
                 view, taken = view[taken[0] :], []
         except BaseException as error:
             if isinstance(error, TimeoutError) or not isinstance(error, OSError):  # the link lives on
-                rest = view[taken[0] :] if taken else view
+                left = view[taken[0] :] if taken else view
                 last = len(data) if last is None else last
-                begun = keep or self._stream.secure or len(rest) < last
-                rest = rest if begun else rest[: len(rest) - last]
-                self._torn[:] = [bytes(rest)] if rest else []
+                begun = keep or self._stream.secure or len(left) < last
+                left = left if begun else left[: len(left) - last]
+                self._torn[:] = [bytes(left)] if left else []
+                if begun:
+                    self._torn.extend(rest)
             raise
         if self._torn:
             self._torn.clear()
