@@ -258,20 +258,28 @@ def encode_event(event: str, payload: Any, dt: float | None, sender: str | None)
 
 def _dump(fields: dict[str, Any], kind: str, name: str) -> bytes:
     try:
-        return _write(fields)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise SocketMessageMalformed(f"the {kind} {name!r} cannot be sent as JSON: {error}") from error
+        return orjson.dumps(fields, default=_plain, option=WRITTEN_BY_US)
+    except TypeError as refusal:
+        try:
+            return _write_otherwise(fields, refusal)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise SocketMessageMalformed(f"the {kind} {name!r} cannot be sent as JSON: {error}") from error
 
 
 def _write(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US)
-    except TypeError as error:
-        if "must be str" in str(error):
-            return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US | orjson.OPT_NON_STR_KEYS)
-        if "surrogates" in str(error):
-            return json.dumps(value, default=_plain_throughout, separators=(",", ":"), allow_nan=False).encode()
-        raise
+    except TypeError as refusal:
+        return _write_otherwise(value, refusal)
+
+
+def _write_otherwise(value: Any, refusal: TypeError) -> bytes:
+    """What was refused for keys that are no text, or for half an emoji, is written all the same."""
+    if "must be str" in str(refusal):
+        return orjson.dumps(value, default=_plain, option=WRITTEN_BY_US | orjson.OPT_NON_STR_KEYS)
+    if "surrogates" in str(refusal):
+        return json.dumps(value, default=_plain_throughout, separators=(",", ":"), allow_nan=False).encode()
+    raise refusal
 
 
 def _plain(value: Any) -> Any:

@@ -180,7 +180,7 @@ class CallFuture(Future[Any], Pending):
 
     def _read(self, timeout: float | None) -> float | None:
         """Read in place of the reader for a while; what is left of the timeout."""
-        if self._owner is None or self.done():
+        if self._state != "PENDING" or self._owner is None:
             return timeout
         deadline = Deadline(threading.TIMEOUT_MAX if timeout is None else timeout)
         self._owner._read_until(self.done, deadline)

@@ -30,7 +30,7 @@ from .writer import Writer
 logger = logging.getLogger("owlsocket_sync")
 
 PAUSE = 0.02
-GATHER = 0.002
+GATHER = 0.004
 PIECE_SIZE = 32_768
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
@@ -193,22 +193,19 @@ class Link:
             SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next.
             SocketConnectionError: the link has ended.
         """
-        self._write(messages, deadline)
-
-    def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
-        """`write`, and read for the answer in place of the reader, as `Reading.lead` does."""
-        self._reading.lead(answered, deadline, partial(self._write, messages, deadline))
-
-    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
-        """Read in place of the reader, as `Reading.lead` does; from any thread."""
-        self._reading.lead(answered, deadline)
-
-    def _write(self, messages: Sequence[bytes], deadline: Deadline) -> None:
         if len(messages) == 1:
             self._writer.write(self._wire.frame(TEXT, messages[0]), deadline)
         else:
             pieces = self._pieces(messages)
             self._writer.write(next(pieces), deadline, rest=pieces)
+
+    def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
+        """`write`, and read for the answer in place of the reader, as `Reading.lead` does."""
+        self._reading.lead(answered, deadline, partial(self.write, messages, deadline))
+
+    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in place of the reader, as `Reading.lead` does; from any thread."""
+        self._reading.lead(answered, deadline)
 
     def _pieces(self, messages: Sequence[bytes]) -> Iterator[bytes]:
         """Their frames, some at a time: the peer can work on the first ones while the last are made."""

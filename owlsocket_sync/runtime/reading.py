@@ -123,22 +123,23 @@ class Reading:
         while incoming is not None:
             if isinstance(incoming, Close):
                 return incoming
-            self._take_one(incoming)
-            if not self._may_go_on():
+            if not (self._was_answer(incoming) or self._may_go_on()):
                 self.left = True
                 return None
             incoming = self._wire.take()
         return None
 
-    def _take_one(self, incoming: Any) -> None:
+    def _was_answer(self, incoming: Any) -> bool:
+        """Hand it on; whether it was an answer, which takes no room."""
         self._taken = True
         if type(incoming) is str and MAYBE_ANSWER in incoming:
             attended = self._answer(incoming)
             if attended is not None:
                 self.urgent = self.urgent or attended
-                return
+                return True
         self.urgent = True
         self._take(incoming)
+        return False
 
     def retire(self, close: Callable[[], None]) -> None:
         """Close the descriptor once nobody reads."""

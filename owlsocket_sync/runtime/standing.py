@@ -177,7 +177,7 @@ class Standing:
 
     def wake_at(self, at: float) -> None:
         """Have the reader look at the clock at this moment."""
-        link = self._link
+        link = self._current[0]
         if link is not None:
             link.wake_at(at)
 

@@ -94,11 +94,15 @@ class Wire(ABC):
         Raises:
             WireError: the peer broke the protocol.
         """
+        unread = self.stream.unread
         while True:
-            frame = self._take_frame()
-            if frame is None:
+            block = unread.block
+            block.position = block.done
+            try:
+                opcode, fin, data = self._parse_frame()
+            except Starved:
                 return None
-            opcode, fin, data = frame
+            unread.commit()
             if opcode == PING:
                 return Ping(data)
             if opcode == PONG:
@@ -127,17 +131,6 @@ class Wire(ABC):
         except (WireError, UnicodeDecodeError):
             return None
 
-    def _take_frame(self) -> Frame | None:
-        """The next frame, if it is whole."""
-        unread = self.stream.unread
-        unread.rewind()
-        try:
-            frame = self._parse_frame()
-        except Starved:
-            return None
-        unread.commit()
-        return frame
-
     @abstractmethod
     def _parse_frame(self) -> Frame:
         """The next frame, in which nothing but its place among others can be wrong.
@@ -149,6 +142,8 @@ class Wire(ABC):
 
     def _join(self, opcode: int, fin: bool, data: bytes) -> str | bytes | None:
         """The message that this frame completes (RFC 6455, section 5.4)."""
+        if opcode == TEXT and fin and self._fragments_opcode is None and len(data) <= self._message_size:
+            return _text(data)
         if (opcode == CONTINUATION) is (self._fragments_opcode is None):
             raise WireError(1002, "a fragment out of order")
         if self._fragments_opcode is None:
