@@ -268,6 +268,20 @@ def test_the_timeout_of_a_submitted_call_holds_without_anybody_waiting(ends: End
     assert isinstance(second.exception(0), SocketTimeout)
 
 
+def test_a_submitted_call_fails_in_time_under_whatever_id(ends: Ends) -> None:
+    """``prepare`` may have put a number in place of ours."""
+
+    def number(message: Message, is_request: bool) -> Message:
+        message.id = 7
+        return message
+
+    ends.left_carrier.silent = True
+    ends.left.prepare = number
+    future = ends.left.submit("echo", 1, timeout=5)
+    assert ends.left.expire(ends.left_carrier.alarms[0]) == math.inf
+    assert isinstance(future.exception(0), SocketTimeout)
+
+
 def test_alarms_of_answered_calls_do_not_pile_up(ends: Ends) -> None:
     """Memory follows what is pending, not what was."""
     for number in range(1000):

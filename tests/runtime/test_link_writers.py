@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,9 +16,11 @@ from strikes import struck
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
 from owlsocket_sync.options import Heartbeat
+from owlsocket_sync.runtime.link import PIECE_SIZE
 from owlsocket_sync.stages import Ending
 
 BIG = b"x" * 8_000_000
+PIECE = b"p" * PIECE_SIZE
 
 Start = Callable[..., Run]
 
@@ -77,6 +80,84 @@ def test_a_torn_frame_is_finished_without_another_writer(start: Start) -> None:
     assert len(run.peer.read_frame().payload) == len(BIG)
     run.peer.send(frame(TEXT, b"still here"))
     assert run.got.wait(1) == ["still here"]
+
+
+def test_the_first_of_a_batch_leave_while_the_last_are_made(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer has something to do meanwhile."""
+    run = start()
+    make, came = run.link._wire.frame, threading.Event()
+
+    def make_frame(opcode: int, data: bytes) -> bytes:
+        assert data != b"last" or came.wait(scaled(5)), "the last is made before the first came"
+        return make(opcode, data)
+
+    monkeypatch.setattr(run.link._wire, "frame", make_frame)
+    outcome = aside(lambda: run.link.write([PIECE, b"last"], within()))
+    assert run.peer.read_frame().payload == PIECE
+    came.set()
+    assert run.peer.read_frame().payload == b"last"
+    assert outcome.wait(1) == [None]
+
+
+def test_a_small_batch_is_one_write(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred short messages leave together."""
+    run = start()
+    real, sizes = run.link._stream.send_some, []
+
+    def send_some(view: memoryview | bytes, until: float, taken: list[int]) -> None:
+        sizes.append(len(view))
+        real(view, until, taken)
+
+    monkeypatch.setattr(run.link._stream, "send_some", send_some)
+    run.link.write([b"x" * 100] * 100, within())
+    assert [run.peer.read_frame().payload for _ in range(100)] == [b"x" * 100] * 100
+    assert len(sizes) == 1
+
+
+def test_a_batch_that_was_begun_is_sent_to_its_end(start: Start) -> None:
+    """Whoever sent it gave up in the middle of the first message: the others follow that, before anything else."""
+    run = start()
+    with pytest.raises(SocketTimeout):
+        run.link.write([BIG, PIECE, b"last"], Deadline(0.2))
+    outcome = aside(lambda: run.link.write([b"after"], within()))
+    assert [len(run.peer.read_frame().payload) for _ in range(3)] == [len(BIG), len(PIECE), len(b"last")]
+    assert run.peer.read_frame().payload == b"after"
+    assert outcome.wait(1) == [None]
+
+
+def test_a_batch_that_was_not_begun_is_not_sent(start: Start) -> None:
+    """Not one message of it, when the peer took nothing in time."""
+    run = start()
+    with pytest.raises(SocketTimeout):
+        run.link.write([BIG], Deadline(0.1))
+    with pytest.raises(SocketTimeout):
+        run.link.write([PIECE, b"last"], Deadline(0.05))
+    outcome = aside(lambda: run.link.write([b"after"], within()))
+    assert run.peer.read_frame().payload == BIG
+    assert run.peer.read_frame().payload == b"after"
+    assert outcome.wait(1) == [None]
+
+
+def test_an_interrupt_anywhere_in_a_batch_leaves_its_beginning(start: Start) -> None:
+    """Each point of the way is struck once: what arrives is whole, in order, and without a gap."""
+    run = start()
+    got: list[Frame] = []
+    over = aside(lambda: _read_until(run, b"over", got))
+    number, came_to_it = 0, True
+    while came_to_it and number < 400:
+        batch = [b"%d %d" % (number, place) + PIECE for place in range(3)]
+        came_to_it = struck(number, partial(run.link.write, batch, within()))
+        number += 1
+    assert number > 30
+    run.link.write([b"over"], within())
+    assert over.wait(1) == [None]
+    arrived = [one.payload for one in got if one.opcode == TEXT][:-1]
+    assert {one.lstrip(b"0123456789 ") for one in arrived} == {PIECE}
+    for batch_number in range(number):
+        places = [one.split(PIECE)[0] for one in arrived if one.startswith(b"%d " % batch_number)]
+        assert places == [b"%d %d" % (batch_number, place) for place in range(len(places))]
+    assert len(places) == 3, "the last was not struck"
+    assert run.link.ending is None
 
 
 def test_an_interrupt_tears_no_frame(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
