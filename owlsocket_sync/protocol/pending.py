@@ -212,11 +212,7 @@ class CallFuture(Future[Any], Pending):
 class Signal(type(threading.RLock())):  # type: ignore[misc]  # a class by another name
     """A condition that is but its lock before somebody waits: thousands of futures have one each."""
 
-    __slots__ = ("_bells",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bells: tuple[threading.Lock, ...] = ()
+    _bells: tuple[threading.Lock, ...] = ()
 
     @property
     def attended(self) -> bool:
@@ -236,7 +232,9 @@ class Signal(type(threading.RLock())):  # type: ignore[misc]  # a class by anoth
 
     def notify_all(self) -> None:
         """Free all who wait; with the lock."""
-        bells, self._bells = self._bells, ()
+        bells = self._bells
+        if bells:
+            self._bells = ()
         for bell in bells:
             bell.release()
 

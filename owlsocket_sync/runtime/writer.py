@@ -83,7 +83,7 @@ class Writer:
             SocketConnectionError: the link has ended, or said goodbye.
         """
         try:
-            if not self._write_lock.acquire(blocking=False) and self._sent_together(
+            if not self._write_lock.acquire(False) and self._sent_together(
                 data, deadline, ping is not None or rest is not None
             ):
                 return

@@ -17,6 +17,7 @@ from owlsocket_sync import (
     Connection,
     ErrorContext,
     Limits,
+    Message,
     ResilientError,
     SocketConnectionError,
     SocketError,
