@@ -172,6 +172,8 @@ class CallFuture(Future[Any], Pending):
 
     def result(self, timeout: float | None = None) -> Any:
         """The result, once it is there; raises the error where it is one."""
+        if self._state == "FINISHED" and self._exception is None:
+            return self._result  # which was there before the state said so
         return super().result(self._read(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
