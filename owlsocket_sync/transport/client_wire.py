@@ -24,6 +24,7 @@ from .wire import CLOSE, CONTROL_BYTES, Frame, Wire, WireError
 HANDSHAKE_BYTES = 65_536
 SWITCHING_PROTOCOLS = 101
 SHOWN_CHARACTERS = 200
+LONGER = 126  # from here on a length has bytes of its own (RFC 6455, section 5.2)
 
 # Patterns of what is refused are compiled when something is.
 _ANSWER = rb"(?s)HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)"
@@ -41,8 +42,12 @@ class SizedFrames(websocket.frame_buffer):
 
     def recv_length(self) -> None:
         """Read the length of a frame (RFC 6455, section 5.2)."""
-        super().recv_length()
         assert self.header is not None
+        length = self.header[6]
+        if length < LONGER and length <= self.limit:
+            self.length = length
+            return
+        super().recv_length()
         assert self.length is not None
         opcode, length = self.header[4], self.length
         if opcode >= CLOSE and length > CONTROL_BYTES:

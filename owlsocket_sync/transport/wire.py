@@ -102,7 +102,8 @@ class Wire(ABC):
                 opcode, fin, data = self._parse_frame()
             except Starved:
                 return None
-            unread.commit()
+            block = unread.block
+            block.done = block.position
             if opcode == PING:
                 return Ping(data)
             if opcode == PONG:
