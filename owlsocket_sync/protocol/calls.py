@@ -176,7 +176,7 @@ class Calls(Endpoint):
                 at = pending.deadline.at
                 heapq.heappush(self._call_alarms, (at, next(self._alarm_numbers), pending.id))
                 if len(self._call_alarms) > 2 * len(calls) + 64:
-                    self._forget_alarms()
+                    self._sweep_alarms()
         if expires:
             self._alarm(at)
 
@@ -243,7 +243,7 @@ class Calls(Endpoint):
 
     # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
 
-    def _forget_alarms(self) -> None:
+    def _sweep_alarms(self) -> None:
         """Keep those of the calls that are pending; with the lock."""
         self._call_alarms = [alarm for alarm in self._call_alarms if alarm[2] in self._calls]
         heapq.heapify(self._call_alarms)

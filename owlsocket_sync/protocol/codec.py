@@ -258,12 +258,12 @@ def encode_event(event: str, payload: Any, dt: float | None, sender: str | None)
 
 def _dump(fields: dict[str, Any], kind: str, name: str) -> bytes:
     try:
-        return orjson.dumps(fields, default=_plain, option=WRITTEN_BY_US)
-    except TypeError as refusal:
         try:
+            return orjson.dumps(fields, default=_plain, option=WRITTEN_BY_US)
+        except TypeError as refusal:
             return _write_otherwise(fields, refusal)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise SocketMessageMalformed(f"the {kind} {name!r} cannot be sent as JSON: {error}") from error
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SocketMessageMalformed(f"the {kind} {name!r} cannot be sent as JSON: {error}") from error
 
 
 def _write(value: Any) -> bytes:

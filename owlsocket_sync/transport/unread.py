@@ -58,11 +58,6 @@ class Unread:
         self.block = joined
         return joined
 
-    def rewind(self) -> None:
-        """Begin to take where what is done with ends."""
-        block = self.block
-        block.position = block.done
-
     def commit(self) -> None:
         """Be done with what was taken."""
         block = self.block
