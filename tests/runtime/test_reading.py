@@ -16,6 +16,7 @@ from strikes import struck
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.transport import readiness
+from owlsocket_sync.transport.wire import Close
 
 NEVER = "never"
 
@@ -119,16 +120,29 @@ def test_a_leader_gives_the_role_back_after_a_while(led: tuple[Run, Answers]) ->
 
 
 @pytest.mark.parametrize(("answered", "urgent"), [(None, True), (True, True), (False, False)])
-def test_only_answers_that_nobody_waits_for_are_not_urgent(answered: bool | None, urgent: bool) -> None:
+def test_only_answers_that_nobody_waits_for_are_not_urgent(
+    monkeypatch: pytest.MonkeyPatch, answered: bool | None, urgent: bool
+) -> None:
     """They may come together; anything else, the first part of something large too, is read on at once."""
     run = Run(answer=lambda text: answered)
+    reading, seen = run.link._reading, []
+    read_on = reading.read_on
+
+    def note() -> tuple[Close | None, Exception | None]:
+        came = read_on()
+        seen.append((reading._taken, reading.urgent))
+        return came
+
+    monkeypatch.setattr(reading, "read_on", note)
     try:
         whole = _text('{"type":"result"}')
         run.peer.send(whole)
-        eventually(lambda: run.link._reading._taken)
-        eventually(lambda: run.link._reading.urgent is urgent)
+        eventually(lambda: (True, urgent) in seen)
+        assert (True, not urgent) not in seen
+        seen.clear()
         run.peer.send(whole[:5])
-        eventually(lambda: run.link._reading.urgent and not run.link._reading._taken)
+        eventually(lambda: (False, True) in seen)
+        assert (False, False) not in seen
     finally:
         run.stop()
 
