@@ -54,11 +54,11 @@ def test_a_pong_answers_every_ping_that_left_before(start: Start, monkeypatch: p
     run = start()
     write, overtaken, begun = run.link._writer.write, threading.Event(), threading.Event()
 
-    def write_in_turn(data: bytes, deadline: Deadline, *ping: bytes) -> None:
+    def write_in_turn(data: bytes, deadline: Deadline, ping: bytes) -> None:
         if not begun.is_set():
             begun.set()
             assert overtaken.wait(scaled(5))
-        write(data, deadline, *ping)
+        write(data, deadline, ping)
         overtaken.set()
 
     monkeypatch.setattr(run.link._writer, "write", write_in_turn)
