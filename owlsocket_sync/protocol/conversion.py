@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import (
@@ -179,6 +180,9 @@ class _Compiler:
     def _generic(self, wanted: Any, origin: Any, arguments: tuple[Any, ...]) -> Maker:
         if not hasattr(wanted, "__args__"):  # as `typing.List` has none
             return self.maker(origin)
+        if type(origin).__name__ == "TypeAliasType":
+            given = dict(zip(origin.__type_params__, arguments, strict=False))
+            return self._once(wanted, lambda: self.maker(_filled(origin.__value__, given)))
         if origin is Literal:
             return literal(arguments)
         if origin is Union or origin is types.UnionType:
@@ -284,13 +288,26 @@ def hints_of(of: Any, **names: Any) -> dict[str, Any]:
         TypeError: one of them names what is not there.
     """
     try:
-        return get_type_hints(of, include_extras=True, **names)
+        try:
+            return get_type_hints(of, include_extras=True, **names)
+        except TypeError:
+            if sys.version_info >= (3, 11) or not isinstance(of, type):
+                raise
+            return _hints_of_class(of)
     except (NameError, AttributeError, SyntaxError) as error:
         name = getattr(of, "__qualname__", None) or of
         raise TypeError(
             f"the annotations of {name} cannot be read: {error}; what they name must be defined in its module, "
             "not within a function or under TYPE_CHECKING"
         ) from error
+
+
+def _hints_of_class(cls: type) -> dict[str, Any]:
+    """The same for Python 3.10, which refuses an ``InitVar`` that is written as text."""
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        hints |= inspect.get_annotations(base, eval_str=True)
+    return hints
 
 
 def _word(form: Any) -> str:

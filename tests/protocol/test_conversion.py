@@ -36,7 +36,7 @@ from dataclasses_json import DataClassJsonMixin, LetterCase, config, dataclass_j
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import NotRequired, Required, TypeAliasType, TypedDict
 
 from owlsocket_sync import Message, SocketMessageMalformed
 from owlsocket_sync.protocol.codec import encode
@@ -422,6 +422,15 @@ def test_an_alias_may_hold_itself() -> None:
     assert convert({"a": {"b": 1}}, tree, "it") == {"a": {"b": 1}}
     with pytest.raises(SocketMessageMalformed, match=r"\['a'\]: expected dict"):
         convert({"a": "b"}, tree, "it")
+
+
+def test_an_alias_may_have_parameters() -> None:
+    """As ``NDArray`` has, which newer NumPy writes by the ``type`` statement."""
+    item = TypeVar("item")
+    many = TypeAliasType("many", dict[str, list[item]], type_params=(item,))
+    assert convert({"a": [1]}, many[int], "it") == {"a": [1]}
+    with pytest.raises(SocketMessageMalformed, match=r"\['a'\]\[0\]: expected int"):
+        convert({"a": ["b"]}, many[int], "it")
 
 
 def test_what_holds_itself_too_deep_is_malformed() -> None:
