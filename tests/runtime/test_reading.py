@@ -130,19 +130,19 @@ def test_only_answers_that_nobody_waits_for_are_not_urgent(
 
     def note() -> tuple[Close | None, Exception | None]:
         came = read_on()
-        seen.append((reading._taken, reading.urgent))
+        seen.append((reading._taken, reading.urgent, bool(run.link._stream.unread)))
         return came
 
     monkeypatch.setattr(reading, "read_on", note)
     try:
         whole = _text('{"type":"result"}')
         run.peer.send(whole)
-        eventually(lambda: (True, urgent) in seen)
-        assert (True, not urgent) not in seen
+        eventually(lambda: (True, urgent, False) in seen)
+        assert (True, not urgent, False) not in seen
         seen.clear()
         run.peer.send(whole[:5])
-        eventually(lambda: (False, True) in seen)
-        assert (False, False) not in seen
+        eventually(lambda: (False, True, True) in seen)
+        assert (False, False, True) not in seen
     finally:
         run.stop()
 
