@@ -102,8 +102,7 @@ class Wire(ABC):
                 opcode, fin, data = self._parse_frame()
             except Starved:
                 return None
-            block = unread.block
-            block.done = block.position
+            unread.commit()
             if opcode == PING:
                 return Ping(data)
             if opcode == PONG:
