@@ -1,1 +1,1 @@
-"""What calls and events cost, here and elsewhere, measured side by side: ``python -m benchmarks``."""
+"""Benchmarks of this client and of others, measured side by side: ``python -m benchmarks``."""

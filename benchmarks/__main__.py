@@ -1,4 +1,4 @@
-"""Measures everything side by side, in turns, in one run: ``python -m benchmarks``."""
+"""Measure all clients side by side in one run: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import report
-from .arena import ROOT, Arena
-from .measures import crowd, events, growth, idle, imports, in_flight, large, latency, memory, path, threads
-from .place import PLACES
+from .affinity import AFFINITY
+from .echo_servers import ROOT, EchoServers
+from .measures import (
+    broadcast,
+    crowd,
+    events,
+    growth,
+    idle,
+    imports,
+    in_flight,
+    large,
+    latency,
+    memory,
+    path,
+    threads,
+    typed,
+)
 from .result import Result
 from .scale import SHORT, WHOLE, Scale
 
-MEASURES: dict[str, Callable[[Arena, Scale], Result]] = {
+MEASURES: dict[str, Callable[[EchoServers, Scale], Result]] = {
     "latency": latency.measure,
     "in_flight": in_flight.measure,
     "events_in": events.measure_in,
@@ -23,6 +37,7 @@ MEASURES: dict[str, Callable[[Arena, Scale], Result]] = {
     "large": large.measure,
     "threads": threads.measure,
     "path": path.measure,
+    "typed": typed.measure,
     "idle_memory": memory.measure_idle,
     "pending_memory": memory.measure_pending,
     "imports": imports.measure,
@@ -30,22 +45,23 @@ MEASURES: dict[str, Callable[[Arena, Scale], Result]] = {
     "observed": growth.measure_observed,
     "queue": growth.measure_queue,
     "crowd": crowd.measure,
+    "broadcast": broadcast.measure,
     "wait": idle.measure_wait,
     "idle": idle.measure_idle,
 }
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Run the measures, print their tables, and write figures, tables and plots."""
     options = _options()
     scale = SHORT if options.short else WHOLE
     if options.rounds:
         scale = dataclasses.replace(scale, rounds=options.rounds)
-    PLACES.pinned = options.pin
+    AFFINITY.pinned = options.pin
     results: dict[str, Result] = {}
-    with Arena() as arena:
+    with EchoServers() as servers:
         for name in options.only or MEASURES:
-            results[name] = MEASURES[name](arena, scale)
+            results[name] = MEASURES[name](servers, scale)
             report.show(results[name])
     report.write(options.out, results, scale)
     _draw(options.out, results)
@@ -62,15 +78,16 @@ def _draw(folder: Path, results: dict[str, Result]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="see that everything runs, within a minute")
+    parser.add_argument("--short", action="store_true", help="check that everything runs, within a minute")
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME", help=", ".join(MEASURES))
-    parser.add_argument("--rounds", type=int, help="how many turns each contestant takes")
-    parser.add_argument("--pin", action="store_true", help="servers on one core, contestants on the others")
-    parser.add_argument("--out", type=Path, help="where to write; default: docs/performance")
+    parser.add_argument("--rounds", type=int, help="how many rounds are measured")
+    parser.add_argument("--pin", action="store_true", help="run servers on one core, contestants on the others")
+    parser.add_argument("--out", type=Path, help="the output folder; default: docs/performance")
     options = parser.parse_args()
     if options.out is None:
         if options.short or options.only:
-            parser.error("--short and --only need --out: they are not to replace the figures of a whole run")
+            # docs/performance is published, and is only true for a whole run.
+            parser.error("--short and --only need --out: they must not replace the figures of a whole run")
         options.out = ROOT / "docs" / "performance"
     return options
 

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that signs itself, for the contestants that speak TLS."""
+"""A self-signed certificate for 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def make_certificate(path: Path) -> None:
-    """Write a key and its certificate, good for a day."""
+    """Write a key and its certificate, valid for a day."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

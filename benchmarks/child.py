@@ -1,7 +1,7 @@
-"""A contestant's process: it prepares once, then takes a turn for each line that it reads.
+"""The process of one contestant: it prepares once, and measures one turn for each line on its stdin.
 
-``python -m benchmarks.child module:function OPTIONS`` imports ``benchmarks.measures.module``, calls ``function`` with
-the options (JSON), and gets what takes a turn and returns its figures, which are printed as one line of JSON.
+``python -m benchmarks.child module:function OPTIONS`` imports ``benchmarks.measures.module``, and calls ``function``
+with the options (JSON). The function returns a callable that measures a turn; its figures are printed as JSON.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Turn = Callable[[], Figures]
 
 
 def main() -> None:
-    """Prepare, and take turns until there are no more."""
-    # What contestants print must not get between the figures.
+    """Prepare, and measure turns until stdin ends."""
+    # A contestant may print on stdout; that goes to stderr, so that it cannot mix with the figures.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -38,7 +38,7 @@ def main() -> None:
         answer({"missing": str(error)})
     except BaseException:
         answer({"failed": traceback.format_exc()})
-    os._exit(0)  # what a contestant left running is of no interest
+    os._exit(0)  # without joining the threads that a contestant left running
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws what was measured; ours stands out, the others are what it stands beside."""
+"""Plots of the results; ours is highlighted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 
+# Before pyplot is imported, which otherwise may look for a display.
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
@@ -39,7 +40,7 @@ DPI = 110
 
 
 def draw(folder: Path, results: Mapping[str, Result]) -> list[Path]:
-    """A picture for each group of measures that was taken."""
+    """Draw a picture for each group of measures with results, and return the files."""
     pyplot.rcParams.update(
         {
             "font.size": 9,
@@ -68,7 +69,7 @@ def _row_of(count: int, height: float, width: float = WIDTH) -> tuple[Figure, li
 
 
 def _bars(axes: Axes, result: Result, key: str, title: str, *, best_first: bool = False) -> None:
-    """One bar for each row, with its figure at its end; the best is at the top."""
+    """Draw a bar for each row, labelled with its figure; the best is at the top."""
     rows = sorted((row[key], name) for name, row in result.rows.items() if key in row)
     if not best_first:
         rows.reverse()
@@ -95,7 +96,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _lines(axes: Axes, result: Result, title: str, label: Callable[[int], str]) -> None:
-    """A line for each row over its keys, which are numbers."""
+    """Draw a line for each row over its keys, which are numbers."""
     colours = iter(LINE_COLOURS)
     keys: list[str] = []
     for name, row in result.rows.items():
@@ -111,13 +112,14 @@ def _lines(axes: Axes, result: Result, title: str, label: Callable[[int], str]) 
 
 
 def _growth(axes: Axes, result: Result, key: str, title: str, xlabel: str) -> None:
-    """One figure over the levels, from zero, so that what does not grow looks flat."""
+    """Draw one figure over the levels."""
     rows = result.rows
     values = [row[key] for row in rows.values()]
     axes.plot(range(len(rows)), values, marker="o", color=OUR_COLOUR, linewidth=2)
     for place, value in enumerate(values):
         axes.annotate(number(value), (place, value), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.set_xticks(range(len(rows)), [f"{int(name):,}".replace(",", " ") for name in rows])
+    # From zero: a cut axis would make a flat line look steep.
     axes.set_ylim(0, max(values) * 1.25)
     axes.margins(x=0.12)
     axes.set(xlabel=xlabel, title=title)
@@ -188,12 +190,12 @@ def _grows(results: Mapping[str, Result]) -> Figure:
             ("each", "consume(filter): for each it skips, ns", "messages that it skips"),
         ],
     }
-    wanted = [(result, *panel) for name, result in results.items() for panel in panels[name]]
-    rows = -(-len(wanted) // IN_A_ROW)
+    plotted = [(result, *panel) for name, result in results.items() for panel in panels[name]]
+    rows = -(-len(plotted) // IN_A_ROW)
     figure, axes = pyplot.subplots(rows, IN_A_ROW, figsize=(3.8 * IN_A_ROW, 2.9 * rows), squeeze=False)
-    for place in axes.flat[len(wanted) :]:
+    for place in axes.flat[len(plotted) :]:
         place.set_visible(False)
-    for place, (result, key, title, xlabel) in zip(axes.flat, wanted, strict=False):
+    for place, (result, key, title, xlabel) in zip(axes.flat, plotted, strict=False):
         _growth(place, result, key, title, xlabel)
     return figure
 

@@ -1,4 +1,4 @@
-"""Shows results to people: tables on the terminal and in Markdown, figures as JSON."""
+"""Reports: tables on the terminal and in Markdown, figures as JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from . import targets
-from .place import PLACES
+from .affinity import AFFINITY
 from .result import Result
 from .scale import Scale
 from .targets import Verdict
 
 PACKAGES = (
-    "websocket-client orjson websockets python-socketio rpyc grpcio picows uvloop aiohttp requests dataclasses-json"
+    "websocket-client orjson websockets python-socketio rpyc grpcio picows uvloop aiohttp requests dataclasses-json "
+    "msgspec cattrs"
 ).split()
 
 
@@ -29,7 +30,7 @@ def show(result: Result) -> None:
 
 
 def table(result: Result) -> list[str]:
-    """A measure as a table that reads well as text, and as Markdown."""
+    """Return the table of a measure, in Markdown that is readable as text."""
     cells = [["", *result.columns.values()]]
     cells += [[name, *(number(row.get(key)) for key in result.columns)] for name, row in result.rows.items()]
     lines = [f"**{result.title}**", "", *aligned(cells)]
@@ -39,7 +40,7 @@ def table(result: Result) -> list[str]:
 
 
 def aligned(cells: list[list[str]]) -> list[str]:
-    """Rows as a Markdown table with even columns, all but the first to the right."""
+    """Return rows as an aligned Markdown table; all columns but the first are aligned to the right."""
     widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(cells[0]))]
     lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in cells]
     rule = "|".join(["", "-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:]), ""])
@@ -47,7 +48,7 @@ def aligned(cells: list[list[str]]) -> list[str]:
 
 
 def number(value: float | None) -> str:
-    """A figure with three digits that count."""
+    """Return a figure with three significant digits."""
     if value is None:
         return ""
     if abs(value) >= 100:
@@ -56,11 +57,16 @@ def number(value: float | None) -> str:
 
 
 def verdict_table(verdicts: list[Verdict]) -> list[str]:
-    """What was to be reached, and what was."""
-    cells = [["Goal", "wanted", "measured", "met"]]
+    """Return the table of the goals."""
+    cells = [["Goal", "target", "measured", "met"]]
     cells += [
-        [one.what, f"{'≤' if one.at_most else '≥'} {one.bound:g}{one.unit}", _measured(one), "yes" if one.met else "no"]
-        for one in verdicts
+        [
+            verdict.what,
+            f"{'≤' if verdict.at_most else '≥'} {verdict.bound:g}{verdict.unit}",
+            _measured(verdict),
+            "yes" if verdict.met else "no",
+        ]
+        for verdict in verdicts
     ]
     return aligned(cells)
 
@@ -70,15 +76,16 @@ def _measured(verdict: Verdict) -> str:
 
 
 def write(folder: Path, results: Mapping[str, Result], scale: Scale) -> None:
-    """Print the verdicts; write figures and tables."""
+    """Print the table of the goals, and write figures and tables into a folder."""
     verdicts = targets.judge(results)
     lines = verdict_table(verdicts)
     print("\n".join(lines))
+    # After printing: figures that were measured for an hour must not be lost with a folder that cannot be written.
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "machine": machine(),
         "scale": asdict(scale),
-        "goals": [{**asdict(one), "met": one.met} for one in verdicts],
+        "goals": [{**asdict(verdict), "met": verdict.met} for verdict in verdicts],
         "measures": {name: result.as_json() for name, result in results.items()},
     }
     (folder / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -89,14 +96,14 @@ def write(folder: Path, results: Mapping[str, Result], scale: Scale) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what this was measured."""
+    """Return the machine, the versions and the time of a run."""
     return {
         "taken": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "pinned": PLACES.pinned,
+        "pinned": AFFINITY.pinned,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
 

@@ -1,4 +1,4 @@
-"""What a measure found: a table with a row per contestant, and the figures of each round behind it."""
+"""The result of a measure: a table with a row per contestant, and the figures of each round."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from statistics import median
 from typing import Any
 
 from .child import Figures
-from .turns import Taken
+from .rounds import Measurements
 
 
 @dataclass
 class Result:
-    """One measure.
+    """The result of one measure.
 
     Attributes:
-        title: what was measured, for people.
-        columns: what each figure is called, with its unit, by its key.
+        title: the title of the table.
+        columns: the label of each figure, with its unit, by key.
         rounds: the figures of each round, by row.
-        skipped: who could not take part, and why.
+        skipped: why a contestant did not take part, by name.
     """
 
     title: str
@@ -29,27 +29,30 @@ class Result:
 
     @property
     def rows(self) -> dict[str, Figures]:
-        """The median of each figure over the rounds, by row."""
+        """Return the median of each figure over the rounds, by row."""
         return {name: _medians(figures) for name, figures in self.rounds.items() if figures}
 
     def figure(self, row: str, key: str) -> float | None:
-        """A median, ``None`` where there is none."""
+        """Return a median, ``None`` if there is none."""
         return self.rows.get(row, {}).get(key)
 
     def ratio(self, row: str, other: str, key: str) -> float | None:
-        """The median over the rounds of one row's figure to another's of the same round."""
+        """Return the ratio of a figure between two rows: the median of the ratios of the rounds."""
+        # Round by round, not of the medians: what slows down the machine for a while slows down both.
         pairs = zip(self.rounds.get(row, []), self.rounds.get(other, []), strict=False)
-        ratios = [one[key] / two[key] for one, two in pairs if two.get(key)]
+        ratios = [figures[key] / base[key] for figures, base in pairs if base.get(key)]
         return median(ratios) if ratios else None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return the result as JSON."""
         return {**asdict(self), "rows": self.rows}
 
 
-def result_of(title: str, columns: Mapping[str, str], taken: Taken, absent: Mapping[str, str] | None = None) -> Result:
-    """The result of turns that were taken."""
-    return Result(title, dict(columns), taken.rounds, {**(absent or {}), **taken.skipped})
+def result_of(
+    title: str, columns: Mapping[str, str], measurements: Measurements, absent: Mapping[str, str] | None = None
+) -> Result:
+    """Return the result of the rounds of a measure."""
+    return Result(title, dict(columns), measurements.rounds, {**(absent or {}), **measurements.skipped})
 
 
 def _medians(rounds: list[Figures]) -> Figures:

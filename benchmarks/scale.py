@@ -1,4 +1,4 @@
-"""How much is measured: whole, or short enough to see that everything runs."""
+"""The scale of a run: whole, or short enough to check that everything runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Scale:
-    """How often, how many and how long; times are seconds."""
+    """The numbers and durations of all measures; times are seconds."""
 
     rounds: int
     calls: int
@@ -27,6 +27,8 @@ class Scale:
     queue_levels: tuple[int, ...]
     idle_seconds: float
     waits: int
+    audience: int
+    conversions: int
 
 
 WHOLE = Scale(
@@ -46,6 +48,8 @@ WHOLE = Scale(
     queue_levels=(100, 1000, 10_000, 100_000),
     idle_seconds=30.0,
     waits=100,
+    audience=1000,
+    conversions=2000,
 )
 
 SHORT = Scale(
@@ -65,4 +69,6 @@ SHORT = Scale(
     queue_levels=(100, 10_000),
     idle_seconds=3.0,
     waits=10,
+    audience=50,
+    conversions=100,
 )

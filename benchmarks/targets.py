@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it is."""
+"""The goals of the benchmarks, and whether they are met."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from .clients import BARE, GRPC, OURS, OURS_BATCH, READER, RPYC, SOCKETIO, TUNED
 from .measures.crowd import ALONE
 from .measures.imports import OURS as OURS_ALONE
 from .measures.imports import OURS_CONNECT, WEBSOCKET
+from .measures.typed import MANUAL, OURS_FROM_DICT
 from .result import Result
 
 TIMES = " x"
 KIB = " KiB"
+# Clients with request and response of their own; plain WebSocket clients have goals of their own.
 PEERS = (READER, WEBSOCKETS, RPYC, SOCKETIO, GRPC)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal: ``value`` is to be ``bound`` at most, or at least."""
+    """One goal and its figure.
+
+    Attributes:
+        what: the goal in words.
+        value: the measured figure.
+        bound: the limit of the figure.
+        at_most: whether the figure must be at most the bound; otherwise at least.
+        unit: the unit of both.
+    """
 
     what: str
     value: float
@@ -28,12 +38,12 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Whether it is reached."""
+        """Return whether the goal is met."""
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 def judge(results: Mapping[str, Result]) -> list[Verdict]:
-    """A verdict for each goal that was measured."""
+    """Return a verdict for each goal that was measured."""
     return [
         verdict
         for name, verdicts in _GOALS.items()
@@ -80,6 +90,11 @@ def _threads(result: Result) -> Iterator[Verdict | None]:
         )
 
 
+def _typed(result: Result) -> Iterator[Verdict | None]:
+    for ours in (OURS, OURS_FROM_DICT):
+        yield _against(result, ours, MANUAL, "cpu", f"typed result, {ours}: CPU, to that {MANUAL}", 1.3)
+
+
 def _imports(result: Result) -> Iterator[Verdict | None]:
     for ours in (OURS_ALONE, OURS_CONNECT):
         yield _against(result, ours, WEBSOCKET, "import", f"{ours}: time, to that of {WEBSOCKET}", 1.25)
@@ -119,12 +134,21 @@ def _crowd(result: Result) -> Iterator[Verdict | None]:
             yield _against(result, row, ALONE, "p50", f"a call {row}: p50, to that alone", 1.1)
 
 
+def _broadcast(result: Result) -> Iterator[Verdict | None]:
+    yield _against(result, OURS, WEBSOCKETS, "cpu", f"broadcast: CPU, to that of a loop of {WEBSOCKETS}", 1.0)
+    yield _against(result, OURS, WEBSOCKETS, "ms", f"broadcast: time until all have it, to that of {WEBSOCKETS}", 1.0)
+    row = result.rows.get(OURS)
+    if row:
+        yield Verdict("broadcast: threads that it starts", row["threads"], 0.0, unit="")
+
+
 _GOALS = {
     "latency": _latency,
     "in_flight": _in_flight,
     "events_in": _events_in,
     "events_out": _events_out,
     "threads": _threads,
+    "typed": _typed,
     "imports": _imports,
     "idle_memory": _idle_memory,
     "pending_memory": _pending_memory,
@@ -132,11 +156,13 @@ _GOALS = {
     "observed": _observed,
     "queue": _queue,
     "crowd": _crowd,
+    "broadcast": _broadcast,
 }
 
 
 def _at_last(result: Result, key: str, what: str, bound: float) -> Verdict | None:
-    """The figure at the largest level, to that at the smallest."""
+    """Return the verdict on the ratio of a figure between the largest level and the smallest."""
+    # The rows are in the order of the levels, which are numbers.
     first, *_, last = result.rounds
     shown = {name: f"{int(level):,}".replace(",", " ") for name, level in (("first", first), ("last", last))}
     return _against(result, last, first, key, what.format(**shown), bound)

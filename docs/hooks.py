@@ -1,8 +1,8 @@
-"""What MkDocs does for our site beside its own: pages find their place in the menu, and names lead to the reference.
+"""MkDocs hooks of the site: fill the navigation, generate pages, and link names in the reference.
 
-In ``nav``, ``folder/*`` stands for the pages of that folder that nothing else there names, ``*`` for those at the top.
-Generated are the changelog, and a page for each part of ``owlsocket_sync.contrib`` that has an extra of its name. In
-the reference, a name between backticks leads to where it is described.
+In ``nav``, ``folder/*`` stands for the pages of that folder that ``nav`` does not name, and ``*`` for those at the top.
+The changelog is generated, and so is one page for each module of ``owlsocket_sync.contrib`` that has an extra with its
+name. In the reference, a name in backticks links to its description.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from owlsocket_sync import Connection, errors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "owlsocket_sync"
-PUBLIC = ("owlsocket_sync", *(f"owlsocket_sync.{one}" for one in ("errors", "server", "auth", "context", "testing")))
+SUBMODULES = ("errors", "server", "auth", "context", "testing")
+PUBLIC = ("owlsocket_sync", *(f"owlsocket_sync.{name}" for name in SUBMODULES))
 
 PAGE = """---
 title: {title}
@@ -42,23 +43,23 @@ CODE = re.compile(r"<a\b.*?</a>|<b\b.*?</b>|<pre\b.*?</pre>|<h\d\b.*?</h\d>|<cod
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages that are there in the place of what stands for them."""
+    """Replace the placeholders in ``nav`` by the existing pages."""
     generated = _generated()
-    there = {path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).rglob("*.md")}
-    unnamed = sorted((there | set(generated)) - _named(config.nav))
+    existing = {path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).rglob("*.md")}
+    unnamed = sorted((existing | set(generated)) - _named(config.nav))
     config.nav = _filled(config.nav or [], unnamed)
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that nobody wrote."""
+    """Add the generated pages."""
     for name, text in _generated().items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """List the errors that are declared in one line each, and so have no description to show."""
+    """List the errors without a description of their own in a table."""
     if page.file.src_uri != "reference/errors.md":
         return markdown
     described = set(re.findall(r"^::: owlsocket_sync\.errors\.(\w+)", markdown, re.MULTILINE))
@@ -67,7 +68,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         error = getattr(errors, name)
         if name not in described and isinstance(error, type) and issubclass(error, errors.ResilientError):
             parents = ", ".join(
-                f"`{one.__name__.replace('_PrefixedError', 'ResilientError')}`" for one in error.__bases__
+                f"`{base.__name__.replace('PrefixedError', 'ResilientError')}`" for base in error.__bases__
             )
             anchor = f"[](){{ #owlsocket_sync.errors.{name} }}"
             rows.append(f"| {anchor}`{name}` | {parents} | `{error.wire_type}` |")
@@ -75,22 +76,22 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(content: str, page: Page, **_: Any) -> str:
-    """Lead from the names in docstrings to what they name, and write their colons as Markdown does."""
+    """Link the names in docstrings to their description, and convert RST colons to Markdown."""
     if not page.file.src_uri.startswith("reference/"):
         return content
     content = RST_COLONS.sub(lambda match: "" if match[1] is None else f"{match[1]}:</p>", content)
-    content = content.replace("_PrefixedError", "ResilientError")  # what stands between is of no use to anybody
+    content = content.replace("PrefixedError", "ResilientError")  # the common base is an implementation detail
     names = _names(page.file.src_uri)
 
-    def lead(match: re.Match[str]) -> str:
+    def link(match: re.Match[str]) -> str:
         path = names.get(match["name"] or "")
         return match[0] if path is None else f'<autoref optional identifier="{html.escape(path)}">{match[0]}</autoref>'
 
-    return CODE.sub(lead, content)
+    return CODE.sub(link, content)
 
 
 def _named(nav: Any) -> set[str]:
-    """All pages that a menu names."""
+    """Return all pages that a part of ``nav`` names."""
     if isinstance(nav, str):
         return {nav}
     return {name for entry in (nav.values() if isinstance(nav, dict) else nav) for name in _named(entry)}
@@ -121,17 +122,17 @@ def _page_of(part: str) -> str:
 
 
 def parts() -> list[str]:
-    """The public modules of ``contrib``: those that an extra is named after."""
+    """Return the public modules of ``contrib``: those with an extra of the same name."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = setup.options("options.extras_require")
     contrib = PACKAGE / "contrib"
-    found = [one for one in extras if (contrib / one).is_dir() or (contrib / f"{one}.py").is_file()]
-    return [f"owlsocket_sync.contrib.{one}" for one in sorted(found)]
+    found = [extra for extra in extras if (contrib / extra).is_dir() or (contrib / f"{extra}.py").is_file()]
+    return [f"owlsocket_sync.contrib.{extra}" for extra in sorted(found)]
 
 
 def exported(module: str) -> list[str]:
-    """What ``__all__`` of a module says, without importing it: what it needs may not be here."""
+    """Return ``__all__`` of a module without importing it, because its dependencies may be missing."""
     path = ROOT.joinpath(*module.split("."))
     source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
     assigned = {
@@ -139,20 +140,20 @@ def exported(module: str) -> list[str]:
         for node in ast.parse(source).body
         if isinstance(node, ast.Assign)
     }
-    if "_HOMES" in assigned:  # ``__all__`` is made of it
-        return sorted(name for names in ast.literal_eval(assigned["_HOMES"]).values() for name in names)
+    if "_EXPORTS" in assigned:  # ``__all__`` is computed from it
+        return sorted(name for names in ast.literal_eval(assigned["_EXPORTS"]).values() for name in names)
     if "__all__" in assigned:
         return [str(name) for name in ast.literal_eval(assigned["__all__"])]
-    raise LookupError(f"{module} does not say what is public (__all__)")
+    raise LookupError(f"{module} does not define __all__")
 
 
 def _home(module: str, name: str) -> str:
-    """Where the reference describes a name that can be had from several modules."""
+    """Return the module under which the reference describes a name that several modules export."""
     return "owlsocket_sync.errors" if name in errors.__all__ else module
 
 
 def _names(page: str) -> dict[str, str]:
-    """Each public name as a page may call it, and the anchor of the reference that it leads to."""
+    """Map each public name, as a page may write it, to its anchor in the reference."""
     names: dict[str, str] = {}
     for part in parts():
         names.update({f"{part}.{name}": f"{part}.{name}" for name in exported(part)})

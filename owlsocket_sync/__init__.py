@@ -1,6 +1,7 @@
 """A blocking client for servers that speak ``@owlmeans/socket``, and a small server for tests and samples.
 
-Everything that is public is here; what is dear to import is imported when it is first asked for.
+Public names are importable from this package; each is loaded at its first use, so that ``import owlsocket_sync`` stays
+fast.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .lazy import lazily
+from .lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .client import connect as connect
+    from .client_options import ClientOptions as ClientOptions
     from .connection import Connection as Connection
     from .connection import connections as connections
     from .errors import (
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
         LoginTimeout as LoginTimeout,
     )
     from .errors import (
+        MissingExtra as MissingExtra,
+    )
+    from .errors import (
         ProfileConsistencyError as ProfileConsistencyError,
     )
     from .errors import (
@@ -102,13 +107,13 @@ if TYPE_CHECKING:
         register_error_class as register_error_class,
     )
     from .options import Backoff as Backoff
+    from .options import Deflate as Deflate
     from .options import Heartbeat as Heartbeat
     from .options import Limits as Limits
-    from .protocol.endpoint import ErrorContext as ErrorContext
-    from .protocol.instruments import Activity as Activity
-    from .protocol.instruments import Instrument as Instrument
-    from .protocol.instruments import Outcome as Outcome
-    from .protocol.instruments import instrument as instrument
+    from .protocol.connection_registry import instrument as instrument
+    from .protocol.hooks import Instrument as Instrument
+    from .protocol.hooks import Operation as Operation
+    from .protocol.hooks import Outcome as Outcome
     from .protocol.messages import (
         CALL_TIMEOUT as CALL_TIMEOUT,
     )
@@ -140,18 +145,21 @@ if TYPE_CHECKING:
         is_message as is_message,
     )
     from .protocol.queue import Consumed as Consumed
+    from .protocol.reports import ErrorContext as ErrorContext
     from .protocol.requests import Stream as Stream
     from .protocol.stats import Stats as Stats
-    from .protocol.subscription import Subscription as Subscription
-    from .stages import AuthenticationStage as AuthenticationStage
-    from .stages import ConnectionState as ConnectionState
-    from .stages import Ending as Ending
-    from .stages import StateChange as StateChange
+    from .protocol.subscriptions import Subscription as Subscription
+    from .states import ANONYMOUS as ANONYMOUS
+    from .states import AuthenticationStage as AuthenticationStage
+    from .states import CloseInfo as CloseInfo
+    from .states import ConnectionState as ConnectionState
+    from .states import StateChange as StateChange
     from .version import __version__ as __version__
 
 
-_HOMES = {
+_EXPORTS = {
     "client": ("connect",),
+    "client_options": ("ClientOptions",),
     "connection": ("Connection", "connections"),
     "errors": (
         "AccessError",
@@ -170,6 +178,7 @@ _HOMES = {
         "AuthorizationError",
         "InsecureTransportWarning",
         "LoginTimeout",
+        "MissingExtra",
         "ProfileConsistencyError",
         "ProfileError",
         "ResilientError",
@@ -184,9 +193,10 @@ _HOMES = {
         "TypeMissmatchError",
         "register_error_class",
     ),
-    "options": ("Backoff", "Heartbeat", "Limits"),
-    "protocol.endpoint": ("ErrorContext",),
-    "protocol.instruments": ("Activity", "Instrument", "Outcome", "instrument"),
+    "options": ("Backoff", "Deflate", "Heartbeat", "Limits"),
+    "protocol.reports": ("ErrorContext",),
+    "protocol.hooks": ("Operation", "Instrument", "Outcome"),
+    "protocol.connection_registry": ("instrument",),
     "protocol.messages": (
         "CALL_TIMEOUT",
         "AuthMessage",
@@ -202,11 +212,37 @@ _HOMES = {
     "protocol.queue": ("Consumed",),
     "protocol.requests": ("Stream",),
     "protocol.stats": ("Stats",),
-    "protocol.subscription": ("Subscription",),
-    "stages": ("AuthenticationStage", "ConnectionState", "Ending", "StateChange"),
+    "protocol.subscriptions": ("Subscription",),
+    "states": ("ANONYMOUS", "AuthenticationStage", "ConnectionState", "CloseInfo", "StateChange"),
 }
 
-__all__ = sorted(name for names in _HOMES.values() for name in names)
-__getattr__, __dir__ = lazily(__name__, {**_HOMES, "version": ("__version__",)})
+__all__ = sorted(name for names in _EXPORTS.values() for name in names)
+__getattr__, __dir__ = lazy_exports(__name__, {**_EXPORTS, "version": ("__version__",)})
 
-logging.getLogger("owlsocket_sync").addHandler(logging.NullHandler())
+
+class _LastResort(logging.NullHandler):
+    """Passes errors that have no caller to Python's last resort, which writes to stderr, if logging is not set up.
+
+    Without this handler Python would do the same for warnings: a script would show each reconnect.
+    """
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Pass on a record of an error, unless a handler of the program or of a framework gets it."""
+        # Decided for each record: programs set up logging after they import us.
+        if logging.lastResort is None or self._is_handled(record.name):
+            return False
+        try:
+            return bool(logging.lastResort.handle(record))
+        except Exception:  # a stderr that is closed, or an object of the program that raises: there is no other place
+            return False
+
+    def _is_handled(self, name: str) -> bool:
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return True
+            logger = logger.parent if logger.propagate else None
+        return False
+
+
+logging.getLogger("owlsocket_sync").addHandler(_LastResort(logging.ERROR))

@@ -1,4 +1,4 @@
-"""``python -m owlsocket_sync``: the same as ``owlsocket``."""
+"""``python -m owlsocket_sync``: the ``owlsocket`` command."""
 
 from __future__ import annotations
 

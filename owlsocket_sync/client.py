@@ -1,7 +1,7 @@
 """``connect()``: a `Connection` over a supervised link.
 
-Threads hold one object, whoever called `connect` another, the same one for all that it can do: so it is noticed when
-nobody uses a connection any more, which threads would keep alive for ever.
+Threads hold the core of a connection, the user holds the `Connection`: so it is noticed when the user forgets one that
+is open, which its threads would keep alive without end.
 """
 
 from __future__ import annotations
@@ -9,37 +9,50 @@ from __future__ import annotations
 import itertools
 import ssl
 import warnings
-import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from . import fork
+from .callables import refuse_awaitable
+from .client_options import ClientOptions, StrOrCallable, TokenSource
 from .connection import Connection
-from .deadline import Deadline, check_timeout
-from .dialler import Dialler, Text, TokenSource
-from .errors import SocketConnectionError, SocketTimeout
-from .options import Backoff, Heartbeat, Limits
-from .protocol.instruments import UNNAMED
+from .connector import Connector, warn_cleartext
+from .core.core import CLOSE_TIMEOUT, Core, CoreOptions
+from .deadline import Deadline
+from .errors import ResilientError, SocketConnectionError, SocketTimeout
+from .green_threads import refuse_eventlet
+from .handshake_fields import Query
+from .inherited import closed_core
+from .locks import LocksReleased
+from .options import Backoff, Deflate, Heartbeat, Limits
+from .protocol.carrier import no_link_error
+from .protocol.connection_registry import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
-from .runtime.handles import lend
-from .runtime.namesakes import Namesakes
-from .runtime.standing import Hooks
+from .protocol.reports import ErrorContext
+from .protocol.settings import Settings
+from .runtime.link import Link
+from .runtime.named_connections import NamedConnections
 from .runtime.supervisor import Supervisor
 from .runtime.workers import WorkerPool
+from .states import ENDING_STATES
+from .values import forget_locals, forgetting_locals
 
 Auth = Callable[[Connection], object]
 
 CONNECT_GRACE = 0.25
 
 _numbers = itertools.count(1)
-_namesakes: Namesakes[Connection] = Namesakes()
+_named_connections: NamedConnections[Core] = NamedConnections()
+"""Cores, not connections: one that the user forgot, and that goes on, is replaced as well."""
 
 
 def connect(
-    url: Text,
+    url: StrOrCallable,
     *,
-    token: Text | None = None,
-    query: Mapping[str, str] | None = None,
+    token: StrOrCallable | None = None,
+    query: Query | None = None,
     headers: Mapping[str, str] | None = None,
     auth: Auth | TokenSource | None = None,
     timeout: float = 10.0,
@@ -55,157 +68,198 @@ def connect(
     name: str | None = None,
     replace: bool = False,
     wait: bool = True,
+    setup: Callable[[Connection], object] | None = None,
+    compression: Deflate | str | None = None,
 ) -> Connection:
     """Connect to an OwlMeans server; from any thread.
 
-    One that is forgotten while it is open warns (`ResourceWarning`). It is closed at its next sign of life, unless it
-    has handlers: these go on.
+    Close the connection with `Connection.close` or a ``with`` block. A connection that loses its last reference while
+    it is open warns (`ResourceWarning`), and is closed soon after, unless it has handlers: then it stays open.
 
     Args:
-        url: ``ws://…`` or ``wss://…``, or a callable that gives one; asked anew for every attempt.
-        token: who speaks: an envelope, with or without ``ED25519-BASIC-TOKEN`` before it, or a callable that gives
-            one; asked anew for every attempt.
-        query: added to the query of the URL.
-        headers: sent with the upgrade request.
-        auth: called with the connection on every new link, before anything else leaves; what it raises ends that link.
-            Or an `owlsocket_sync.auth.Login`, which gives every new link its token.
+        url: ``ws://…`` or ``wss://…``, or a callable that returns one; called for each attempt.
+        token: an envelope, with or without ``ED25519-BASIC-TOKEN`` before it, or a callable that returns one; called
+            for each attempt.
+        query: parameters that are added to the query of the URL, as a mapping or as pairs. A list repeats its key,
+            ``None`` leaves it out.
+        headers: headers of the upgrade request; they replace headers of this package, except those of the handshake,
+            which are refused.
+        auth: an `owlsocket_sync.auth.Login`, which supplies a token for each new link; or a callable that authenticates
+            each new link on the connection that it receives, before anything else is sent. If it raises, that link is
+            closed.
         timeout: seconds for one attempt: DNS, TCP, proxy, TLS, upgrade and ``auth`` together.
-        call_timeout: seconds that a call waits for its answer when it does not say.
-        heartbeat: when to ask a silent peer for a sign of life; ``None`` never.
-        reconnect: how long to wait between attempts after a link was lost; ``None`` does not reconnect.
-        limits: how much may pile up.
-        workers: how many handlers run at once; one that waits for an answer does not count.
-        ssl_context: for ``wss://``; the default trusts the authorities of this machine.
-        proxy: ``"http://[user:password@]host:port"``, ``"env"`` for the one of the environment, ``None`` for none.
-        token_in: where the token travels: ``"query"`` (bare) and ``"header"`` (whole, as ``Authorization``).
-        sender: named in each message as the one who speaks.
-        name: what logs call the connection.
-        replace: close every other connection of this process that was given the same ``name`` first, as for a cell of
-            a notebook that is run again.
-        wait: return once the connection has been open, even if it ended since; ``False`` returns at once, connects
-            behind, and keeps trying.
+        call_timeout: the timeout of calls without ``timeout=``, in seconds.
+        heartbeat: when to ping a silent peer; ``None`` for never.
+        reconnect: the delays between attempts after a link is lost; ``None`` does not reconnect.
+        limits: the bounds of queues and message sizes.
+        workers: the maximum number of handlers that run at once; a handler that waits in a call does not count.
+        ssl_context: for ``wss://``; by default, the certificate authorities of this machine are trusted.
+        proxy: ``"http://[user:password@]host:port"``, ``"env"`` for the proxy of the environment, ``None`` for none.
+        token_in: where the token is sent: in the ``"query"`` (without its scheme), in the ``"header"`` (as
+            ``Authorization``, with its scheme), or both.
+        sender: the name of this end, sent in each message.
+        name: the name of the connection in logs.
+        replace: first close the connections of this process with the same ``name``; for cells of a notebook that run
+            again.
+        wait: return when the connection is open, or raise; ``False`` returns at once, and keeps connecting in the
+            background.
+        setup: called once with the connection, before it connects. Handlers that it registers miss no message of the
+            server. If it raises, the connection is closed and the exception is raised here.
+        compression: ``"deflate"`` or a `Deflate` compresses messages where the server agrees to it; ``None`` does not
+            offer it. See `Deflate`.
 
     Raises:
         ValueError: an option cannot be used; the message names it.
         SocketTimeout: no connection within the timeout.
-        SocketUnauthorized: the server refuses who we are.
-        AuthError: the server, or a login, refuses and says why.
-        SocketConnectionError: the server cannot be reached, or refuses.
+        SocketUnauthorized: the server refused the token.
+        AuthError: the server, or a login, refused and gave the reason.
+        SocketConnectionError: the server cannot be reached, or refused.
+        SocketInitializationError: eventlet has patched this process.
     """
-    _check_options(heartbeat, reconnect, limits, workers)
-    login, authenticate = _split(auth, token)
-    check_timeout(timeout)
-    dialler = Dialler(url, token, login, query, headers, ssl_context, proxy, token_in, heartbeat, limits)
-    _make_room(name, replace)
-    given, name = name, name or f"{UNNAMED}-{next(_numbers)}"
-    pool = WorkerPool(workers, name)
-    supervisor = Supervisor(
-        dialler, pool, backoff=reconnect, timeout=timeout, patient=not wait, name=name, address=lambda: dialler.shown
-    )
-    facts: dict[str, Any] = {"name": name, "limits": limits, "call_timeout": call_timeout, "sender": sender}
-    connection = Connection(supervisor, pool.submit, pool.lend_place, pool.settle, **facts, stamp=True)
-    dialler.connection = connection
-    handle = lend(connection, partial(_forgotten, connection, supervisor, pool))
-    supervisor.start(_hooks(connection, authenticate, weakref.ref(handle)))
-    _take_name(given, connection, replace)
-    if wait:
-        _wait_until_open(connection, supervisor, timeout)
-    return handle
+    # Error trackers and debug pages show the locals of each frame of an error: no secret is among them.
+    try:
+        with forgetting_locals():
+            options = ClientOptions(
+                url=url, token=token, query=query, headers=headers, auth=auth, timeout=timeout,
+                call_timeout=call_timeout, heartbeat=heartbeat, reconnect=reconnect, limits=limits, workers=workers,
+                ssl_context=ssl_context, proxy=proxy, token_in=token_in, sender=sender, name=name, replace=replace,
+                wait=wait, setup=setup, compression=compression,
+            )  # fmt: skip
+    finally:
+        del url, token, query, headers, auth, proxy
+    return open_connection(options)
 
 
-def _make_room(name: str | None, replace: bool) -> None:
-    """Close those whose name this is, where they are to be replaced."""
-    if replace and not name:
-        raise ValueError("replace needs a name: that of the connection that is to be replaced")
-    if replace and name:
-        _close(_namesakes.of(name))
+def open_connection(options: ClientOptions) -> Connection:
+    """Connect as `connect` does, which describes the options and the errors; from any thread."""
+    fork.ensure_process()
+    refuse_eventlet()
+    if options.is_static:
+        assert isinstance(options.url, str)
+        token = options.token if isinstance(options.token, str) else None
+        warn_cleartext(options.target(options.url, token), token, stacklevel=3)
+    if options.replace and options.name:
+        _close(_named_connections.get(options.name))
+    name = options.name or f"{UNNAMED}-{next(_numbers)}"
+    assemble = _Assembly(options, name)
+    core, supervisor = assemble(parent=None)
+    connection = Connection(core, assemble.renew)
+    core.facade.watch(connection)
+    supervisor.start_dormant(core)
+    try:
+        if options.setup is not None:
+            refuse_awaitable(options.setup(connection), "setup")
+        supervisor.start(core)
+    except BaseException:
+        connection.close(timeout=0.0)
+        raise
+    _register_name(options, core)
+    if options.wait:
+        _wait_until_open(connection, supervisor, options.timeout)
+    return connection
 
 
-def _take_name(name: str | None, connection: Connection, replace: bool) -> None:
-    """Be known by this name, and close who came meanwhile: of two that replace each other, the later one stays."""
-    if name:
-        others = _namesakes.add(name, connection)
-        _close(others if replace else ())
+class _Assembly:
+    """Makes the core of a connection from its options, and another one in each forked child."""
+
+    def __init__(self, options: ClientOptions, name: str) -> None:
+        self._options = options
+        compresses = options.compression is not None
+        self._core_options = CoreOptions(name, options.limits, options.sender, stamps=True, compresses=compresses)
+
+    def __call__(self, parent: Core | None) -> tuple[Core, Supervisor]:
+        """Return the parts of the connection, which connects nothing yet."""
+        options, name = self._options, self._core_options.name
+        connector = Connector(options)
+        pool = WorkerPool(options.workers, name)
+        authenticate = options.authenticate
+
+        def connect(*arguments: Any) -> Link:
+            with _reporting(core, supervisor, "connect"):
+                return connector(*arguments)
+
+        def run_auth() -> None:
+            assert authenticate is not None
+            with _reporting(core, supervisor, "auth"):
+                refuse_awaitable(authenticate(core.facade.get()), "auth")
+
+        supervisor = Supervisor(
+            connect,
+            pool,
+            backoff=options.reconnect,
+            timeout=options.timeout,
+            retry_initial=parent is not None or not options.wait,
+            name=name,
+            address=lambda: connector.display_url,
+            authenticate=None if authenticate is None else run_auth,
+        )
+        settings = Settings(options.call_timeout) if parent is None else parent.settings
+        core = Core(supervisor, pool, self._core_options, settings, parent)
+        core.facade.on_forgotten = partial(_on_forgotten, core, supervisor)
+        return core, supervisor
+
+    def renew(self, parent: Core) -> Core:
+        """Return the core with which a forked child goes on: it connects at the first use that needs a link."""
+        is_closed = parent.carrier.state in ENDING_STATES
+        if self._options.reconnect is None or is_closed:
+            return closed_core(parent)
+        core, supervisor = self(parent)
+        supervisor.start_dormant(core)
+        return core
 
 
-def _close(connections: Iterable[Connection]) -> None:
-    for one in connections:
-        one.close(reason="replaced")
+@contextmanager
+def _reporting(core: Core, supervisor: Supervisor, source: str) -> Iterator[None]:
+    """Report an error of the user's code on a later link than the first: it has no caller, as that of a handler."""
+    try:
+        yield
+    except BaseException as error:
+        # Errors of the package are refusals and losses, of which the state tells.
+        if supervisor.was_open and not isinstance(error, ResilientError):
+            forget_locals(error)
+            core.reporter.report(error, ErrorContext(source))
+        raise
 
 
-def _forgotten(connection: Connection, supervisor: Supervisor, pool: WorkerPool) -> None:
-    """Nobody can use it any more. The garbage collector comes by, so no lock is taken here: the reader sees to it."""
-    if not supervisor.is_at_work():
+def _register_name(options: ClientOptions, core: Core) -> None:
+    """Register the connection under its name; of two that replace each other at once, the later one stays."""
+    if options.name:
+        others = _named_connections.add(options.name, core)
+        _close(others if options.replace else ())
+
+
+def _close(cores: Iterable[Core]) -> None:
+    for core in cores:
+        core.close(1000, "replaced", Deadline(CLOSE_TIMEOUT))
+
+
+def _on_forgotten(core: Core, supervisor: Supervisor) -> None:
+    """Warn of a connection that was forgotten while it is open.
+
+    The garbage collector calls this, in any thread. A worker closes: the reader may wait for bytes, or for a link.
+    """
+    fork.ensure_process()  # takes no lock but its own, under which nothing waits
+    # While a child parts from its parent it drops the parent's connections: those were not forgotten by its user.
+    if not fork.has_parted() or not supervisor.is_active():
         return
-    if not connection._has_handlers():
-        connection._abandon(partial(pool.submit, "forgotten", connection.close))
+    if not core.has_handlers():
+        core.close_soon()
     warnings.warn(
-        f"connection {connection.name!r} to {connection.url} was forgotten while it was open: close() it, use it in "
+        f"connection {core.options.name!r} to {supervisor.url} was forgotten while it was open: close() it, use it in "
         "a with block, or connect(name=..., replace=True)",
         ResourceWarning,
-        stacklevel=3,
-    )
-
-
-def check_options(url: Text, **options: Any) -> None:
-    """Raise what `connect` raises for arguments that cannot be used, and connect nothing; `TypeError` for a name."""
-    from inspect import signature  # for those who check what others configured
-
-    bound = signature(connect).bind(url, **options)
-    bound.apply_defaults()
-    given = bound.arguments
-    _check_options(given["heartbeat"], given["reconnect"], given["limits"], given["workers"])
-    login, _ = _split(given["auth"], given["token"])
-    check_timeout(given["timeout"])
-    check_timeout(given["call_timeout"], "call_timeout")
-    taken = ("query", "headers", "ssl_context", "proxy", "token_in", "heartbeat", "limits")
-    Dialler(url, given["token"], login, *(given[name] for name in taken))
-
-
-def _check_options(heartbeat: object, reconnect: object, limits: object, workers: object) -> None:
-    if not (heartbeat is None or isinstance(heartbeat, Heartbeat)):
-        raise ValueError(f"heartbeat must be a Heartbeat or None, not {heartbeat!r}")
-    if not (reconnect is None or isinstance(reconnect, Backoff)):
-        raise ValueError(f"reconnect must be a Backoff or None, not {reconnect!r}")
-    if not isinstance(limits, Limits):
-        raise ValueError(f"limits must be Limits, not {limits!r}")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number, 1 or more, not {workers!r}")
-
-
-def _split(auth: Auth | TokenSource | None, token: Text | None) -> tuple[TokenSource | None, Auth | None]:
-    """What gives tokens, and what speaks on a new link."""
-    if auth is None:
-        return None, None
-    if isinstance(auth, TokenSource) and not isinstance(auth, type):
-        if token is not None:
-            raise ValueError("token must be left out where auth is a login: the login gives the tokens")
-        return auth, None
-    if isinstance(auth, type) or not callable(auth):
-        what = f"the class {auth.__name__}" if isinstance(auth, type) else type(auth).__name__
-        raise ValueError(f"auth must be callable or a login, not {what}")
-    return None, auth
-
-
-def _hooks(connection: Connection, auth: Auth | None, handle: Callable[[], Connection | None]) -> Hooks:
-    return Hooks(
-        opened=connection._link_opened,
-        lost=connection._link_lost,
-        over=connection._over,
-        moved=connection._tell_state,
-        discarded=partial(connection._count, "dropped"),
-        tick=connection.expire,
-        authenticate=None if auth is None else lambda: auth(handle() or connection),
-        renew=connection._renew_after_fork,
+        stacklevel=4,
     )
 
 
 def _wait_until_open(connection: Connection, supervisor: Supervisor, timeout: float) -> None:
     try:
-        supervisor.wait_open(Deadline(timeout + CONNECT_GRACE))
+        with LocksReleased(supervisor.step_aside()):
+            supervisor.wait_open(Deadline(timeout + CONNECT_GRACE))
     except SocketTimeout:
         connection.close(timeout=0.0)
-        raise SocketTimeout(f"no connection to {connection.url} within {timeout:g} s") from None
+        what = f"no connection to {connection.url} within {timeout:g} s"
+        raise no_link_error(what, supervisor.last_failure) from supervisor.last_failure
     except SocketConnectionError:
         if supervisor.was_open:
             return

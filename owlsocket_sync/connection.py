@@ -1,196 +1,672 @@
-"""One end of a conversation: the six families of messages, together on one link.
+"""`Connection`: the object that users hold, a facade over the core of a connection.
 
-The same class serves both ends; `owlsocket_sync.connect` and the embedded server make it. Messages come in through
-`receive`, which routes them by type, and go out through a `Carrier`. Handlers run through ``run``; this class starts no
-thread, and holds no lock while it sends, waits, completes a future or runs a handler.
+Each method is documented here and delegates to the family of messages that it belongs to; there is no state but the
+core. A forked child gets a new core at its first use.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from os import getpid
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
+from . import fork
+from .core.core import CLOSE_TIMEOUT, Core
 from .deadline import Deadline, check_timeout
-from .errors import SocketConnectionError, SocketMessageError, SocketTimeout
-from .incoming import Incoming
-from .options import Limits
-from .outgoing import Outgoing
-from .protocol.auth import Auth
-from .protocol.carrier import Carrier
-from .protocol.endpoint import ErrorContext
-from .protocol.events import Events
-from .protocol.instruments import PROCESS, Instrumented
-from .protocol.lifecycle import Lifecycle
-from .protocol.messages import CALL_TIMEOUT
-from .protocol.queue import Queue
-from .protocol.requests import Requests
-from .protocol.rpc import Rpc
-from .protocol.subscription import Subscription
-from .protocol.typed import Proxy, by_annotations, public_methods
-from .stages import ConnectionState, Ending
+from .errors.safe_text import safe_str
+from .fork import PROCESS, PerProcess
+from .protocol.connection_registry import REGISTRY
+from .protocol.events import EVERY, EventStream, message_converter
+from .protocol.hooks import Instrument
+from .protocol.messages import EventMessage, Message
+from .protocol.performers import check_stage
+from .protocol.queue import Consumed, Filter, Queue, iterate
+from .protocol.reports import ErrorContext
+from .protocol.requests import ConvertedStream, Stream
+from .protocol.scopes import copy_for_handler
+from .protocol.services import Services
+from .protocol.settings import Authenticate, Prepare, Stage
+from .protocol.subscriptions import Subscription, check_handler, check_name, check_pattern
+from .protocol.types.interfaces import Proxy, convert_arguments
+from .protocol.types.public_methods import public_methods
+from .states import AuthenticationStage, CloseInfo, ConnectionState, StateChange
 
 if TYPE_CHECKING:
     from .protocol.stats import Stats
 
 Interface = TypeVar("Interface")
+Result = TypeVar("Result")
+Payload = TypeVar("Payload")
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 CLOSE_REASON_BYTES = 123
-CLOSE_SECONDS = 3.0
-FAREWELL_SHARE = 0.5
-TOO_BIG = 1009
-BREACHES = frozenset({1002, 1007, TOO_BIG})
+
+# Reentrant: a signal handler or a finalizer may use a connection on the thread that it interrupted here.
+_renewal_lock = PerProcess(threading.RLock)
+"""Held while a forked child makes the new core of a connection, for as long as that takes: it connects nothing."""
 
 
-class Connection(Incoming):
-    """Talk to a peer: call and be called, notify and observe, request and reply, enqueue and consume.
+class Connection:
+    """A connection to a peer: call and be called, notify and observe, request and reply, enqueue and consume.
 
-    Made by `owlsocket_sync.connect` and by `owlsocket_sync.server.serve`. Every method may be called from any thread,
-    from handlers too. As a context manager it closes itself.
-
-    Attributes:
-        default_call_timeout: seconds that a call waits for its answer when it does not say.
-        expose_tracebacks: send the traceback along when a handler raises; off, the peer gets type and message.
-        accepted: whether this is the end of a server, to which the peer connected.
+    `owlsocket_sync.connect` returns one, and `owlsocket_sync.server.serve` passes one to its handler for each client;
+    do not construct it yourself. Every method may be called from any thread, including handlers. Use ``with`` or
+    `close` to close it.
     """
 
-    def __init__(
-        self,
-        carrier: Carrier,
-        run: Callable[..., bool],
-        lend_place: Callable[[], AbstractContextManager[None]],
-        settle: Callable[[Deadline], bool],
-        *,
-        name: str,
-        limits: Limits,
-        call_timeout: float = CALL_TIMEOUT,
-        sender: str | None = None,
-        stamp: bool = False,
-        accepted: bool = False,
-    ) -> None:
-        self.accepted = accepted
-        Rpc.__init__(self, limits.pending_calls)
-        Events.__init__(self)
-        Requests.__init__(self)
-        Queue.__init__(self, limits.inbox_messages)
-        Auth.__init__(self)
-        Lifecycle.__init__(self, name)
-        Outgoing.__init__(self, carrier, lend_place, limits, sender, stamp)
-        Incoming.__init__(self, run, limits)
-        self._settle = settle
-        self.default_call_timeout = check_timeout(call_timeout, "call_timeout")
-        Instrumented.__init__(self)
+    def __init__(self, core: Core, renew: Callable[[Core], Core]) -> None:
+        """Make the facade of a core.
 
-    # -- the life of a connection --------------------------------------------------------------------------------------
+        Args:
+            core: the parts of the connection.
+            renew: make the core that follows this one in a forked child.
+        """
+        self._current = core
+        self._renew = renew
+        core.facade.use(self, lambda: Connection(core, renew))
+
+    @property
+    def _core(self) -> Core:
+        # Compared here, not by a call: every method passes through.
+        if getpid() != PROCESS.id:
+            fork.ensure_process()
+        core = self._current
+        return self._renewed() if core.forked else core
+
+    def _renewed(self) -> Core:
+        renew = self._renew
+        with _renewal_lock.get():
+            if self._current.forked:  # else another thread of the child was here first
+                core = renew(self._current)
+                # Again: a signal handler on this thread may have been here meanwhile, and used a core of its own.
+                if self._current.forked:
+                    core.facade.use(self, lambda: Connection(core, renew))
+                    core.facade.watch(self)
+                    self._current = core
+            return self._current
+
+    def _services(self) -> Services:
+        return self._core.services
+
+    def _queue(self) -> Queue:
+        return self._core.queue
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name of the connection in logs and errors."""
+        return self._current.options.name
 
     @property
     def url(self) -> str:
-        """Where it leads, without secrets."""
-        return self._carrier.url
+        """The URL of the peer, without secrets."""
+        return self._core.carrier.url
+
+    @property
+    def accepted(self) -> bool:
+        """True on the server, whose client connected; false on the client."""
+        return self._current.options.accepted
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection stands."""
-        return self._carrier.state
+        """The state of the connection."""
+        return self._core.carrier.state
 
     @property
     def latency(self) -> float | None:
-        """Seconds of the last round trip, by `ping` or heartbeat; ``None`` before the first."""
-        return self._carrier.latency
+        """The last round trip in seconds, measured by `ping` or the heartbeat; ``None`` before the first."""
+        return self._core.carrier.latency
 
     @property
     def stats(self) -> Stats:
-        """What this connection has seen so far, as of now."""
-        from .protocol.stats import Stats
+        """A snapshot of the counters of the connection."""
+        return self._core.stats()
 
-        return Stats(
-            **self._counted(),
-            pending=len(self._calls),
-            queued=self.enqueued(),
-            backlog=self._backlog.count()[0],
-            latency=self.latency,
-        )
+    @property
+    def stage(self) -> Stage | None:
+        """The stage of authentication on this link; `INIT` before its first step, ``None`` if that was refused.
+
+        After an `auth` of this end it is the stage that the peer named. At the end of a server that proves nothing, so
+        ``perform(stage=)`` requires the stage that the guard, or the `authenticate` hook, has granted.
+        """
+        return self._core.authentication.stage
+
+    @stage.setter
+    def stage(self, stage: Stage | None) -> None:
+        self._core.authentication.stage = stage
+
+    @property
+    def auth_info(self) -> Any:
+        """The identity of the peer, as the guard of this end verified it, or ``None``; set by the guard."""
+        return self._core.authentication.auth_info
+
+    @auth_info.setter
+    def auth_info(self, identity: Any) -> None:
+        self._core.authentication.auth_info = identity
+
+    # -- settings ----------------------------------------------------------------------------------------------------
+
+    @property
+    def default_call_timeout(self) -> float:
+        """The timeout of a call without ``timeout=``, in seconds; settable."""
+        return self._current.settings.call_timeout
+
+    @default_call_timeout.setter
+    def default_call_timeout(self, seconds: float) -> None:
+        self._current.settings.call_timeout = check_timeout(seconds, "default_call_timeout")
+
+    @property
+    def expose_tracebacks(self) -> bool:
+        """True to send errors of handlers with their tracebacks, not with type and message alone; settable."""
+        return self._current.settings.expose_tracebacks
+
+    @expose_tracebacks.setter
+    def expose_tracebacks(self, expose: bool) -> None:
+        self._current.settings.expose_tracebacks = expose
+
+    @property
+    def prepare(self) -> Prepare | None:
+        """A hook ``(message, is_request) -> message``; settable.
+
+        It is called for each message before it is sent (``is_request`` false, on the sending thread) and after it is
+        received (true, on a worker, in order). It must not call the peer: the reply would wait for the hook to return.
+        A received message for which it raises goes no further: a call is answered with the error, an answer fails its
+        call with it.
+        """
+        return self._current.settings.prepare
+
+    @prepare.setter
+    def prepare(self, hook: Prepare | None) -> None:
+        if hook is not None:
+            check_handler(hook, "the hook prepare", "message, is_request")
+        settings = self._current.settings
+        settings.prepare, settings.prepare_context = hook, copy_for_handler()
+
+    @property
+    def authenticate(self) -> Authenticate | None:
+        """A hook ``(stage, payload) -> (stage or None, response)`` that answers the peer's auth messages; settable.
+
+        It runs on a worker. A stage of ``None`` sends no answer. An exception is sent as a refusal. Without a hook, the
+        end of a server refuses every step. The end of `connect` then answers nothing, as in the reference; the message
+        is counted (``stats.unmatched``), and `on_error` handlers are called.
+        """
+        return self._current.settings.authenticate
+
+    @authenticate.setter
+    def authenticate(self, hook: Authenticate | None) -> None:
+        if hook is not None:
+            check_handler(hook, "the hook authenticate", "stage, payload")
+        settings = self._current.settings
+        settings.authenticate, settings.authenticate_context = hook, copy_for_handler()
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def call(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
+    ) -> Any: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        *payload: Any,
+        timeout: float | None = None,
+        result_type: type[Result] | Callable[[Any], Result],
+        retry: bool = False,
+    ) -> Result: ...
+    @overload
+    def call(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
+    ) -> Any: ...
+
+    def call(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
+    ) -> Any:
+        """Call a method of the peer, and wait for the result; from any thread, including handlers.
+
+        Args:
+            method: the name of the method.
+            payload: the arguments: JSON values, dataclasses, enums, dates, UUIDs, decimals, bytes (sent as base64),
+                sets, and arrays of NumPy.
+            timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. It is sent to the peer
+                with the call.
+            result_type: convert the result to this type: a dataclass, an enum, ``datetime``, ``list[User]``,
+                ``User | None`` and so on, or any callable; ``docs/how-to/typed-payloads.md`` lists them.
+            retry: if the link is lost, send the call again with the same id; for methods that may run twice.
+
+        Raises:
+            SocketTimeout: no result within the timeout.
+            SocketConnectionError: the link was lost before the result arrived, or the connection is closed.
+            SocketUnsupported: the peer has no handler for this method.
+            SocketMessageMalformed: JSON cannot represent the arguments, or the result does not fit ``result_type``.
+            ResilientError: the error that the peer's handler raised.
+            TypeError: JSON cannot be converted to ``result_type``; nothing is sent.
+        """
+        return self._core.calls.call(method, payload, timeout, result_type, retry)
+
+    @overload
+    def submit(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
+    ) -> Future[Any]: ...
+    @overload
+    def submit(
+        self,
+        method: str,
+        *payload: Any,
+        timeout: float | None = None,
+        result_type: type[Result] | Callable[[Any], Result],
+        retry: bool = False,
+    ) -> Future[Result]: ...
+    @overload
+    def submit(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
+    ) -> Future[Any]: ...
+
+    def submit(
+        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
+    ) -> Future[Any]:
+        """Call a method of the peer without waiting, and return a future.
+
+        The future works with ``concurrent.futures.wait`` and ``as_completed``. It fails at its timeout even if no
+        thread waits for it, and ``cancel()`` drops the call. Arguments and errors are those of `call`: invalid
+        arguments raise here, everything else is raised by ``future.result()``.
+        """
+        return self._core.calls.submit(method, payload, timeout, result_type, retry)
+
+    @overload
+    def perform(
+        self, method: str, handler: Callable[..., Any], *, stage: AuthenticationStage | None = None
+    ) -> Subscription: ...
+    @overload
+    def perform(self, method: str, *, stage: AuthenticationStage | None = None) -> Callable[[Handler], Handler]: ...
+
+    def perform(
+        self, method: str, handler: Callable[..., Any] | None = None, *, stage: AuthenticationStage | None = None
+    ) -> Subscription | Callable[[Handler], Handler]:
+        """Register ``handler(*payload)`` for the peer's calls of ``method``; without ``handler``, a decorator.
+
+        The handler runs on a worker. Handlers start in the order in which messages of any kind arrived; while one
+        waits, or takes longer than 2 ms, those of other messages start. The peer gets the return value as
+        the result, and an exception as the error. The handler registered last is used; when it is unsubscribed, the
+        previous handler is used again.
+
+        Args:
+            method: the name of the method.
+            handler: called with the arguments of each call.
+            stage: the authentication stage that the peer must have reached; an earlier call fails with
+                `SocketUnauthorized`.
+        """
+        check_name("perform", method)
+        check_pattern("perform", method)
+        check_stage(stage)
+        return _register(handler, lambda handler: self._core.performers.perform(method, handler, stage))
+
+    def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:
+        """Return an object whose methods call the methods of the peer with the same names.
+
+        Args:
+            interface: a class or `typing.Protocol`; its public methods can be called. A return annotation is the
+                ``result_type`` of the call; ``None`` discards the result.
+            prefix: put before each name on the wire.
+
+        Raises:
+            ValueError: a method has keyword-only parameters.
+            TypeError: ``interface`` is not a class, or a return annotation cannot be resolved or converted to.
+        """
+        return cast(Interface, Proxy(interface, prefix, self.call))
+
+    def expose(self, target: object, prefix: str = "", *, only: Iterable[str] | None = None) -> Subscription:
+        """Register the public methods of an object for the peer's calls, as `perform` does for each.
+
+        These are the methods that the class of the object and its own bases define. Properties are not evaluated.
+        Arguments are converted to the annotated types. If an argument does not fit, the call fails with
+        `SocketMessageMalformed`, which names the place: ``argument user.email: expected str, got int``.
+
+        Args:
+            target: the object.
+            prefix: put before each name on the wire.
+            only: the names of the methods, instead of all. It may name a method that the class inherits from Python,
+                or a function that was assigned to the object.
+
+        Returns:
+            One subscription for all methods.
+
+        Raises:
+            ValueError: the object has no public methods, or not the one that ``only`` names.
+            TypeError: an annotation cannot be resolved, or JSON cannot be converted to it.
+        """
+        methods = [(name, convert_arguments(method)) for name, method in public_methods(target, only)]
+        if not methods:
+            raise ValueError(f"{safe_str(target, repr)} has no public methods that could answer calls")
+        return Subscription.group([self.perform(f"{prefix}{name}", method) for name, method in methods])
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def notify(self, event: str, payload: Any = None) -> None:
+        """Send an event. Events have no reply.
+
+        Raises:
+            SocketConnectionError: the connection is closed, or the link was lost while sending.
+            SocketTimeout: no link within ``default_call_timeout``, or within the surrounding `deadline`.
+            SocketMessageMalformed: JSON cannot represent the payload.
+        """
+        self._core.events.notify(event, payload)
+
+    @overload
+    def observe(
+        self, event: str, handler: Callable[[EventMessage], Any], *, payload_type: Any = None
+    ) -> Subscription: ...
+    @overload
+    def observe(self, event: str, *, payload_type: Any = None) -> Callable[[Handler], Handler]: ...
+
+    def observe(
+        self, event: str, handler: Callable[[EventMessage], Any] | None = None, *, payload_type: Any = None
+    ) -> Subscription | Callable[[Handler], Handler]:
+        """Register ``handler(message)`` for the events of a name; without ``handler``, a decorator.
+
+        Handlers run on workers, and start in the order in which messages of any kind arrived. Those of one event run
+        one after another; while one waits, or takes longer than 2 ms, those of other messages start.
+
+        Args:
+            event: the name of the event; ``"*"`` for all.
+            handler: called with each message.
+            payload_type: convert ``message.payload`` to this type, as ``result_type`` of `call` does. If the payload
+                does not fit, `on_error` handlers receive `SocketMessageMalformed`, and the handler is not called.
+
+        Raises:
+            TypeError: JSON cannot be converted to ``payload_type``.
+        """
+        check_name("observe", event)
+        check_pattern("observe", event, EVERY)
+        convert = message_converter(payload_type)
+        return _register(handler, lambda handler: self._core.events.observe(event, handler, convert))
+
+    def events(
+        self, event: str, limit: int | None = None, timeout: float | None = None, *, payload_type: Any = None
+    ) -> EventStream:
+        """Iterate over the events of a name that arrive from now on, in the calling thread.
+
+        Args:
+            event: the name of the event; ``"*"`` for all.
+            limit: stop after this many events.
+            timeout: seconds to wait for each event; ``None`` waits until the connection is closed.
+            payload_type: convert each payload to this type, as ``result_type`` of `call` does. If a payload does not
+                fit, the iteration raises `SocketMessageMalformed`; continue it to receive the next event.
+
+        Returns:
+            An iterator that is also a context manager. It ends when the connection is closed, and raises
+            `SocketTimeout` if no event arrives in time.
+        """
+        check_name("events", event)
+        check_pattern("events", event, EVERY)
+        return self._core.events.events(self._services, event, limit, timeout, payload_type)
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def request(
+        self, payload: Any, observer: Callable[[Any], Any] | None = None, *, payload_type: Any = None
+    ) -> Subscription:
+        """Send a request, and call ``observer(payload)`` for each response until it returns false.
+
+        Args:
+            payload: the request.
+            observer: returns true to receive further responses, false to stop. Without an observer, the responses go
+                to the `observe_response` handlers.
+            payload_type: convert each response to this type, as ``result_type`` of `call` does. If a response does not
+                fit, `on_error` handlers receive `SocketMessageMalformed`, and the observer is not called.
+
+        Returns:
+            A subscription; call it to stop earlier. If the link is lost it ends, and `on_error` handlers are called.
+
+        Raises:
+            TypeError: JSON cannot be converted to ``payload_type``.
+            ValueError: ``payload_type`` without an observer.
+        """
+        return self._core.requests.request(payload, observer, payload_type)
+
+    @overload
+    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: None = None) -> Stream: ...
+    @overload
+    def stream(
+        self, payload: Any, timeout: float | None = None, *, payload_type: type[Payload] | Callable[[Any], Payload]
+    ) -> ConvertedStream[Payload]: ...
+    @overload
+    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any) -> Stream: ...
+
+    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any = None) -> Stream:
+        """Send a request, and iterate over its responses in the calling thread.
+
+        The protocol does not mark the last response: leave the loop with ``break`` when you have enough.
+
+        Args:
+            payload: the request.
+            timeout: seconds to wait for each response; ``None`` for ``default_call_timeout``.
+            payload_type: convert each response to this type, as ``result_type`` of `call` does. If a response does not
+                fit, the iteration raises `SocketMessageMalformed`; continue it to receive the next response.
+
+        Raises:
+            SocketTimeout: no response arrived in time; raised by the iteration.
+            TypeError: JSON cannot be converted to ``payload_type``.
+        """
+        return self._core.requests.stream(self._services, payload, timeout, payload_type)
+
+    def observe_response(self, observer: Callable[[Any], Any]) -> Subscription:
+        """Register ``observer(payload)`` for responses without a pending request.
+
+        Observers are called in order of registration until one returns true.
+        """
+        return self._core.requests.observe_response(observer)
+
+    def acknowledge(self, handler: Callable[[Any, Any], Any]) -> Subscription:
+        """Register ``handler(id, payload)`` for the peer's requests.
+
+        Handlers are called in order of registration until one returns true, which accepts the request. `reply` sends
+        the responses, from the handler or later.
+        """
+        return self._core.requests.acknowledge(handler)
+
+    def reply(self, id: Any, payload: Any) -> None:
+        """Send a response to the request with this id, any number of times; raises what `notify` raises."""
+        self._core.requests.reply(id, payload)
+
+    # -- the queue ---------------------------------------------------------------------------------------------------
+
+    def enqueue(self, payload: Any, id: str | None = None) -> None:
+        """Put a message on the peer's queue; raises what `notify` raises."""
+        self._core.queue.enqueue(payload, id)
+
+    def enqueued(self) -> int:
+        """Return the number of messages on our queue."""
+        return len(self._core.queue)
+
+    def consume(
+        self, filter: Filter | None = None, timeout: float = 0.0, *, payload_type: Any = None
+    ) -> Consumed | None:
+        """Take the first message from our queue, or the first message that ``filter`` matches.
+
+        Args:
+            filter: called with the payload as it arrived; returns true for a match. If it raises, the exception is
+                raised here, and no message is taken.
+            timeout: seconds to wait for a message; 0 does not wait.
+            payload_type: convert the payload to this type, as ``result_type`` of `call` does.
+
+        Returns:
+            ``(payload, id, remaining)``; ``None`` if the queue is empty, ``(None, None, remaining)`` if no message
+            matches.
+
+        Raises:
+            SocketMessageMalformed: the payload does not fit ``payload_type``. The message is taken nevertheless, since
+                it would block the queue; ``fields`` of the error has its payload and id.
+            TypeError: JSON cannot be converted to ``payload_type``; no message is taken.
+        """
+        return self._core.queue.consume(filter, timeout, payload_type)
+
+    def messages(
+        self,
+        filter: Filter | None = None,
+        timeout: float | None = None,
+        limit: int | None = None,
+        *,
+        payload_type: Any = None,
+    ) -> Iterator[Consumed]:
+        """Iterate over the messages on our queue, and wait for further messages.
+
+        A message counts as done when the loop asks for the next one. If the loop body raises or leaves the loop with
+        ``break``, the message goes back to the front of the queue.
+
+        Args:
+            filter: called with each payload; messages for which it returns false stay on the queue.
+            timeout: stop if no message arrives for this many seconds; ``None`` waits until the connection is closed.
+            limit: stop after this many messages.
+            payload_type: convert each payload to this type. If a payload does not fit, the iteration raises what
+                `consume` raises, and the message is taken; iterate again to continue with the next message.
+        """
+        return iterate(self._queue, filter, timeout, limit, payload_type)
+
+    # -- authentication ----------------------------------------------------------------------------------------------
+
+    def auth(self, stage: Stage, payload: Any = None, timeout: float | None = None) -> Any:
+        """Send one step of authentication, and return the payload of the peer's answer.
+
+        The property `stage` becomes the requested stage, then the stage in the answer; if the step fails, it becomes
+        what it was before. One exchange runs at a time; other threads wait for it.
+
+        Args:
+            stage: an `AuthenticationStage`, or its value on the wire.
+            payload: the payload of the step.
+            timeout: seconds; ``None`` for ``default_call_timeout``.
+
+        Raises:
+            ResilientError: the refusal that the peer marshalled; `AuthError` when it gave no reason.
+            SocketTimeout: no answer within the timeout; or another exchange took all of it, or the time in which the
+                answer to a step that timed out may still come, which is two seconds.
+            SocketConnectionError: the link was lost, or the connection is closed.
+        """
+        return self._core.authentication.auth(stage, payload, timeout)
+
+    # -- from outside ------------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Callable[[Any], Any]) -> Subscription:
+        """Register ``listener(message)`` for every incoming message; listeners run in order, on a worker.
+
+        ``message`` is a `Message`, or a ``str`` for text that begins like JSON and is not JSON. When a link ends,
+        listeners receive one system message ``close`` with the payload ``{"code": …}``. Its ``local`` is ``True``: the
+        peer may send a system message of that name too, and closes nothing with it.
+        """
+        return self._core.listeners.listen(listener)
+
+    def on_state(self, handler: Callable[[StateChange], Any]) -> Subscription:
+        """Register ``handler(change)`` for changes of the state; handlers run in order, on a worker."""
+        return self._core.listeners.on_state(handler)
+
+    def on_error(self, handler: Callable[[Exception, ErrorContext], Any]) -> Subscription:
+        """Register ``handler(error, context)`` for errors in handlers and in incoming messages.
+
+        Without such a handler, these errors are logged.
+        """
+        return self._core.reporter.on_error(handler)
+
+    def instrument(self, instrument: Instrument) -> Subscription:
+        """Observe this connection with an instrument; `owlsocket_sync.instrument` observes all connections."""
+        return REGISTRY.instrument_one(lambda: self._core.hooks, instrument)
+
+    def send(self, message: Message | str) -> None:
+        """Send a message as it is, or any text; raises what `notify` raises."""
+        if isinstance(message, str):
+            self._core.sender.send_text(message)
+        elif isinstance(message, Message):
+            self._core.sender.send(message)
+        else:
+            raise TypeError(f"message must be a Message or text, not {type(message).__name__}")
+
+    def receive(self, text: str | bytes | bytearray | memoryview) -> None:
+        """Process the text of one message as if it had just arrived; never raises for its content."""
+        if not isinstance(text, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"text must be text or bytes, not {type(text).__name__}")
+        core = self._core
+        core.tasks.run_deferred()
+        core.receive(text, core.carrier.links)
+
+    # -- several at once ---------------------------------------------------------------------------------------------
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Return a context manager that collects what this thread sends, and sends it at the end in few writes.
+
+        A wait for a reply inside the block first sends what was collected. The end of the block raises what `notify`
+        raises.
+        """
+        return self._core.sender.batch(lambda: self._core.sender)
+
+    def deadline(self, seconds: float) -> AbstractContextManager[Deadline]:
+        """Return a context manager: one deadline for everything that is done on this connection inside.
+
+        As `batch`, it belongs to the context (`contextvars`) that enters it: a handler that leaves a block open, in a
+        generator for example, leaves none to the next handler. The block may be left in another thread or context.
+        """
+        return self._core.sender.deadline_scope(seconds)
+
+    # -- the life of a connection ------------------------------------------------------------------------------------
 
     def wait_open(self, timeout: float | None = None) -> Connection:
         """Wait until the connection is open, and return it.
 
         Raises:
-            SocketTimeout: it was not within the timeout (seconds; default: ``default_call_timeout``).
+            SocketTimeout: it did not open within the timeout (seconds; default: ``default_call_timeout``).
             SocketConnectionError: it is closed for good.
         """
-        deadline = self._budget(timeout)
-        with self._stepping_back(deadline):
-            self._carrier.wait_open(deadline)
+        self._core.wait_open(timeout)
         return self
 
-    def wait_closed(self, timeout: float | None = None) -> Ending:
-        """Wait until the connection is closed for good, and return how it ended.
+    def wait_closed(self, timeout: float | None = None) -> CloseInfo:
+        """Wait until the connection is closed for good, and return close code, reason and error.
 
         Raises:
-            SocketTimeout: it was not within the timeout (seconds; default: no limit).
+            SocketTimeout: it was not closed within the timeout (seconds; default: no limit).
         """
-        deadline = self._budget(timeout, math.inf)
-        with self._stepping_back(deadline):
-            ending = self._carrier.wait_closed(deadline)
-        if ending is None:
-            raise SocketTimeout(f"{self.name} was not closed within {deadline.seconds:g} s")
-        return ending
+        return self._core.wait_closed(timeout)
+
+    def wait_idle(self, timeout: float = 30.0) -> bool:
+        """Wait until no handler is running or queued; return false after ``timeout`` seconds."""
+        return self._core.wait_idle(Deadline(check_timeout(timeout)))
 
     def ping(self, timeout: float | None = None) -> float:
-        """Ask the peer for a sign of life, and return the seconds it took; raises what `notify` raises."""
-        deadline = self._budget(timeout)
-        with self._waiting(deadline):
-            self._carrier.await_link(deadline)
-            return self._carrier.ping(deadline)
+        """Send a ping, and return the round trip in seconds; raises what `notify` raises."""
+        return self._core.ping(timeout)
 
     def reconnect(self) -> None:
-        """Give up the link and make a new one, at once; observers and performers stay.
+        """Close the link and connect again at once; handlers stay registered.
 
         Raises:
-            SocketConnectionError: the connection is closed, or was made without reconnecting.
+            SocketConnectionError: the connection is closed, or was made with ``reconnect=None``.
         """
-        self._check_open()
-        self._carrier.reconnect()
+        self._core.reconnect()
 
     def drain(self, timeout: float = 30.0) -> None:
-        """Take in nothing new, let calls and handlers finish, then close; all of it within so many seconds.
+        """Refuse new work, wait for pending calls and running handlers, then close; within ``timeout`` seconds.
 
         Raises:
-            SocketTimeout: they did not finish within the timeout; the connection is closed all the same.
+            SocketTimeout: they did not finish in time; the connection is closed nevertheless.
         """
-        deadline = self._budget(timeout)
-        self._draining = True
-        seconds = deadline.remaining()
-        try:
-            with self._stepping_back(deadline):
-                finished = self._finish(Deadline(max(seconds / 2, seconds - FAREWELL_SHARE)))
-        except BaseException:  # an interrupt: the connection goes on
-            self._draining = False
-            raise
-        self.close(timeout=min(CLOSE_SECONDS, deadline.remaining()))
-        if not finished:
-            raise SocketTimeout(f"{self.name} did not finish within {deadline.seconds:g} s and was closed")
+        self._core.drain(timeout)
 
-    def _finish(self, deadline: Deadline) -> bool:
-        """Wait for the calls that are pending, then for handlers; whether all finished in time."""
-        pending = list(self._calls.values())
-        return all(one.outlast(deadline, self._calls_lock) for one in pending) and self._settle(deadline)
-
-    def close(self, code: int = 1000, reason: str = "", timeout: float = CLOSE_SECONDS) -> None:
-        """End the connection, for good; idempotent, from any thread, in any state.
+    def close(self, code: int = 1000, reason: str = "", timeout: float = CLOSE_TIMEOUT) -> None:
+        """Close the connection for good; idempotent, from any thread, in any state.
 
         Args:
-            code: the close code that the peer gets (RFC 6455, section 7.4): 1000 to 1014 or 3000 to 4999.
+            code: the close code for the peer (RFC 6455, section 7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
             reason: text for the peer, cut to 123 bytes.
-            timeout: seconds until it ends without the peer's consent.
+            timeout: seconds to wait for the peer's close frame.
         """
         if isinstance(code, bool) or not isinstance(code, int) or not _may_be_sent(code):
-            raise ValueError(f"code must be 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not {code!r}")
-        deadline = Deadline(check_timeout(timeout))
-        with self._lend_place():
-            self._carrier.close(code, cut_reason(reason), deadline)
+            raise ValueError(f"code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r}")
+        if not isinstance(reason, str):
+            raise TypeError(f"reason must be text, not {type(reason).__name__}")
+        self._core.close(code, cut_reason(reason), Deadline(check_timeout(timeout)))
 
     def __enter__(self) -> Connection:
         return self
@@ -200,117 +676,47 @@ class Connection(Incoming):
     ) -> None:
         self.close()
 
-    # The object that threads hold and the one that its user holds are the same connection (`runtime.handles`).
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Connection) and other.__dict__ is self.__dict__
-
-    def __hash__(self) -> int:
-        return id(self.__dict__)
+    def __reduce__(self) -> NoReturn:
+        # A process pool, a cache or a task queue would pickle it; the error of a lock inside would not say why.
+        raise TypeError("a Connection cannot be pickled or copied: call connect() in the process that uses it")
 
     def __repr__(self) -> str:
         return f"<Connection {self.name!r} {self.state.value} {self.url}>"
 
     def _repr_html_(self) -> str:
-        from .cards import connection_card
+        from .html_repr import connection_card
 
-        return connection_card(self, self._closing_error() if self.state is ConnectionState.CLOSED else None)
-
-    # -- interfaces ----------------------------------------------------------------------------------------------------
-
-    def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:
-        """An object whose methods are calls of the peer's methods with the same names, behind ``prefix``.
-
-        Args:
-            interface: a class (or `typing.Protocol`): its public methods are what can be called. A return annotation
-                is the type that the result is made, as by ``result_type`` of `call`; ``None`` drops it.
-            prefix: goes before each name on the wire.
-
-        Raises:
-            ValueError: a method has keyword-only arguments.
-            TypeError: a return annotation cannot be read, or nothing of JSON can be made it.
-        """
-        return cast(Interface, Proxy(interface, prefix, self.call))
-
-    def expose(self, target: object, prefix: str = "") -> Subscription:
-        """Answer calls by the public methods of an object, under their names behind ``prefix``.
-
-        Arguments are made what the annotations of the methods say. A caller whose argument cannot be made that gets
-        `SocketMessageMalformed`, which says where: ``argument user.email: expected str, got int``.
-
-        Raises:
-            ValueError: there are no public methods.
-            TypeError: an annotation cannot be read, or nothing of JSON can be made it.
-        """
-        methods = [(name, by_annotations(method)) for name, method in public_methods(target)]
-        if not methods:
-            raise ValueError(f"{target!r} has no public methods that could answer calls")
-        return Subscription.group([self.perform(f"{prefix}{name}", method) for name, method in methods])
-
-    # -- what the carrier tells ----------------------------------------------------------------------------------------
-
-    def _link_opened(self) -> None:
-        """The link is open for everybody: calls that waited for it leave first."""
-        self._launch(self._unsent_calls())
-
-    def _link_lost(self, link: int, ending: Ending) -> None:
-        """A link ended: whoever waits for an answer on it is told at once."""
-
-        def error() -> SocketConnectionError:
-            lost = SocketConnectionError(
-                f"the link was lost before the answer came: {ending.code} {ending.reason}".strip()
-            )
-            lost.__cause__ = ending.error
-            return lost
-
-        self._fail_calls(error, link)
-        self._fail_auth(error)
-        self._fail_requests(error)
-        self._tell_breach(ending)
-        self._tell_closed_link(ending)
-
-    def _tell_breach(self, ending: Ending) -> None:
-        """Frames that break the protocol, or a limit, cost the peer its link: that is counted and told once."""
-        if ending.error is not None and ending.code in BREACHES:
-            limit = " (Limits.message_size)" if ending.code == TOO_BIG else ""
-            breach = SocketMessageError(f"the link was closed with {ending.code}: {ending.reason}{limit}")
-            breach.__cause__ = ending.error
-            self._count("malformed")
-            self._report(breach, ErrorContext("receive"))
-
-    def _over(self, error: Callable[[], SocketConnectionError]) -> None:
-        """The connection is closed for good: free everybody who waits for something."""
-        self._fail_calls(error)
-        self._fail_auth(error)
-        self._fail_requests(error)
-        self._end_events()
-        self._end_queue()
-        PROCESS.forget(self, self._counted())
-
-    def _renew_after_fork(self) -> None:
-        """In a forked child: forget locks that other threads of the parent held, and what the parent waits for."""
-        self._renew_calls()
-        self._renew_events()
-        self._renew_requests()
-        self._renew_queue()
-        self._renew_auth()
-        self._renew_lifecycle()
-        self._backlog.renew_locks()
+        return connection_card(
+            self, self._core.services.closing_error() if self.state is ConnectionState.CLOSED else None
+        )
 
 
 def connections() -> list[Connection]:
-    """The connections of this process that are not closed, on both ends, in no order; from any thread.
+    """Return the connections of this process that are not closed, on both ends, in no order; from any thread.
 
-    What a forked child inherits is its own from the moment at which it uses it.
+    A connection that a forked child inherits is its own from the moment at which it uses it.
     """
-    known = cast("list[Connection]", PROCESS.connections())
-    return [one for one in known if one.state is not ConnectionState.CLOSED]
+    return [connection for connection in REGISTRY.connections() if connection.state is not ConnectionState.CLOSED]
 
 
 def cut_reason(reason: str) -> str:
-    """A close reason that fits its frame (RFC 6455, section 5.5): 123 bytes of UTF-8, no half characters."""
+    """Return a close reason that fits its frame (RFC 6455, section 5.5): 123 bytes of UTF-8, no half characters."""
     return reason.encode("utf-8", "replace")[:CLOSE_REASON_BYTES].decode("utf-8", "ignore")
 
 
 def _may_be_sent(code: int) -> bool:
-    return code in (1000, 1001, 1002, 1003, *range(1007, 1015)) or 3000 <= code <= 4999
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def _register(
+    handler: Callable[..., Any] | None, add: Callable[[Callable[..., Any]], Subscription]
+) -> Subscription | Callable[[Handler], Handler]:
+    """Register a handler; without one, return a decorator that does."""
+    if handler is not None:
+        return add(handler)
+
+    def register(handler: Handler) -> Handler:
+        add(handler)
+        return handler
+
+    return register

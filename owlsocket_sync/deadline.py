@@ -1,52 +1,114 @@
-"""One budget of time across many steps."""
+"""One deadline over many steps that each may wait."""
 
 from __future__ import annotations
 
 import math
 import sys
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from .clock import monotonic
+from .locks import MAX_WAIT, longest_wait
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
+Value = TypeVar("Value")
+
+
+class Lock(Protocol):
+    """A lock, reentrant or not."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1, /) -> bool:
+        """Acquire it; return whether that was within ``timeout`` seconds, -1 for no limit."""
+        ...
 
 
 class Deadline:
-    """A moment on a clock, and how far away it is.
+    """A point in time, and the time that is left until then.
 
     Args:
-        seconds: how long from now; ``math.inf`` for no limit.
-        clock: monotonic seconds.
+        seconds: the time from now on; ``math.inf`` for no limit.
+        clock: returns monotonic seconds; tests pass a fake.
     """
 
     __slots__ = ("_clock", "at", "seconds")
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
         self.at = clock() + seconds
 
     def remaining(self) -> float:
-        """Seconds that are left, never below zero; ``math.inf`` without a limit."""
+        """Return the seconds that are left, 0 or more; ``math.inf`` without a limit."""
         return max(0.0, self.at - self._clock())
 
     def wait_seconds(self) -> float | None:
-        """What a ``wait(timeout)`` of the standard library takes for `remaining`: ``None`` without a limit."""
-        return None if self.at == math.inf else min(self.remaining(), threading.TIMEOUT_MAX)
+        """Return `remaining` as the argument of one wait, ``None`` for no limit; `MAX_WAIT` at most.
+
+        In the main thread `wait` is the better choice: a single wait may hold back signals.
+        """
+        return None if self.at == math.inf else min(self.remaining(), MAX_WAIT)
+
+    def wait(self, wait_once: Callable[[float], object]) -> bool:
+        """Wait until the deadline, in single waits of `longest_wait`; return whether one of them ended in time.
+
+        Args:
+            wait_once: waits for so many seconds, and returns whether it has ended in time.
+        """
+        longest = longest_wait()
+        while not wait_once(min(self.remaining(), longest)):
+            if self.expired():
+                return False
+        return True
+
+    def wait_for(self, changed: threading.Condition, predicate: Callable[[], object]) -> bool:
+        """Wait under a condition until a predicate holds; return whether it does, within the deadline."""
+        return self.wait(partial(changed.wait_for, predicate))
+
+    def acquire(self, lock: Lock) -> bool:
+        """Acquire a lock; return whether it is acquired, within the deadline."""
+        return self.wait(lambda seconds: lock.acquire(True, seconds))
+
+    def join(self, thread: threading.Thread) -> None:
+        """Wait for the end of a thread, or for the deadline."""
+        # join() raises for a thread that was not started in time.
+        self.wait(lambda seconds: not thread.is_alive() or thread.join(seconds) or not thread.is_alive())
 
     def expired(self) -> bool:
-        """Whether no time is left."""
+        """Return whether no time is left."""
         return self._clock() >= self.at
 
     def sooner(self, other: Deadline | None) -> Deadline:
-        """The nearer one of the two."""
+        """Return the earlier of the two deadlines."""
         return other if other is not None and other.at < self.at else self
 
 
+def next_item(queue: SimpleQueue[Value]) -> Value:
+    """Remove an item from a queue, and return it, once there is one."""
+    from queue import Empty  # few processes wait for a queue, and each imports this module
+
+    longest = longest_wait()
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=longest)
+
+
 def check_timeout(timeout: float, name: str = "timeout") -> float:
-    """Return ``timeout`` when it is a number of seconds that can be waited for.
+    """Return the timeout if it is valid, and ``math.inf`` for one that no clock can represent.
+
+    Args:
+        timeout: seconds.
+        name: the option, for the error.
 
     Raises:
-        ValueError: it is negative, NaN, or no number; the message names the option.
+        ValueError: the timeout is negative, NaN, or not a number.
     """
+    # NaN fails every comparison, so `not >= 0` refuses it and `< 0` would not.
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise ValueError(f"{name} must be a number of seconds, 0 or more (math.inf for no limit), not {timeout!r}")
+    # An integer of any size is a number, but monotonic() + 10**400 overflows.
     return timeout if timeout <= sys.float_info.max else math.inf

@@ -1,4 +1,4 @@
-"""The version of what is installed, as its metadata tells it."""
+"""The version of the installed distribution, from its metadata."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 try:
     __version__ = version("owlsocket-sync")
-except PackageNotFoundError:  # a copy of the folder that nobody installed
+# A checkout or a copied folder on the path has no metadata.
+except PackageNotFoundError:
     __version__ = "0+unknown"

@@ -1,6 +1,6 @@
-"""A service that logs users in over HTTP, and a guarded socket beside it; serves until its stdin ends.
+"""An HTTP login service and a server with a guard; both serve until stdin ends.
 
-Makes a key for one user on the spot, and prints what to run next: ``python samples/login.py LOGIN_URL SOCKET_URL KEY``.
+The program makes a key for one user and prints the next command: ``python samples/login.py LOGIN_URL SOCKET_URL KEY``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from owlsocket_sync.auth import Authority, Guard, KeyPair, User, login_app
 from owlsocket_sync.server import Request, serve
 
 
-class Quiet(WSGIRequestHandler):
-    """A web server that does not log."""
+class QuietRequestHandler(WSGIRequestHandler):
+    """A request handler that does not log."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Discard the log line."""
 
 
 def handler(conn: Connection, request: Request) -> None:
-    """What the server does for those whom the guard let in."""
-    print("came in:", request.auth.user_id, flush=True)
+    """Register methods for a client that the guard accepted."""
+    print("connected:", request.auth.user_id, flush=True)
 
     @conn.perform("whoAmI")
     def who_am_i() -> dict[str, Any]:
@@ -39,7 +39,7 @@ def handler(conn: Connection, request: Request) -> None:
 
 
 def save(key: KeyPair) -> Path:
-    """The private key, in a file that only we can read."""
+    """Write the private key to a file that only its owner can read."""
     path = Path(tempfile.mkdtemp()) / "user.key"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(key.private)
@@ -47,12 +47,12 @@ def save(key: KeyPair) -> Path:
 
 
 def main() -> None:
-    """Serve."""
+    """Start the login service and the server."""
     user, issuer = KeyPair.generate(), KeyPair.generate()
     authority = Authority(issuer, [User(user.public, scopes=["read"])], token_ttl=3600)
-    guard = Guard(issuer.public)  # a socket server elsewhere needs nothing but the public key
+    guard = Guard(issuer.public)  # a guard needs only the public key
     with (
-        make_server("127.0.0.1", 0, login_app(authority), handler_class=Quiet) as http,
+        make_server("127.0.0.1", 0, login_app(authority), handler_class=QuietRequestHandler) as http,
         serve(handler, authenticate=guard) as server,
     ):
         threading.Thread(target=http.serve_forever, daemon=True).start()

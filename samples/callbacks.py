@@ -1,4 +1,4 @@
-"""Both ends are equal: the server calls the client, while it answers the client's call."""
+"""Calls in both directions: the server calls the client while it handles the client's call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from owlsocket_sync.server import Request, serve
 
 
 def handler(conn: Connection, request: Request) -> None:
-    """A shop that asks back before it sells."""
+    """Ask the client for confirmation before each sale."""
 
     @conn.perform("buy")
     def buy(item: str, price: int) -> str:
@@ -18,18 +18,18 @@ def handler(conn: Connection, request: Request) -> None:
 
 
 def main() -> None:
-    """Buy what is cheap enough."""
+    """Buy two items; the client confirms only cheap ones."""
     with serve(handler) as server, connect(server.url) as conn:
-        # Handlers run on workers, so they may call too, however deep.
+        # Handlers run on worker threads, so a handler may call the peer, to any depth.
         @conn.perform("confirm")
         def confirm(question: str) -> bool:
-            answer = int(question.split()[-1].rstrip("?")) < 100
-            print(f"  the shop asks: {question} - {'yes' if answer else 'no'}")
-            return answer
+            confirmed = int(question.split()[-1].rstrip("?")) < 100
+            print(f"  the shop asks: {question} - {'yes' if confirmed else 'no'}")
+            return confirmed
 
         print(conn.call("buy", "lantern", 15))
         print(conn.call("buy", "castle", 1_000_000))
-        print("in our queue:", conn.consume(timeout=5))
+        print("in the queue:", conn.consume(timeout=5))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Log in with a key over HTTP, and talk to a guarded server; see ``auth_server.py``, which prints how to run this."""
+"""Log in with a key over HTTP, and call a server with a guard; ``auth_server.py`` prints the command to run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from owlsocket_sync.auth import KeyPair, Login
 
 
 def main(login_url: str, socket_url: str, key_file: str) -> None:
-    """Be refused without a token, and let in with one."""
+    """Connect without a token, which is refused, and then with a login."""
     try:
         connect(socket_url)
     except AuthError as error:
-        print("without a token:", error.status, error.message)
+        print("without a token:", error.status, error)
 
     key = KeyPair.parse(Path(key_file).read_text())
     with connect(socket_url, auth=Login(login_url, key)) as conn:
-        print("the server knows us:", conn.call("whoAmI")["user"] == key.address)
-        print("what we may:", conn.call("whoAmI")["scopes"])
-        print("what we get:", conn.call("treasure"))
+        print("the server knows the user:", conn.call("whoAmI")["user"] == key.address)
+        print("scopes:", conn.call("whoAmI")["scopes"])
+        print("treasure:", conn.call("treasure"))
 
 
 if __name__ == "__main__":

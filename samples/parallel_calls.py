@@ -1,4 +1,4 @@
-"""Many calls at once, over one connection: futures, batches, one deadline over all."""
+"""Many calls at once over one connection: futures, batches, and one deadline for several calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from owlsocket_sync.server import Request, serve
 
 
 def handler(conn: Connection, request: Request) -> None:
-    """Work that takes a while."""
+    """Register a slow method."""
 
     @conn.perform("square")
     def square(number: int) -> int:
@@ -19,23 +19,23 @@ def handler(conn: Connection, request: Request) -> None:
 
 
 def main() -> None:
-    """Call twelve times, which takes as long as once."""
+    """Make twelve calls in the time of one."""
     with serve(handler, workers=12) as server, connect(server.url) as conn:
         futures = {conn.submit("square", number): number for number in range(12)}
         squares = {futures[future]: future.result() for future in as_completed(futures, timeout=5)}
-        print("in the order asked:", [squares[number] for number in range(12)])
+        print("in call order:", [squares[number] for number in range(12)])
 
-        with conn.batch():  # the calls inside leave in one write
+        with conn.batch():  # sends all calls in one write
             futures = {conn.submit("square", number): number for number in range(4)}
         done, pending = wait(futures, timeout=5)
-        print("answered:", len(done), "pending:", len(pending))
+        print("done:", len(done), "pending:", len(pending))
 
         try:
-            with conn.deadline(0.12):  # one deadline over all calls inside
+            with conn.deadline(0.12):  # one deadline for all calls in the block
                 for number in range(100):
                     conn.call("square", number)
         except SocketTimeout:
-            print("out of time, as it should be")
+            print("timed out, as expected")
 
 
 if __name__ == "__main__":

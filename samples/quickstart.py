@@ -7,7 +7,8 @@ from owlsocket_sync.server import Request, serve
 
 
 def handler(conn: Connection, request: Request) -> None:
-    """What the server does for each client."""
+    """Register the methods of the server for one client."""
+    conn.on_error(lambda error, context: None)  # the client prints it; without a handler, stderr shows a traceback
 
     @conn.perform("greet")
     def greet(name: str) -> str:
@@ -20,16 +21,16 @@ def handler(conn: Connection, request: Request) -> None:
 
 
 def main() -> None:
-    """Start a server, connect to it, and talk."""
+    """Start a server, connect to it, and make calls."""
     with serve(handler) as server, connect(server.url) as conn:
         greetings = conn.events("greeted", limit=1, timeout=5)
         print(conn.call("greet", "Ada", timeout=5))
-        print("the server told us:", next(greetings).payload)
+        print("event from the server:", next(greetings).payload)
         print("6 / 3 =", conn.call("divide", 6, 3))
         try:
             conn.call("divide", 1, 0)
         except ResilientError as error:
-            print("the server failed:", error)
+            print("error from the server:", error)
 
 
 if __name__ == "__main__":

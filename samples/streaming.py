@@ -1,4 +1,4 @@
-"""One request, many responses: as an iteration, and by an observer."""
+"""One request with many responses: with an iterator, and with an observer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CHUNKS = ["twit", "twoo", "hoot"]
 
 
 def handler(conn: Connection, request: Request) -> None:
-    """Answer requests for ``{"action": "stream-data"}`` chunk by chunk."""
+    """Reply to ``{"action": "stream-data"}`` chunk by chunk."""
 
     def stream(id: str, payload: Any) -> bool:
         if payload.get("action") != "stream-data":
-            return False  # somebody else's
+            return False  # leave the request to another handler
         for index, chunk in enumerate(CHUNKS):
             conn.reply(id, {"data": chunk, "hasMore": index < len(CHUNKS) - 1})
         return True
@@ -25,9 +25,9 @@ def handler(conn: Connection, request: Request) -> None:
 
 
 def main() -> None:
-    """Ask twice."""
+    """Send the request twice."""
     with serve(handler) as server, connect(server.url) as conn:
-        # The protocol has no last response: whoever asks knows when there were enough.
+        # The protocol does not mark the last response; the payload of this server does.
         for response in conn.stream({"action": "stream-data"}, timeout=5):
             print("chunk:", response["data"])
             if not response["hasMore"]:
@@ -39,7 +39,7 @@ def main() -> None:
             print("observed:", response["data"])
             if not response["hasMore"]:
                 done.set()
-            return bool(response["hasMore"])  # true to go on
+            return bool(response["hasMore"])  # true: keep receiving
 
         conn.request({"action": "stream-data"}, observer)
         done.wait(5)

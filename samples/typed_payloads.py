@@ -1,4 +1,4 @@
-"""Dataclasses, enums, dates and decimals in place of dictionaries, at both ends."""
+"""Dataclasses, enums, dates and decimals instead of dictionaries, at both ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Order:
 
 
 class Shop(Protocol):
-    """What both ends know: the names, the arguments and the results."""
+    """The interface that both ends share: names, arguments and results."""
 
     def order(self, items: list[Item], placed: date) -> Order: ...
 
@@ -43,7 +43,7 @@ class Shop(Protocol):
 
 
 class OwlShop:
-    """Answers; each argument is what its annotation says by the time a method sees it."""
+    """The implementation; arguments are converted to the annotated types before each call."""
 
     def order(self, items: list[Item], placed: date) -> Order:
         return Order(1, items, placed + timedelta(days=3))
@@ -56,7 +56,7 @@ class OwlShop:
 
 
 def handler(conn: Connection, request: Request) -> None:
-    """Open the shop, and send what is on offer to whoever asks."""
+    """Expose the shop, and reply to each request with the items on offer."""
     conn.on_error(lambda error, context: None)
     conn.expose(OwlShop(), prefix="shop.")
 
@@ -69,7 +69,7 @@ def handler(conn: Connection, request: Request) -> None:
 
 
 def main() -> None:
-    """Buy what is on offer."""
+    """Order all items on offer."""
     with serve(handler) as server, connect(server.url) as conn:
         items = []
         for item in conn.stream("offers", timeout=5, payload_type=Item):

@@ -1,4 +1,4 @@
-"""The benchmarks run and write what they found; what they found is not looked at here."""
+"""The benchmarks run and write their results; the figures themselves are not checked here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NEEDED = ("picows", "uvloop", "matplotlib")
-MEASURES = ["latency", "path", "queue"]
+MEASURES = ["latency", "path", "typed", "queue", "broadcast"]
+MOST_FILES = {"blocking call": 11, "event": 9, "lost link": 12}
+"""How many files each path enters at most: a change that enters one more has to leave another."""
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    """The command, from the root of what is checked out."""
+    """Run the command from the root of the checkout."""
     return subprocess.run([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_short_form_writes_figures_tables_and_plots(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_short_run_writes_figures_tables_and_plots(tmp_path: Path) -> None:
     """One round of a few measures: each has rows, the goals have verdicts, and the plots are drawn."""
     for package in NEEDED:
         pytest.importorskip(package)
@@ -38,8 +41,27 @@ def test_the_short_form_writes_figures_tables_and_plots(tmp_path: Path) -> None:
     assert {"calls.png", "path.png", "growth.png"} == {path.name for path in tmp_path.glob("*.png")}
 
 
-def test_a_part_does_not_replace_the_figures_of_a_whole_run() -> None:
-    """What is measured short, or in part, goes where it is told to."""
+def test_a_partial_run_does_not_replace_the_published_figures() -> None:
+    """It needs ``--out``."""
     done = run("--short")
     assert done.returncode == 2
     assert "--out" in done.stderr
+
+
+def test_the_files_of_each_path_are_counted_and_do_not_grow() -> None:
+    """A call, an event and a lost link: each names files of the package, from the socket on, and no more than today."""
+    command = [sys.executable, "-m", "benchmarks.paths"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    paths: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith("    "):
+            list(paths.values())[-1].append(line.strip())
+        elif not line.startswith("  in some records: "):
+            name, _, figures = line.partition(": ")
+            paths[name] = []
+            assert "goal: at most" in figures
+    assert list(paths) == list(MOST_FILES)
+    for files in paths.values():
+        assert "transport/stream.py" in files
+        assert all((ROOT / "owlsocket_sync" / file).exists() for file in files)
+    assert {name: files for name, files in paths.items() if len(files) > MOST_FILES[name]} == {}

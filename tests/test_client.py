@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import struct
+import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
-from handlers import echo
-from helpers import Collector, eventually, scaled
-from sockets import (
-    CLOSE,
-    TEXT,
-    ByteServer,
-    ConnectProxy,
-    RawPeer,
-    frame,
-    free_port,
-    granted,
-)
 
 from owlsocket_sync import (
     AuthError,
@@ -33,9 +25,22 @@ from owlsocket_sync import (
     SocketConnectionError,
     SocketTimeout,
     connect,
+    connections,
 )
-from owlsocket_sync.client import check_options
+from owlsocket_sync.client_options import ClientOptions
 from owlsocket_sync.server import Server, serve
+from support.handlers import echo
+from support.helpers import Collector, eventually, scaled
+from support.sockets import (
+    CLOSE,
+    TEXT,
+    ByteServer,
+    ConnectProxy,
+    RawPeer,
+    frame,
+    free_port,
+    granted,
+)
 
 QUICK = Backoff(initial=0.02, factor=1.0, cap=0.02, jitter="none", healthy_after=0.0)
 SECRET = "eyJ0Ijoic2VjcmV0In0"
@@ -115,9 +120,9 @@ def test_a_token_in_the_clear_is_warned_of(url: str, token: str | None, warned: 
         warnings.simplefilter("always")
         with pytest.raises(SocketConnectionError):
             connect(url.format("far.example"), token=token, proxy=proxy.url, reconnect=None)
-    insecure = [one for one in caught if one.category is InsecureTransportWarning]
+    insecure = [warning for warning in caught if warning.category is InsecureTransportWarning]
     assert bool(insecure) is warned
-    assert SECRET not in "".join(str(one.message) for one in insecure)
+    assert SECRET not in "".join(str(warning.message) for warning in insecure)
 
 
 def test_an_insecure_transport_can_be_made_an_error() -> None:
@@ -223,6 +228,39 @@ def test_a_failure_of_auth_is_raised_by_connect(error: Exception) -> None:
     assert len(attempts) == 2
 
 
+@pytest.mark.parametrize("option", ["auth", "token", "url"])
+def test_an_error_of_code_that_runs_for_a_later_link_is_reported(option: str) -> None:
+    """It has no caller; on the first link, `connect` raises it."""
+    reports = Collector()
+    calls: list[None] = []
+
+    def fail_later(*arguments: object) -> str:
+        calls.append(None)
+        if len(calls) > 1:
+            raise LookupError("no such dish")
+        return server.url
+
+    with serve(echo) as server:
+        options: dict[str, Any] = {"url": server.url, option: fail_later}
+        with connect(**options, reconnect=QUICK, setup=lambda conn: conn.on_error(reports)) as conn:
+            assert reports.items == []
+            server.connections[0].close()
+            error, context = reports.wait(1)[0]
+            assert (type(error), context.source) == (LookupError, "auth" if option == "auth" else "connect")
+            conn.close()
+
+
+@pytest.mark.parametrize("option", ["auth", "setup"])
+def test_what_returns_an_awaitable_has_not_run(option: str) -> None:
+    """A lambda that calls an async function is not seen before: it would open the link without authentication."""
+
+    async def log_in(conn: Connection) -> None: ...
+
+    options: dict[str, Any] = {option: lambda conn: log_in(conn)}
+    with serve(echo) as server, pytest.raises(TypeError, match=f"{option} returned an awaitable"):
+        connect(server.url, reconnect=None, **options)
+
+
 def test_auth_that_may_succeed_later_is_tried_again() -> None:
     """A time-out of the first login does not end a connection that keeps trying."""
     attempts = Collector()
@@ -263,12 +301,32 @@ def test_a_link_that_ends_as_soon_as_it_is_open() -> None:
     [
         {"workers": 0},
         {"heartbeat": 3},
+        {"compression": "gzip"},
         {"timeout": -1},
         {"call_timeout": float("nan")},
         {"proxy": "ftp://a"},
         {"token_in": "query"},
         {"headers": {"X": "a\r\nb"}},
         {"auth": 5},
+        {"name": 5},
+        {"sender": b"me"},
+        {"token": b"x"},
+        {"token": 5},
+        {"proxy": 5},
+        {"proxy": b"http://h:1"},
+        {"replace": 1, "name": "a"},
+        {"wait": "no"},
+        {"setup": 5},
+        {"token_in": 5},
+        {"token_in": [["query"]]},
+        {"ssl_context": True},
+        {"reconnect": 5},
+        {"reconnect": Backoff},
+        {"limits": None},
+        {"workers": "4"},
+        {"timeout": "5"},
+        {"headers": ["X: y"]},
+        {"query": "a=1"},
         {"worker": 4},
     ],
 )
@@ -277,9 +335,20 @@ def test_options_can_be_checked_without_connecting(options: dict[str, Any]) -> N
     with pytest.raises((ValueError, TypeError)) as refused:
         connect("ws://127.0.0.1:1/", **options)
     with pytest.raises(refused.type) as found:
-        check_options("ws://127.0.0.1:1/", **options)
-    assert str(found.value) in str(refused.value)
-    check_options("ws://127.0.0.1:1/", workers=2, token=lambda: "t", auth=lambda conn: None)
+        ClientOptions(url="ws://127.0.0.1:1/", **options)
+    assert str(found.value).split("() ")[-1] in str(refused.value)  # each names the function that it is
+    assert next(iter(options)) in str(refused.value)
+    ClientOptions(url="ws://127.0.0.1:1/", workers=2, token=lambda: "t", auth=lambda conn: None)
+
+
+@pytest.mark.parametrize("option", ["url", "token"])
+def test_a_callable_that_returns_no_text_ends_the_connection(option: str) -> None:
+    """Each attempt would end like the first one: the option is named, and nothing is tried again."""
+    returned: dict[str, Any] = {"url": "ws://127.0.0.1:1/", option: lambda: b"s3cret"}
+    with pytest.raises(ValueError, match=f"the {option} must be text, not bytes"):
+        connect(**returned, timeout=scaled(5.0))
+    with connect(**returned, wait=False) as conn:
+        assert conn.wait_closed(scaled(5.0)) is not None
 
 
 def test_what_a_failed_connect_came_from_is_kept() -> None:
@@ -287,3 +356,102 @@ def test_what_a_failed_connect_came_from_is_kept() -> None:
     with pytest.raises(SocketConnectionError) as caught:
         connect(f"ws://127.0.0.1:{free_port()}", timeout=scaled(5.0))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+
+# -- setup -------------------------------------------------------------------------------------------------------------
+
+
+def _observe_welcome(heard: Collector, conn: Connection) -> None:
+    conn.observe("welcome", heard)
+
+
+def test_what_setup_registers_misses_nothing_of_the_first_instant() -> None:
+    """A server that greets at once is heard, however often it is tried."""
+    with serve(lambda conn, request: conn.notify("welcome", request.path)) as server:
+        for _ in range(20):
+            heard = Collector()
+            with connect(server.url, setup=partial(_observe_welcome, heard)):
+                heard.wait(1)
+
+
+def test_an_iterator_that_setup_makes_connects_nothing_yet() -> None:
+    """What is registered after it misses nothing either."""
+    seen: list[str] = []
+
+    def setup(conn: Connection) -> None:
+        conn.events("welcome")
+        seen.extend(
+            (
+                conn.state.value,
+                *(thread.name for thread in threading.enumerate() if thread.name.startswith("iterating")),
+            )
+        )
+
+    with serve(echo) as server, connect(server.url, setup=setup, name="iterating"):
+        assert seen == ["connecting"]
+
+
+def test_setup_runs_once_before_anything_is_sent() -> None:
+    """On the connection that `connect` returns; not again after a reconnect."""
+    given_to: list[tuple[Connection, str]] = []
+    with serve(lambda conn, request: None) as server:
+        conn = connect(server.url, reconnect=QUICK, setup=lambda conn: given_to.append((conn, conn.state.value)))
+        conn.reconnect()
+        eventually(lambda: conn.stats.reconnects == 1)
+        conn.close()
+    assert given_to == [(conn, "connecting")]
+
+
+def test_setup_that_raises_closes_the_connection() -> None:
+    """Nothing is connected, and the caller gets the error."""
+    made: list[Connection] = []
+
+    def setup(conn: Connection) -> None:
+        made.append(conn)
+        raise LookupError("no handlers today")
+
+    with serve(lambda conn, request: None) as server, pytest.raises(LookupError, match="no handlers today"):
+        connect(server.url, setup=setup)
+    assert made[0].state.value == "closed"
+
+
+def test_setup_may_already_use_the_connection() -> None:
+    """It connects then, as at any first use."""
+    with serve(echo) as server, connect(server.url, setup=lambda conn: conn.call("echo", 1, timeout=scaled(5))) as conn:
+        assert conn.call("echo", 2) == 2
+
+
+class Held:
+    """An object among the locals of who calls `connect`."""
+
+
+@pytest.mark.parametrize("way", ["no server", "no time", "a refusal", "no token", "no setup"])
+def test_a_connect_that_fails_leaves_nothing(way: str) -> None:
+    """Neither the connection nor what its caller's frames held, while the program keeps trying."""
+    held: list[weakref.ref[Held]] = []
+
+    def fail() -> None:
+        raise LookupError
+
+    def refuse(peer: RawPeer) -> None:
+        peer.read_header()
+        peer.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+
+    def attempt(url: str) -> None:
+        mark = Held()
+        held.append(weakref.ref(mark))
+        options: dict[str, dict[str, Any]] = {
+            "no time": {"reconnect": QUICK, "timeout": 0.05},
+            "no token": {"token": fail},
+            "no setup": {"setup": lambda conn: fail()},
+        }
+        with pytest.raises((SocketConnectionError, SocketTimeout, LookupError)):
+            connect(url, **{"reconnect": None, **options.get(way, {})})
+
+    with ByteServer(refuse) as server:
+        url = server.url if way == "a refusal" else f"ws://127.0.0.1:{free_port()}"
+        known = connections()
+        for _ in range(3):
+            attempt(url)
+        eventually(lambda: gc.collect() >= 0 and not any(reference() for reference in held))
+        assert [conn for conn in connections() if conn not in known] == []

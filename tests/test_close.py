@@ -8,11 +8,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
-from helpers import Collector, eventually, scaled
-from sockets import TEXT, ByteServer, RawPeer, frame, full_port
 
 from owlsocket_sync import Backoff, Connection, ConnectionState, EventMessage, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
+from support.helpers import Collector, eventually, scaled
+from support.sockets import TEXT, ByteServer, RawPeer, close_frame, frame, full_port
 
 SLOW = Backoff(initial=60.0, cap=60.0, jitter="none")
 
@@ -35,6 +35,21 @@ def _gone(conn: Connection) -> None:
         conn.notify("late")
 
 
+def test_the_code_of_the_peer_is_in_the_error() -> None:
+    """Of every verb, afterwards: the code may be all that the peer gives as its reason."""
+
+    def hang_up(peer: RawPeer) -> None:
+        peer.upgrade()
+        peer.send(close_frame(4401, ""))
+        peer.at_end()
+
+    with ByteServer(hang_up) as server, connect(server.url, reconnect=None) as conn:
+        assert conn.wait_closed(scaled(5)).code == 4401
+        for verb in (lambda: conn.call("echo"), lambda: conn.notify("late"), lambda: conn.ping()):
+            with pytest.raises(SocketConnectionError, match="4401"):
+                verb()
+
+
 def _silent(peer: RawPeer) -> None:
     peer.at_end()
 
@@ -49,6 +64,7 @@ def _unfriendly(peer: RawPeer) -> None:
     peer.at_end()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("script", "state"),
     [
@@ -69,6 +85,7 @@ def test_in_any_state(script: Callable[[RawPeer], None], state: ConnectionState)
         _gone(conn)
 
 
+@pytest.mark.timing
 def test_while_a_port_does_not_answer() -> None:
     """A connection attempt that nobody answers ends with the close."""
     with full_port() as port:
@@ -169,6 +186,8 @@ def test_whoever_waits_is_freed() -> None:
         _gone(conn)
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 def test_while_a_handler_runs() -> None:
     """A handler that goes on holds nobody for longer than the deadline, and ends in its own time."""
     go, started = threading.Event(), threading.Event()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pytest
-from pair import CrossedCarrier, make_pair
 
 from owlsocket_sync import (
     Connection,
@@ -25,9 +24,10 @@ from owlsocket_sync import (
     StateChange,
 )
 from owlsocket_sync.connection import cut_reason
-from owlsocket_sync.stages import Ending
+from owlsocket_sync.states import CloseInfo
+from support.pair import RecordingCarrier, make_pair
 
-Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def ends() -> Ends:
     return left, right, *carriers  # type: ignore[return-value]
 
 
-def sent(carrier: CrossedCarrier) -> list[Any]:
+def sent(carrier: RecordingCarrier) -> list[Any]:
     """What an end sent."""
     return [json.loads(frame) for frame in carrier.sent]
 
@@ -74,7 +74,7 @@ def test_listeners_hear_of_the_end_of_each_link(ends: Ends) -> None:
     left, _, carrier, _ = ends
     seen: list[Any] = []
     left.listen(seen.append)
-    carrier.lose(Ending(4001, "bye"))
+    carrier.lose(CloseInfo(4001, "bye"))
     carrier.restore()
     left.close()
     left.close()
@@ -82,6 +82,7 @@ def test_listeners_hear_of_the_end_of_each_link(ends: Ends) -> None:
         (MessageType.SYSTEM, "close", {"code": 4001}),
         (MessageType.SYSTEM, "close", {"code": 1000}),
     ]
+    assert [message.local for message in seen] == [True, True]  # the peer's have false
 
 
 def test_a_close_message_of_the_peer_closes_nothing(ends: Ends) -> None:
@@ -89,8 +90,8 @@ def test_a_close_message_of_the_peer_closes_nothing(ends: Ends) -> None:
     left, right, *_ = ends
     seen: list[Any] = []
     right.listen(seen.append)
-    right.receive('{"type":"system","event":"close","payload":{"code":4999}}')
-    assert seen[0].payload == {"code": 4999}
+    right.receive('{"type":"system","event":"close","local":true,"payload":{"code":4999}}')
+    assert (seen[0].payload, seen[0].local) == ({"code": 4999}, False)
     assert right.state is ConnectionState.OPEN
     assert left.call("echo", 1) == 1
 
@@ -123,7 +124,7 @@ def test_errors_are_logged_when_nobody_asks_for_them(ends: Ends, caplog: pytest.
     """And handled by those who do; a handler of errors that fails is logged too."""
     _, right, *_ = ends
     right.receive("garbage")
-    assert "text that is no JSON object: 'garbage'" in caplog.text
+    assert "text that is not a JSON object: 'garbage'" in caplog.text
     caplog.clear()
 
     def fail(error: Exception, context: Any) -> None:
@@ -257,6 +258,39 @@ def test_a_hook_that_fails_on_the_way_in_loses_one_message(ends: Ends) -> None:
     assert left.call("echo", 1) == 1
 
 
+@pytest.mark.parametrize("side", ["caller", "callee"])
+def test_a_hook_that_returns_no_message_fails_the_call(ends: Ends, side: str) -> None:
+    """Such as one whose ``return`` was forgotten, at once, on either way."""
+    left, right, *_ = ends
+
+    def hook(message: Message, is_incoming: bool) -> Any:
+        return None if is_incoming else message
+
+    (left if side == "caller" else right).prepare = hook
+    failure = left.submit("echo", 1).exception(timeout=1)
+    assert "the hook prepare must return the message, not NoneType" in str(failure)
+    left.prepare = lambda message, is_incoming: {}  # type: ignore[assignment, return-value]
+    with pytest.raises(TypeError, match="must return the message, not dict"):
+        left.notify("e")
+
+
+@pytest.mark.parametrize("error", [LookupError("no key"), SystemExit(1)], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("side", ["caller", "callee"])
+def test_a_hook_that_fails_on_the_way_in_fails_the_call(ends: Ends, side: str, error: BaseException) -> None:
+    """At once, on either way: of the call, and of its answer."""
+    left, right, *_ = ends
+
+    def fail(message: Message, is_incoming: bool) -> Message:
+        if is_incoming:
+            raise error
+        return message
+
+    (left if side == "caller" else right).prepare = fail
+    failure = left.submit("echo", 1).exception(timeout=1)
+    assert type(error).__name__ in repr(failure)
+    assert left.stats.pending == 0
+
+
 def test_a_hook_that_fails_on_the_way_out_raises_where_it_was_said(ends: Ends) -> None:
     """With nothing pending and nothing sent."""
     left, _, carrier, _ = ends
@@ -309,7 +343,7 @@ def test_a_hook_is_asked_for_every_message_once(ends: Ends) -> None:
 
 def test_messages_say_who_sends_and_when() -> None:
     """Where the end was told to, as the reference client does."""
-    left, right, carrier, _ = make_pair(sender="me", stamp=True)
+    left, right, carrier, _ = make_pair(sender="me", stamps=True)
     right.perform("echo", lambda value: value)
     left.call("echo", 1)
     [message] = sent(carrier)
@@ -413,7 +447,7 @@ def test_an_interface_that_calls_cannot_carry_is_refused(ends: Ends) -> None:
         def get(self, *, id: int) -> None:
             """Only by keyword."""
 
-    with pytest.raises(ValueError, match="get: calls carry arguments by position"):
+    with pytest.raises(ValueError, match="get: a call carries positional arguments only"):
         ends[0].proxy(Keywords)
     with pytest.raises(ValueError, match="no public methods"):
         ends[0].expose(object())
@@ -423,11 +457,13 @@ def test_results_are_made_what_was_asked_for(ends: Ends) -> None:
     """A dataclass, or what any callable makes of it; what cannot be made raises."""
     left, *_ = ends
     assert left.call("echo", {"id": 1, "name": "a"}, result_type=User) == User(1, "a")
-    assert left.submit("echo", "5", result_type=int).result(0) == 5
-    with pytest.raises(SocketMessageMalformed, match="the result of 'echo' is no User: TypeError: expected an object"):
+    assert left.submit("echo", "5", result_type=lambda text: int(text)).result(0) == 5
+    with pytest.raises(
+        SocketMessageMalformed, match="the result of 'echo' is not a User: TypeError: expected an object"
+    ):
         left.call("echo", 5, result_type=User)
-    with pytest.raises(SocketMessageMalformed, match="is no int: ValueError"):
-        left.submit("echo", "x", result_type=int).result(0)
+    with pytest.raises(SocketMessageMalformed, match="is not an int: TypeError: expected int, got str"):
+        left.submit("echo", "5", result_type=int).result(0)
 
 
 # -- the end
@@ -493,12 +529,42 @@ def test_a_close_code_that_may_be_sent_is_sent(ends: Ends, code: int) -> None:
     assert left.wait_closed(0).code == code
 
 
-def test_what_is_registered_after_the_end_is_no_error(ends: Ends) -> None:
-    """It hears nothing; what comes in late is passed over."""
-    left, right, *_ = ends
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda conn: conn.perform("x", lambda: 1),
+        lambda conn: conn.perform("x")(lambda: 1),
+        lambda conn: conn.observe("x", lambda message: None),
+        lambda conn: conn.observe("x")(lambda message: None),
+        lambda conn: conn.expose(Closing()),
+        lambda conn: conn.acknowledge(lambda id, payload: True),
+        lambda conn: conn.observe_response(lambda payload: True),
+        lambda conn: conn.listen(lambda message: None),
+        lambda conn: conn.request(1, lambda payload: True),
+    ],
+)
+def test_nothing_can_be_registered_after_the_end(ends: Ends, register: Any) -> None:
+    """It would hear nothing, without a word."""
+    left, *_ = ends
     left.close()
+    with pytest.raises(SocketConnectionError, match="closed") as raised:
+        register(left)
+    assert raised.value.sent is False
+
+
+class Closing:
+    """An object whose method answers a call."""
+
+    def x(self) -> int:
+        """Answer."""
+        return 1
+
+
+def test_what_comes_in_after_the_end_is_passed_over(ends: Ends) -> None:
+    """It is counted, and not answered."""
+    left, right, *_ = ends
     left.perform("x", lambda: 1)
-    left.observe("x", lambda message: None)()
+    left.close()
     left.receive('{"type":"call","method":"x","payload":[],"id":"late"}')
     assert left.stats.dropped == 1
     assert right.stats.messages_in == 0
@@ -522,14 +588,14 @@ def test_waiting_for_what_does_not_come_times_out(ends: Ends) -> None:
 def test_draining_takes_nothing_new(ends: Ends) -> None:
     """Calls are refused, the rest is counted; then the connection is closed."""
     left, right, carrier, _ = ends
-    right._draining = True
+    right._core.dispatcher.draining = True
     with pytest.raises(SocketConnectionError, match="draining"):
         left.call("echo", 1)
     left.notify("e")
     assert right.stats.dropped == 2
     left.drain(5)
     assert left.state is ConnectionState.CLOSED
-    assert carrier.ending is not None
+    assert carrier.closing_error() is not None
 
 
 def test_draining_waits_for_its_answers(ends: Ends) -> None:

@@ -13,7 +13,7 @@ from owlsocket_sync.deadline import Deadline, check_timeout
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that is set by the test."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -25,29 +25,29 @@ class Clock:
 @pytest.mark.parametrize(
     ("passed", "remaining", "expired"), [(0.0, 5.0, False), (3.0, 2.0, False), (5.0, 0.0, True), (9.0, 0.0, True)]
 )
-def test_it_counts_down_and_never_below_zero(passed: float, remaining: float, expired: bool) -> None:
-    """However many steps there were."""
+def test_a_deadline_counts_down_to_zero(passed: float, remaining: float, expired: bool) -> None:
+    """And never below it."""
     clock = Clock()
     deadline = Deadline(5, clock)
     clock.now += passed
     assert (deadline.remaining(), deadline.wait_seconds(), deadline.expired()) == (remaining, remaining, expired)
 
 
-def test_without_a_limit_it_never_expires() -> None:
-    """The standard library's word for that is None."""
+def test_a_deadline_without_a_limit_never_expires() -> None:
+    """The standard library takes None for that."""
     clock = Clock()
     endless = Deadline(math.inf, clock)
     clock.now = 1e12
     assert (endless.remaining(), endless.wait_seconds(), endless.expired()) == (math.inf, None, False)
 
 
-def test_no_time_at_all_has_expired_at_once() -> None:
-    """Nothing is waited for."""
+def test_a_deadline_of_zero_has_expired() -> None:
+    """At once."""
     assert Deadline(0, Clock()).expired()
 
 
-def test_the_nearer_of_two_holds() -> None:
-    """None is no deadline; of two that are alike the first is kept."""
+def test_sooner_returns_the_earlier_deadline() -> None:
+    """None is not a deadline; of two equal ones the first is kept."""
     clock = Clock()
     near, far = Deadline(1, clock), Deadline(2, clock)
     assert far.sooner(near) is near
@@ -57,8 +57,8 @@ def test_the_nearer_of_two_holds() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1e10, sys.maxsize, 1e300])
-def test_centuries_can_be_waited_for(seconds: float) -> None:
-    """What is longer than the standard library can wait is as long as it can."""
+def test_a_long_wait_is_capped(seconds: float) -> None:
+    """At the longest wait of the standard library."""
     event = threading.Event()
     event.set()
     assert event.wait(Deadline(seconds).wait_seconds())
@@ -68,18 +68,18 @@ def test_centuries_can_be_waited_for(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, 1, 2.5, math.inf])
-def test_a_timeout_that_can_be_used_comes_back(timeout: float) -> None:
-    """As it is."""
+def test_a_valid_timeout_is_returned(timeout: float) -> None:
+    """Unchanged."""
     assert check_timeout(timeout) == timeout
 
 
-def test_a_number_beyond_all_clocks_is_no_limit() -> None:
-    """Rather than an overflow somewhere inside."""
+def test_a_timeout_beyond_floats_means_no_limit() -> None:
+    """An OverflowError in some later step would be worse."""
     assert check_timeout(10**400) == math.inf
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, -math.inf, math.nan, "5", None, True, [], 1j])
 def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
-    """Anything else is refused by name."""
+    """Any other value is refused, with the name of the option."""
     with pytest.raises(ValueError, match=r"call_timeout must be a number of seconds, 0 or more \(math\.inf"):
         check_timeout(timeout, "call_timeout")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
@@ -16,7 +18,8 @@ Limits InsecureTransportWarning register_error_class ResilientError SocketError 
 SocketConnectionError SocketUnauthorized SocketUnsupported SocketTimeout SocketMessageError SocketMessageMalformed
 AuthError AuthUnknown AuthManagerError AuthManagerUnsupported AuthenFailed AuthenExists AuthenPayloadError
 AuthPluginError TypeMissmatchError AuthorizationError AuthForbidden ProfileError ProfileConsistencyError AuthenCredError
-AuthFailedError AccessError AuthMalformed LoginTimeout Instrument Activity Outcome instrument connections
+AuthFailedError AccessError AuthMalformed LoginTimeout MissingExtra Instrument Operation Outcome instrument connections
+ANONYMOUS Deflate
 """.split()
 
 VERBS = """
@@ -54,6 +57,13 @@ def test_all_names_nothing_that_is_not_there() -> None:
         _ = owlsocket_sync.nothing
 
 
+@pytest.mark.parametrize("package", ["owlsocket_sync", "owlsocket_sync.auth", "owlsocket_sync.testing"])
+def test_no_exported_name_is_that_of_a_module(package: str) -> None:
+    """The import of the module, by any other part, would put the module in the place of what it defines."""
+    module = import_module(package)
+    assert {found.name for found in iter_modules(module.__path__)} & set(module.__all__) == set()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_connection_has_every_verb(verb: str) -> None:
     """A script needs nothing but a connection."""
@@ -77,9 +87,9 @@ def test_the_client_imports_no_server() -> None:
 
 
 AUTH = """
-KeyPair Envelope Login StageLogin Guard Authority User Spent SignatureAuth TokenAuth login_app Auth AuthCredentials
-AllowanceRequest AllowanceResponse AuthToken Profile PermissionSet AttributeSet AuthRole AuthenticationType
-AuthorizationType EnvelopeKind
+KeyPair Envelope Login StageLogin Guard Authority User ReplayStore MemoryReplayStore AuthStepResult SignatureAuth
+TokenAuth login_app Auth AuthCredentials AllowanceRequest AllowanceResponse AuthToken Profile PermissionSet
+AttributeSet AuthRole AuthenticationType AuthorizationType EnvelopeKind
 """.split()
 
 
@@ -92,11 +102,41 @@ def test_what_authentication_offers_can_be_imported(name: str) -> None:
     assert getattr(auth, name) is not None
 
 
+@pytest.mark.slow
 def test_logging_in_imports_no_models() -> None:
     """``dataclasses_json`` is for those who look at who they are."""
     script = "import sys; from owlsocket_sync.auth import Login, KeyPair; print('dataclasses_json' in sys.modules)"
     seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert seen.stdout.strip() == "False"
+
+
+PARTS = [
+    ("server", "serve", "websockets"),
+    ("auth", "Login", "cryptography"),
+    ("contrib.django", "client", "django"),
+    ("contrib.flask", "OwlSocket", "flask"),
+    ("contrib.flask.routes", "WebSocketRoute", "simple_websocket"),
+    ("contrib.otel", "OwlSocketInstrumentor", "opentelemetry"),
+    ("contrib.prometheus", "OwlSocketMetrics", "prometheus_client"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "name", "package"), PARTS, ids=[part for part, *_ in PARTS])
+def test_a_part_without_its_extra_raises_an_import_error(part: str, name: str, package: str) -> None:
+    """It is one of ours as well, and names the package: `except ImportError` makes a part optional."""
+    script = (
+        "import importlib.util as util, sys; find = util.find_spec\n"
+        f"sys.modules[{package!r}] = None\n"
+        f"util.find_spec = lambda name, *rest: None if name == {package!r} else find(name, *rest)\n"
+        "from owlsocket_sync import MissingExtra, SocketInitializationError\n"
+        f"try: from owlsocket_sync.{part} import {name}\n"
+        "except ImportError as error: print(type(error).__name__, error.name, error)\n"
+        "assert issubclass(MissingExtra, SocketInitializationError)"
+    )
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert seen.stdout.startswith(f"MissingExtra {package}")
+    assert "python -m pip install 'owlsocket-sync[" in seen.stdout
 
 
 def test_without_its_extra_authentication_says_what_to_install() -> None:
@@ -107,5 +147,5 @@ def test_without_its_extra_authentication_says_what_to_install() -> None:
         "import owlsocket_sync.auth"
     )
     seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
-    assert "SocketInitializationError" in seen.stderr.splitlines()[-1]
+    assert "MissingExtra" in seen.stderr.splitlines()[-1]
     assert "python -m pip install 'owlsocket-sync[auth]'" in seen.stderr.splitlines()[-1]

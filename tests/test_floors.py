@@ -10,28 +10,69 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "owlsocket_sync"
 
-WORDS = {"errors", "options", "deadline", "urls", "stages", "values", "cards"}
-SUM = {"outgoing", "incoming", "connection"}
+WORDS = {
+    "errors",
+    "options",
+    "clock",
+    "deadline",
+    "green_threads",
+    "locks",
+    "urls",
+    "callables",
+    "handshake_fields",
+    "states",
+    "values",
+    "html_repr",
+    "fork",
+}
+CORE = {"protocol", "core", "connection"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(WORDS - {"errors", "cards"}, WORDS),
-    "cards": set(),
-    "errors": {"cards"},
+    **dict.fromkeys(WORDS - {"errors", "html_repr", "fork"}, WORDS),
+    "html_repr": set(),
+    "fork": set(),
+    "errors": {"html_repr"},
     "protocol": WORDS | {"protocol"},
     "transport": WORDS | {"transport"},
-    **{part: WORDS | SUM | {"protocol"} for part in SUM},
-    "runtime": WORDS | {"transport", "runtime"},
-    "dialler": WORDS | SUM | {"transport", "runtime"},
-    "client": WORDS | SUM | {"protocol", "runtime", "dialler"},
+    "core": WORDS | {"protocol", "core"},
+    "connection": WORDS | {"protocol", "core"},
+    "runtime": WORDS | {"protocol", "transport", "runtime"},
+    "inherited": {"core", "runtime"},
+    "client_options": WORDS | {"protocol", "transport", "connection"},
+    "connector": WORDS | {"client_options", "protocol", "transport", "runtime"},
+    "client": WORDS | CORE | {"client_options", "connector", "inherited", "runtime"},
     "auth": WORDS | {"runtime", "lazy", "auth"},
-    "context": WORDS | SUM | {"client", "runtime", "auth"},
-    "server": WORDS | SUM | {"protocol", "transport", "runtime", "server"},
-    "cli": {"__init__", "urls", "deadline", "transport", "auth", "server", "cli"},
-    "testing": WORDS | {"__init__", "connection", "server", "lazy", "testing"},
+    "context": WORDS | CORE | {"client_options", "client", "runtime", "auth", "context"},
+    "server": WORDS | CORE | {"inherited", "transport", "runtime", "server"},
+    "cli": {
+        "__init__",
+        "client",
+        "client_options",
+        "urls",
+        "handshake_fields",
+        "clock",
+        "deadline",
+        "transport",
+        "auth",
+        "server",
+        "contrib",
+        "cli",
+    },
+    "testing": WORDS | CORE | {"__init__", "inherited", "server", "lazy", "testing"},
     "contrib": WORDS
-    | SUM
-    | {"__init__", "protocol", "client", "context", "runtime", "transport", "server", "testing", "contrib"},
+    | CORE
+    | {
+        "__init__",
+        "client",
+        "client_options",
+        "context",
+        "runtime",
+        "transport",
+        "server",
+        "testing",
+        "contrib",
+    },
     "__main__": {"cli"},
-    "__init__": WORDS | SUM | {"protocol", "client", "lazy", "version"},
+    "__init__": WORDS | CORE | {"client_options", "client", "lazy", "version"},
     "lazy": set(),
     "version": set(),
 }
@@ -64,6 +105,7 @@ ROOMS = {
     "rfc8785": {"auth"},
 }
 THREADS_START_IN = {"runtime", "client", "server", "cli", "testing"}
+FACADE = "connection"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -107,9 +149,26 @@ def offences(source: str, path: Path) -> list[str]:
         found.append(f"{room} starts a thread")
     if not ast.get_docstring(tree):
         found.append("it does not say what it is")
+    if room == FACADE:
+        return [*found, *more_than_delegation(tree)]
     if source.count("\n") > 350:
         found.append("it has more than 350 lines")
     return [*found, *sizes(tree)]
+
+
+def more_than_delegation(tree: ast.Module) -> Iterator[str]:
+    """Find methods of the facade that do more than check an argument and delegate.
+
+    The facade documents each public method once, in one place where users find it: so its length is that of its
+    documentation, and not bounded.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            statements = [
+                each for each in node.body if not isinstance(each, ast.Expr) or isinstance(each.value, ast.Call)
+            ]
+            if len(statements) > 4:
+                yield f"{node.name} has {len(statements)} statements"
 
 
 def sizes(tree: ast.Module) -> Iterator[str]:
@@ -121,7 +180,7 @@ def sizes(tree: ast.Module) -> Iterator[str]:
             if lines > 50:
                 yield f"{node.name} has {lines} lines"
         elif isinstance(node, ast.ClassDef):
-            methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+            methods = [child for child in node.body if isinstance(child, ast.FunctionDef)]
             if (node.end_lineno or 0) - node.lineno > 300:
                 yield f"{node.name} has more than 300 lines"
             if len(methods) > 30:

@@ -45,6 +45,7 @@ def test_connect_loads_what_a_link_needs_and_no_more() -> None:
     assert not names & {"random", "urllib.request", "http.client", "owlsocket_sync.protocol.stats"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "module"),
     [

@@ -7,13 +7,26 @@ import logging
 from typing import Any
 
 import pytest
-from handlers import drop_link, echo
-from helpers import eventually, scaled
-from pair import make_pair
 
-from owlsocket_sync import Backoff, Connection, ConnectionState, Ending, EventMessage, StateChange, connect
+from owlsocket_sync import (
+    Backoff,
+    CloseInfo,
+    Connection,
+    ConnectionState,
+    EventMessage,
+    Instrument,
+    ResilientError,
+    SocketUnsupported,
+    StateChange,
+    connect,
+)
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.protocol.hooks import Operation
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.testing import FaultProxy
+from support.handlers import drop_link, echo
+from support.helpers import eventually, scaled
+from support.pair import make_pair
 
 FIELDS = "connection url state previous code reason links error".split()
 
@@ -48,24 +61,24 @@ def test_each_change_of_the_state_is_one_line_with_its_facts(caplog: pytest.LogC
             conn.submit("drop")
             eventually(lambda: conn.stats.reconnects == 1 and conn.state is ConnectionState.OPEN)
             url = conn.url
-        told = lines(caplog, "till")
-    assert [(one["state"], one["previous"], one["links"]) for one in told] == [
+        logged = lines(caplog, "till")
+    assert [(line["state"], line["previous"], line["links"]) for line in logged] == [
         ("open", "connecting", 1),
         ("reconnecting", "open", 1),
         ("open", "reconnecting", 2),
         ("closing", "open", 2),
         ("closed", "closing", 2),
     ]
-    assert all([key for key in one if key not in ("level", "text")] == FIELDS for one in told)
-    assert {one["url"] for one in told} == {url}
-    assert [one["level"] for one in told] == ["INFO", "WARNING", "INFO", "INFO", "INFO"]
-    assert told[1]["code"] == 1006
-    assert told[1]["error"] == "EOFError"
-    assert told[1]["reason"] in told[1]["text"]
-    assert told[4]["code"] == 1000
-    assert told[0]["code"] is told[0]["error"] is None
+    assert all([key for key in line if key not in ("level", "text")] == FIELDS for line in logged)
+    assert {line["url"] for line in logged} == {url}
+    assert [line["level"] for line in logged] == ["INFO", "WARNING", "INFO", "INFO", "INFO"]
+    assert logged[1]["code"] == 1006
+    assert logged[1]["error"] == "EOFError"
+    assert logged[1]["reason"] in logged[1]["text"]
+    assert logged[4]["code"] == 1000
+    assert logged[0]["code"] is logged[0]["error"] is None
     assert "hush" not in caplog.text + repr([vars(record) for record in caplog.records])
-    json.dumps(told)  # plain values, for any formatter
+    json.dumps(logged)  # plain values, for any formatter
 
 
 def test_an_outage_is_two_warnings(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,14 +88,14 @@ def test_an_outage_is_two_warnings(caplog: pytest.LogCaptureFixture) -> None:
         with connect(proxy.url(), name="till", reconnect=Backoff(initial=0.02, cap=0.02)) as conn:
             proxy.refuse(True)
             proxy.cut()
-            eventually(lambda: sum("attempt" in one for one in lines(caplog, "till", logging.DEBUG)) >= 4)
+            eventually(lambda: sum("attempt" in line for line in lines(caplog, "till", logging.DEBUG)) >= 4)
             proxy.refuse(False)
             conn.wait_open(scaled(10))
-        warned = [one for one in lines(caplog, "till") if one["level"] == "WARNING"]
-        attempts = [one for one in lines(caplog, "till", logging.DEBUG) if "attempt" in one]
-    assert [one.get("state", "an attempt") for one in warned] == ["reconnecting", "an attempt"]
-    assert [one["attempt"] for one in attempts[:4]] == [1, 2, 3, 4]
-    assert [one["level"] for one in attempts[:4]] == ["DEBUG", "WARNING", "DEBUG", "DEBUG"]
+        warned = [line for line in lines(caplog, "till") if line["level"] == "WARNING"]
+        attempts = [line for line in lines(caplog, "till", logging.DEBUG) if "attempt" in line]
+    assert [line.get("state", "an attempt") for line in warned] == ["reconnecting", "an attempt"]
+    assert [line["attempt"] for line in attempts[:4]] == [1, 2, 3, 4]
+    assert [line["level"] for line in attempts[:4]] == ["DEBUG", "WARNING", "DEBUG", "DEBUG"]
     assert warned[1]["error"] == attempts[2]["error"]
     assert warned[1]["delay"] <= 0.02
     assert "next attempt in" in warned[1]["text"]
@@ -95,16 +108,16 @@ def test_a_server_that_cannot_be_reached_is_a_warning(caplog: pytest.LogCaptureF
         url = server.url
     with connect(url, name="till", wait=False, reconnect=Backoff(initial=0.02, cap=0.02)):
         eventually(lambda: lines(caplog, "till"))
-        [told] = lines(caplog, "till")
-    assert (told["level"], told["attempt"], told["error"]) == ("WARNING", 1, "SocketConnectionError")
-    assert told["url"].startswith(url)
+        [logged] = lines(caplog, "till")
+    assert (logged["level"], logged["attempt"], logged["error"]) == ("WARNING", 1, "SocketConnectionError")
+    assert logged["url"].startswith(url)
 
 
 def test_what_a_peer_gives_as_its_reason_stays_on_its_line(caplog: pytest.LogCaptureFixture) -> None:
     """It cannot forge lines of its own."""
     caplog.set_level(logging.INFO, "owlsocket_sync")
     left, *_ = make_pair()
-    left._tell_state(
+    left._core.state_changed(
         StateChange(ConnectionState.CLOSED, ConnectionState.OPEN, 4000, "bye\nERROR root: all is lost\x1b[2J")
     )
     [record] = caplog.records
@@ -141,6 +154,84 @@ def test_what_a_peer_says_stays_on_its_line(caplog: pytest.LogCaptureFixture) ->
     assert vars(record)["owlsocket_name"] == "news\nERROR forged"
 
 
+def test_errors_of_one_kind_are_one_record_a_second_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    """A peer that sends garbage all day must not fill the disk; what was left out is told, at the latest at the end."""
+    _, right, *_ = make_pair()
+    for _ in range(1_000):
+        right.receive("garbage")
+    right.receive('{"type":"zzz"}')
+    assert len(caplog.records) == 2
+    right.close()
+    assert len(caplog.records) == 3
+    assert caplog.records[-1].getMessage() == "right: receive  SocketMessageMalformed (999 more like this)"
+
+
+def test_the_names_of_a_peer_do_not_make_a_log_grow(caplog: pytest.LogCaptureFixture) -> None:
+    """Names are cut at 200 characters, and no more than a few hundred of them are told apart."""
+    left, right, *_ = make_pair()
+    operations: list[str] = []
+
+    class Watch(Instrument):
+        def on_observe_start(self, event: Operation) -> None:
+            operations.append(event.name)
+
+    right.instrument(Watch())
+    long = "\x1b" * 1_000_000
+    with pytest.raises(SocketUnsupported) as refused:
+        left.call(long)
+    assert len(str(refused.value)) < 2_000
+    right.observe(long, lambda message: 1 / 0)
+    left.notify(long)
+    assert [len(name) for name in operations] == [201]
+    right.observe("*", lambda message: 1 / 0)
+    for number in range(2_000):
+        left.notify(f"name {number}")
+    assert len(caplog.records) < 300
+    assert max(len(record.getMessage()) for record in caplog.records) < 10_000
+    assert max(len(fields_of(record)["name"]) for record in caplog.records) == 201
+
+
+def test_the_error_that_a_failing_error_handler_handled_is_logged_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Both are in the record and in its traceback, also where the handler hid what it handled."""
+    left, right, *_ = make_pair()
+
+    def fail(error: Exception, context: Any) -> None:
+        raise KeyError("second") from None
+
+    right.on_error(fail)
+    right.perform("first", lambda: 1 / 0)
+    with pytest.raises(ResilientError):
+        left.call("first")
+    [record] = caplog.records
+    assert "KeyError" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "second" in record.getMessage()
+    assert "division by zero" in record.getMessage()
+
+
+def test_each_kind_of_error_that_a_failing_error_handler_handled_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is the same each time; the errors of two handlers are not, and neither hides the other."""
+    left, right, *_ = make_pair()
+
+    def fail(error: Exception, context: Any) -> None:
+        raise TypeError("cannot handle it")
+
+    right.on_error(fail)
+    right.perform("first", lambda: 1 / 0)
+    right.perform("second", lambda: [][0])
+    right.observe("third", lambda message: {"a": 1}["no key"])
+    for _ in range(3):
+        for method in ("first", "second"):
+            with pytest.raises(ResilientError):
+                left.call(method)
+        left.notify("third")
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 3
+    for message, words in zip(messages, ("division by zero", "list index out of range", "no key"), strict=True):
+        assert "cannot handle it" in message
+        assert words in message
+
+
 def test_what_is_not_logged_is_not_made(caplog: pytest.LogCaptureFixture) -> None:
     """Below its level nothing is put together, the URL not even asked for."""
     caplog.set_level(logging.ERROR, "owlsocket_sync")
@@ -152,7 +243,7 @@ def test_what_is_not_logged_is_not_made(caplog: pytest.LogCaptureFixture) -> Non
             raise AssertionError("asked")
 
     carrier.__class__ = Unasked
-    left._tell_state(StateChange(ConnectionState.OPEN, ConnectionState.CONNECTING))
+    left._core.state_changed(StateChange(ConnectionState.OPEN, ConnectionState.CONNECTING))
     carrier.close(1000, "", None)  # type: ignore[arg-type]
     assert caplog.records == []
-    assert left._carrier.wait_closed(None) == Ending(1000, "")  # type: ignore[arg-type]
+    assert left._core.carrier.wait_closed(Deadline(0)) == CloseInfo(1000, "")

@@ -13,9 +13,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from advisories import verdict
-from changelog import FILE, Release, releases_of
-from distribution import (
+
+import owlsocket_sync
+from support.advisories import verdict
+from support.changelog import FILE, Release, releases_of
+from support.distribution import (
     PACKAGE,
     SOURCES,
     declared,
@@ -26,8 +28,6 @@ from distribution import (
     files_of_package,
     version,
 )
-
-import owlsocket_sync
 
 ROOT = Path(__file__).parent.parent
 NAME = f"{PACKAGE}-{version()}"
@@ -105,7 +105,7 @@ def test_a_changelog_is_read() -> None:
 def test_our_changelog_keeps_to_the_form() -> None:
     """And has no empty words in it."""
     releases = releases_of(FILE.read_text(encoding="utf-8"))
-    assert all(len(change) > 20 for one in releases for changes in one.changes.values() for change in changes)
+    assert all(len(change) > 20 for release in releases for changes in release.changes.values() for change in changes)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_whole_release_has_no_faults(tmp_path: Path) -> None:
     [
         f"{PACKAGE}/py.typed",
         f"{PACKAGE}/contrib/django/management/commands/owlsocket.py",
-        f"{PACKAGE}/server/listener.py",
+        f"{PACKAGE}/server/server.py",
         f"{NAME}.dist-info/licenses/LICENSE",
     ],
 )

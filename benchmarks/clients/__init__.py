@@ -1,12 +1,10 @@
-"""The contestants: who they are, which server they speak to, and what they can do."""
+"""The contestants: the clients that are compared, and the server of each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 OURS = "owlsocket_sync"
 OURS_BATCH = "owlsocket_sync, batch()"
@@ -18,16 +16,17 @@ SOCKETIO = "python-socketio"
 RPYC = "rpyc"
 GRPC = "grpc"
 TCP = "raw TCP"
+PICOWS = "picows"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to talk to a server.
+    """One client, with its options.
 
     Attributes:
-        server: the kind of server it speaks to.
-        maker: ``module:function`` that connects it, under `benchmarks.clients`.
-        options: what the maker takes besides the address.
+        server: the kind of its server, a key of `benchmarks.echo_servers.MODULES`.
+        maker: ``module:class`` of the client, under `benchmarks.clients`.
+        options: arguments of the class besides the address.
     """
 
     server: str
@@ -51,47 +50,25 @@ CONTESTANTS: dict[str, Contestant] = {
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is; ``authority`` is the certificate to trust, for TLS."""
+    """The address of a server.
+
+    Attributes:
+        port: its port on 127.0.0.1.
+        authority: the path of the certificate to trust; ``None`` without TLS.
+    """
 
     port: int
     authority: str | None = None
 
     @property
     def url(self) -> str:
-        """As a URL."""
+        """Return the address as a URL."""
         return f"{'ws' if self.authority is None else 'wss'}://127.0.0.1:{self.port}/"
 
 
-class Caller(Protocol):
-    """Calls and waits."""
-
-    def call(self, method: str, *payload: Any) -> Any:
-        """The answer."""
-
-
-class Submitter(Protocol):
-    """Has many calls in flight."""
-
-    def submit_all(self, count: int, payload: Any) -> Sequence[Future[Any]]:
-        """So many calls of ``echo``, sent."""
-
-
-class Listener(Protocol):
-    """Takes events in."""
-
-    def take_events(self, count: int, size: int) -> None:
-        """Ask the server for so many events, and return when the last was handled."""
-
-
-class Notifier(Protocol):
-    """Sends events."""
-
-    def notify_all(self, count: int, payload: Any) -> None:
-        """Send so many events, and return when the server has counted them."""
-
-
 def connect(name: str, address: Address, **options: Any) -> Any:
-    """A connected contestant."""
+    """Connect a contestant and return it."""
+    # Imported here: a process loads only the libraries of its own contestant, which memory and imports depend on.
     contestant = CONTESTANTS[name]
     module, _, maker = contestant.maker.partition(":")
     return getattr(import_module(f"{__name__}.{module}"), maker)(address, **dict(contestant.options), **options)

@@ -1,4 +1,4 @@
-"""websocket-client without anything around it: send, then receive, on one thread, with `orjson`."""
+"""Plain websocket-client: send, then receive, on one thread, with `orjson`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .ours import check_count
 
 
 def open_socket(address: Address, **options: Any) -> websocket.WebSocket:
-    """A `websocket.WebSocket`."""
+    """Return a connected `websocket.WebSocket`."""
     if address.authority is not None:
         options["sslopt"] = {"ca_certs": address.authority}
     return websocket.create_connection(address.url, **options)
 
 
 class Bare:
-    """As it comes, or ``tuned``: without checking UTF-8 and without its locks."""
+    """websocket-client with its defaults, or ``tuned``: without UTF-8 validation and without its locks."""
 
     def __init__(self, address: Address, tuned: bool = False) -> None:
         options = {"skip_utf8_validation": True, "enable_multithread": False} if tuned else {}
@@ -34,12 +34,13 @@ class Bare:
         id = str(next(self._ids))
         self._socket.send(orjson.dumps({"method": method, "payload": payload, "type": "call", "id": id}))
         answer = orjson.loads(self._socket.recv())
+        # Other clients find the call by its id, which costs a lookup; this check stands for it.
         if answer["id"] != id:
-            raise RuntimeError("another call's answer")
+            raise RuntimeError("the answer of another call")
         return answer["payload"]
 
     def submit_all(self, count: int, payload: Any) -> Sequence[Future[Any]]:
-        """All sent, then all received: what one thread can do that knows the order of its answers."""
+        """Send all calls, then receive all answers, which must arrive in order; the futures are done."""
         for number in range(count):
             self._socket.send(
                 orjson.dumps({"method": "echo", "payload": (payload,), "type": "call", "id": str(number)})
@@ -48,7 +49,7 @@ class Bare:
         for number in range(count):
             answer = orjson.loads(self._socket.recv())
             if answer["id"] != str(number):
-                raise RuntimeError("another call's answer")
+                raise RuntimeError("the answer of another call")
         return futures
 
     def take_events(self, count: int, size: int) -> None:

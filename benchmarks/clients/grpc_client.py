@@ -1,4 +1,4 @@
-"""grpc: a unary call whose messages are JSON, read and written by `orjson`."""
+"""grpc: a unary call with JSON messages, by `orjson`."""
 
 from __future__ import annotations
 

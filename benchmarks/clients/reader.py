@@ -1,4 +1,4 @@
-"""What everybody writes: websocket-client as it comes, a thread that receives, and a `Future` for each call."""
+"""The usual pattern around websocket-client: a thread that receives, and a `Future` for each call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .bare import open_socket
 
 
 class ReaderAndFutures:
-    """Completes futures by the id of the answer; events go to ``on_event``."""
+    """Completes the future of an answer by its id, and passes events to ``on_event``."""
 
     def __init__(self, address: Address) -> None:
         self._socket = open_socket(address)
@@ -26,19 +26,20 @@ class ReaderAndFutures:
         threading.Thread(target=self._read, daemon=True).start()
 
     def submit(self, method: str, *payload: Any) -> Future[Any]:
-        """Send, and promise the answer."""
+        """Send a call, and return the future of its answer."""
         id = str(next(self._ids))
         future: Future[Any] = Future()
+        # Before sending: the answer may arrive before send returns.
         self._pending[id] = future
         self._socket.send(orjson.dumps({"method": method, "payload": payload, "type": "call", "id": id}))
         return future
 
     def call(self, method: str, *payload: Any) -> Any:
-        """Send, and wait for the answer."""
+        """Send a call, and wait for its answer."""
         return self.submit(method, *payload).result(60)
 
     def submit_all(self, count: int, payload: Any) -> Sequence[Future[Any]]:
-        """So many calls, one write each."""
+        """Submit the calls one by one."""
         return [self.submit("echo", payload) for _ in range(count)]
 
     def _read(self) -> None:

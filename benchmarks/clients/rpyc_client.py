@@ -1,4 +1,4 @@
-"""rpyc: a remote function, bound once; its arguments are plain values, which travel whole."""
+"""rpyc: a remote function, looked up once; its arguments are plain values, which are sent by value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import Address
 
 
 class Rpyc:
-    """Its connection with the options that it has by default."""
+    """An rpyc connection with the default options."""
 
     def __init__(self, address: Address) -> None:
         self._connection = rpyc.connect("127.0.0.1", address.port)
@@ -19,11 +19,11 @@ class Rpyc:
         self._echo_later = rpyc.async_(self._echo)
 
     def call(self, method: str, *payload: Any) -> Any:
-        """Call, and wait for the answer."""
+        """Call the function, and wait for its result."""
         return self._echo(*payload)
 
     def submit_all(self, count: int, payload: Any) -> Sequence[Any]:
-        """So many asynchronous calls."""
+        """Start the calls with `rpyc.async_`."""
         return [_Result(self._echo_later(payload)) for _ in range(count)]
 
 

@@ -14,10 +14,11 @@ from .ours import check_count
 
 
 class WebsocketsSync:
-    """Bytes in and out, so that text is not encoded and decoded twice."""
+    """A `websockets` client that sends and receives bytes, so that text is not encoded and decoded twice."""
 
     def __init__(self, address: Address) -> None:
         context = None if address.authority is None else ssl.create_default_context(cafile=address.authority)
+        # Without compression and limits, as the other clients; a proxy of the environment would be a detour.
         self._socket = connect(address.url, ssl=context, compression=None, max_size=None, proxy=None)
         self._ids = itertools.count()
 
@@ -27,7 +28,7 @@ class WebsocketsSync:
         self._socket.send(orjson.dumps({"method": method, "payload": payload, "type": "call", "id": id}), text=True)
         answer = orjson.loads(self._socket.recv(decode=False))
         if answer["id"] != id:
-            raise RuntimeError("another call's answer")
+            raise RuntimeError("the answer of another call")
         return answer["payload"]
 
     def take_events(self, count: int, size: int) -> None:

@@ -1,4 +1,5 @@
-"""What is measured: one module a measure, each with ``measure(arena, scale)``, which gives a `Result`.
+"""The measures: each module has a function ``measure(servers, scale)``, which returns a `Result`.
 
-The rest of such a module runs in the contestants' processes: a function that prepares, and returns what takes a turn.
+The functions ``prepare`` of a module run in the processes of the contestants: they connect, warm up, and return a
+callable that measures one turn.
 """

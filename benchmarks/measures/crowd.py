@@ -1,22 +1,25 @@
-"""Whether connections that do nothing slow down one that calls, in the same process."""
+"""The cost of a call beside idle connections in the same process."""
 
 from __future__ import annotations
 
 import resource
-from contextlib import nullcontext
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from owlsocket_sync import Connection, Limits
+from owlsocket_sync.core.core import Core, CoreOptions
+from owlsocket_sync.inherited import closed_core
+from owlsocket_sync.protocol.settings import Settings
+from owlsocket_sync.runtime.carrier_state import ClosedCarrier
+from owlsocket_sync.runtime.workers import WorkerPool
 
-from ..arena import Arena
 from ..child import Turn
 from ..clients import Address
 from ..clients.ours import open_connection
+from ..echo_servers import EchoServers
 from ..result import Result, result_of
+from ..rounds import Task, run_rounds
 from ..scale import Scale
-from ..turns import Task, take_turns
 from .latency import COLUMNS, WARM_UP, time_calls
 
 DESCRIPTORS_EACH = 4
@@ -24,47 +27,48 @@ ALONE = "alone"
 OBJECTS = 10_000
 
 
-def measure(arena: Arena, scale: Scale) -> Result:
-    """Beside none, beside many real ones, and beside ten thousand that have no socket."""
-    where = {"port": arena.port("websocket")}
+def measure(servers: EchoServers, scale: Scale) -> Result:
+    """Measure a call alone, beside many open connections, and beside ten thousand without a socket."""
+    where = {"port": servers.port("websocket")}
     tasks = {
         _beside(count): Task("crowd:prepare", {"where": where, "calls": scale.calls, "real": count, "objects": 0})
         for count in scale.crowds
-        if count * DESCRIPTORS_EACH < _descriptors()
+        if count * DESCRIPTORS_EACH < raise_descriptors()
     }
+    # Without sockets: this shows whether the tables of the process cost anything, apart from the system.
     tasks[f"beside {OBJECTS:,} objects".replace(",", " ")] = Task(
         "crowd:prepare", {"where": where, "calls": scale.calls, "real": 0, "objects": OBJECTS}
     )
-    return result_of("A call beside idle connections", COLUMNS, take_turns(tasks, scale.rounds))
+    return result_of("A call beside idle connections", COLUMNS, run_rounds(tasks, scale.rounds))
 
 
 def prepare(where: dict[str, Any], calls: int, real: int, objects: int) -> Turn:
-    """Connect them all, and warm one up."""
-    _descriptors()
+    """Open all connections, and warm up the one that calls."""
+    raise_descriptors()
     crowd = [open_connection(Address(**where)) for _ in range(real)] + [_without_socket() for _ in range(objects)]
     busy = open_connection(Address(**where))
     time_calls(busy.call, WARM_UP)
     return partial(_turn, busy, calls, crowd)
 
 
+# ``crowd`` keeps the idle connections alive: one that is collected is closed.
 def _turn(busy: Connection, calls: int, crowd: list[Connection]) -> dict[str, float]:
     return time_calls(busy.call, calls)
 
 
 def _without_socket() -> Connection:
-    """A connection that leads nowhere."""
-    nowhere = cast(Any, SimpleNamespace(links=1))
-    return Connection(
-        nowhere, lambda lane, work: False, nullcontext, lambda deadline: True, name="nowhere", limits=Limits()
-    )
+    """Return a connection whose carrier has no socket."""
+    carrier = ClosedCarrier("nowhere", "ws://nowhere", "it leads nowhere")
+    core = Core(carrier, WorkerPool(1, "nowhere"), CoreOptions("nowhere", Limits()), Settings())
+    return Connection(core, closed_core)
 
 
 def _beside(count: int) -> str:
     return f"beside {count:,} connections".replace(",", " ") if count else ALONE
 
 
-def _descriptors() -> int:
-    """How many descriptors this process may have, once it asked for all it can get."""
+def raise_descriptors() -> int:
+    """Raise the limit of file descriptors to the hard limit, and return it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most

@@ -1,4 +1,4 @@
-"""Events, in and out: how many of them in a second."""
+"""The rate of events, in and out."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..arena import Arena
 from ..child import Figures, Turn
 from ..clients import BARE, OURS, OURS_BATCH, TUNED, WEBSOCKETS, Address, connect
+from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
-from .entry import compete
+from .compare import compare
 from .latency import PAYLOAD
 
 COLUMNS = {"rate": "events/s", "cpu": "CPU per event, µs"}
 
 
-def measure_in(arena: Arena, scale: Scale) -> Result:
-    """Ours hands them to a handler by `observe`; the others receive and decode in a loop."""
+def measure_in(servers: EchoServers, scale: Scale) -> Result:
+    """Measure events in: ours calls a handler of `observe`; the others receive and decode in a loop."""
     names = (BARE, TUNED, OURS, WEBSOCKETS)
-    return compete(arena, names, "events:prepare_in", scale.rounds, "Events in", COLUMNS, events=scale.events)
+    return compare(servers, names, "events:prepare_in", scale.rounds, "Events in", COLUMNS, events=scale.events)
 
 
-def measure_out(arena: Arena, scale: Scale) -> Result:
-    """Until the server has counted them all."""
+def measure_out(servers: EchoServers, scale: Scale) -> Result:
+    """Measure events out, until the server has counted them all."""
     names = (BARE, TUNED, OURS, OURS_BATCH, WEBSOCKETS)
-    return compete(arena, names, "events:prepare_out", scale.rounds, "Events out", COLUMNS, events=scale.events)
+    return compare(servers, names, "events:prepare_out", scale.rounds, "Events out", COLUMNS, events=scale.events)
 
 
 def prepare_in(name: str, where: dict[str, Any], events: int) -> Turn:
@@ -44,7 +44,8 @@ def prepare_out(name: str, where: dict[str, Any], events: int) -> Turn:
 
 
 def time_events(work: Callable[[], None], events: int) -> Figures:
-    """Events in a second, and the CPU time of one."""
+    """Return the events per second, and the CPU time per event."""
+    # CPU time of this process only: the server has its own.
     began, start = time.process_time(), time.perf_counter()
     work()
     seconds, cpu = time.perf_counter() - start, time.process_time() - began

@@ -1,4 +1,4 @@
-"""What a connection costs that does nothing, and how long an event waits that comes while nobody calls."""
+"""The cost of an idle connection, and the delay of an event that arrives between two calls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..arena import Arena
 from ..child import Figures, Turn
 from ..clients import OURS, READER, SOCKETIO, WEBSOCKETS, Address, connect
+from ..echo_servers import EchoServers
 from ..result import Result, result_of
+from ..rounds import run_rounds
 from ..scale import Scale
-from ..turns import take_turns
-from .entry import compete, tasks_for
+from .compare import compare, tasks_for
 from .latency import WARM_UP, time_calls
 
 EVENT_AFTER = 0.005
@@ -27,36 +27,38 @@ WAIT_COLUMNS = {
 }
 
 
-def measure_idle(arena: Arena, scale: Scale) -> Result:
-    """All at the same time."""
+def measure_idle(servers: EchoServers, scale: Scale) -> Result:
+    """Measure all contestants at the same time."""
     seconds = scale.idle_seconds
-    tasks, absent = tasks_for(arena, (OURS, READER, WEBSOCKETS, SOCKETIO), "idle:prepare_idle", seconds=seconds)
+    tasks, absent = tasks_for(servers, (OURS, READER, WEBSOCKETS, SOCKETIO), "idle:prepare_idle", seconds=seconds)
     columns = {"cpu": f"CPU in {seconds:g} s, ms", "wakes": f"wake-ups in {seconds:g} s"}
-    return result_of("A connection that does nothing", columns, take_turns(tasks, 1, together=True), absent)
+    return result_of("A connection that does nothing", columns, run_rounds(tasks, 1, together=True), absent)
 
 
-def measure_wait(arena: Arena, scale: Scale) -> Result:
-    """From the server's sending to the handler's running, between two calls."""
+def measure_wait(servers: EchoServers, scale: Scale) -> Result:
+    """Measure the time from the send of the server to the handler."""
     title = "An event that comes between two calls"
-    return compete(arena, (OURS, READER), "idle:prepare_wait", scale.rounds, title, WAIT_COLUMNS, waits=scale.waits)
+    return compare(servers, (OURS, READER), "idle:prepare_wait", scale.rounds, title, WAIT_COLUMNS, waits=scale.waits)
 
 
 def prepare_idle(name: str, where: dict[str, Any], seconds: float) -> Turn:
-    """Connect, and call a few times."""
+    """Connect and warm up."""
     client = connect(name, Address(**where))
     time_calls(client.call, WARM_UP)
     return lambda: _idle(seconds)
 
 
 def _idle(seconds: float) -> Figures:
+    # Voluntary context switches: each is a wake-up of a thread that was waiting.
     used, began = resource.getrusage(resource.RUSAGE_SELF), time.process_time()
     time.sleep(seconds)
     cpu, now = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF)
+    # One switch is that of the sleep itself.
     return {"cpu": cpu * 1e3, "wakes": now.ru_nvcsw - used.ru_nvcsw - 1}
 
 
 def prepare_wait(name: str, where: dict[str, Any], waits: int) -> Turn:
-    """Connect, and listen."""
+    """Connect, and observe the event."""
     client = connect(name, Address(**where))
     came: list[float] = []
     arrived = threading.Event()
@@ -74,6 +76,7 @@ def prepare_wait(name: str, where: dict[str, Any], waits: int) -> Turn:
         came.clear()
         for _ in range(waits):
             arrived.clear()
+            # The event arrives when the client has just become idle, the worst moment for leader and followers.
             client.call("later", EVENT_AFTER)
             pause(PAUSE)
             arrived.wait()
@@ -92,5 +95,6 @@ def _percentiles(key: str, waits: list[float]) -> Figures:
 
 def _compute(seconds: float) -> None:
     until = time.perf_counter() + seconds
+    # Holds the GIL, as a program that computes does.
     while time.perf_counter() < until:
         pass

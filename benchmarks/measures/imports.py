@@ -1,4 +1,4 @@
-"""What an import takes, in a fresh interpreter."""
+"""The time of an import in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..arena import ROOT, Arena
 from ..child import Figures
+from ..echo_servers import ROOT, EchoServers
 from ..result import Result
 from ..scale import Scale
 
@@ -31,11 +31,12 @@ print('{{"import": %f, "cpu": %f, "modules": %d}}' % (seconds * 1e3, cpu * 1e3, 
 """
 
 
-def measure(arena: Arena, scale: Scale) -> Result:
-    """Each statement in turn, in an interpreter of its own; the first time is for the cache."""
+def measure(servers: EchoServers, scale: Scale) -> Result:
+    """Measure each statement in an interpreter of its own, after a run that fills the cache of bytecode."""
     result = Result("Imports, in fresh interpreters", COLUMNS)
     for statement in STATEMENTS:
         _time(statement)
+    # In turns, so that a drift of the machine affects all statements.
     for number in range(scale.imports):
         for statement in STATEMENTS[:: -1 if number % 2 else 1]:
             result.rounds.setdefault(statement, []).append(_time(statement))
@@ -45,9 +46,9 @@ def measure(arena: Arena, scale: Scale) -> Result:
 def _time(statement: str) -> Figures:
     start = time.perf_counter()
     command = [sys.executable, "-c", PROGRAM.format(statement=statement)]
-    # Without their bytecode, our own sources alone would be compiled anew each time.
+    # With this variable, our sources would be compiled at each import, while installed packages have their bytecode.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(CACHE)
-    said = subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
-    figures: Figures = json.loads(said.stdout)
+    ran = subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
+    figures: Figures = json.loads(ran.stdout)
     return {**figures, "whole": (time.perf_counter() - start) * 1e3}

@@ -1,28 +1,28 @@
-"""A thousand calls in flight: all submitted, then all waited for."""
+"""A thousand calls in flight: all are submitted before the first result is awaited."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from ..arena import Arena
 from ..child import Figures, Turn
 from ..clients import BARE, GRPC, OURS, OURS_BATCH, READER, RPYC, TUNED, Address, connect
+from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
-from .entry import compete
+from .compare import compare
 from .latency import PAYLOAD
 
 COLUMNS = {"rate": "calls/s", "cpu": "CPU per call, µs"}
 REPEATS = 5
 
 
-def measure(arena: Arena, scale: Scale) -> Result:
-    """Those who can have more than one call in flight; bare websocket-client without futures, in order."""
+def measure(servers: EchoServers, scale: Scale) -> Result:
+    """Measure the clients that can have several calls in flight; plain websocket-client without futures, in order."""
     names = (READER, OURS, OURS_BATCH, BARE, TUNED, RPYC, GRPC)
     count = f"{scale.in_flight:,}".replace(",", " ")
     title = f"{count} calls in flight (bare websocket-client without futures, in order)"
-    return compete(arena, names, "in_flight:prepare", scale.rounds, title, COLUMNS, calls=scale.in_flight)
+    return compare(servers, names, "in_flight:prepare", scale.rounds, title, COLUMNS, calls=scale.in_flight)
 
 
 def prepare(name: str, where: dict[str, Any], calls: int) -> Turn:
@@ -39,6 +39,7 @@ def _all(client: Any, calls: int) -> None:
 
 def _time(client: Any, calls: int) -> Figures:
     began, start = time.process_time(), time.perf_counter()
+    # Several times in a turn: one is over in some milliseconds.
     for _ in range(REPEATS):
         _all(client, calls)
     seconds, cpu = time.perf_counter() - start, time.process_time() - began

@@ -1,4 +1,4 @@
-"""One blocking call after another: how long it takes, and what it costs the calling process."""
+"""The latency of a blocking call, and its CPU time in the calling process."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..arena import Arena
 from ..child import Figures, Turn
 from ..clients import BARE, GRPC, OURS, READER, RPYC, SOCKETIO, TCP, TUNED, WEBSOCKETS, Address, connect
+from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
-from .entry import compete
+from .compare import compare
 
 COLUMNS = {"p50": "p50, µs", "p99": "p99, µs", "cpu": "CPU per call, µs"}
 PAYLOAD = "x" * 32
 WARM_UP = 200
 
 
-def measure(arena: Arena, scale: Scale) -> Result:
-    """Over TCP, everybody."""
+def measure(servers: EchoServers, scale: Scale) -> Result:
+    """Measure all contestants over TCP."""
     names = (TCP, BARE, TUNED, OURS, READER, WEBSOCKETS, SOCKETIO, RPYC, GRPC)
     title = "One blocking call after another"
-    return compete(arena, names, "latency:prepare", scale.rounds, title, COLUMNS, calls=scale.calls)
+    return compare(servers, names, "latency:prepare", scale.rounds, title, COLUMNS, calls=scale.calls)
 
 
-def measure_tls(arena: Arena, scale: Scale) -> Result:
-    """Over TLS, those who speak it."""
+def measure_tls(servers: EchoServers, scale: Scale) -> Result:
+    """Measure the WebSocket clients over TLS."""
     names = (BARE, TUNED, OURS, READER, WEBSOCKETS)
     title = "One blocking call after another, over TLS"
-    return compete(arena, names, "latency:prepare", scale.rounds, title, COLUMNS, secure=True, calls=scale.calls)
+    return compare(servers, names, "latency:prepare", scale.rounds, title, COLUMNS, secure=True, calls=scale.calls)
 
 
 def prepare(name: str, where: dict[str, Any], calls: int) -> Turn:
@@ -40,7 +40,8 @@ def prepare(name: str, where: dict[str, Any], calls: int) -> Turn:
 
 
 def time_calls(call: Callable[..., Any], calls: int) -> Figures:
-    """Percentiles and CPU time of so many calls."""
+    """Return percentiles and the CPU time of sequential calls."""
+    # Nothing but the call between two readings of the clock; sorting comes after the CPU time was read.
     clock = time.perf_counter
     times = []
     began = time.process_time()

@@ -1,8 +1,8 @@
-"""What an idle connection and a pending call hold: resident memory, memory that Python knows of, threads.
+"""The memory of an idle connection and of a pending call: resident, known to Python, and stacks of threads.
 
-Stacks of threads are told apart by their size in the list of mappings of the process, and counted on their own. The
-larger of the other two figures counts: memory that was free before is not seen to grow, and what libraries in C take is
-not known to Python. What the system keeps for a socket is not counted, for anybody.
+Stacks are recognized by their size among the mappings of the process, and counted separately. Of the other two figures
+the larger counts: resident memory does not grow where freed memory is reused, and Python does not know what libraries
+in C allocate. The memory of the kernel for a socket is not counted, for any client.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..arena import Arena
 from ..child import Figures, Turn
 from ..clients import BARE, OURS, READER, WEBSOCKETS, Address, connect
+from ..echo_servers import EchoServers
 from ..result import Result, result_of
+from ..rounds import run_rounds
 from ..scale import Scale
-from ..turns import take_turns
-from .entry import tasks_for
+from .compare import tasks_for
 from .latency import PAYLOAD
 
-STACK_KIB = 1036  # of no other mapping
+STACK_KIB = 1036  # a size that no other mapping has
 REST = 2.5
 WARM_UP = 3
 HELD = "held, the larger of the two, KiB"
@@ -42,7 +42,7 @@ _MAPPING = re.compile(r"^Size: +(\d+) kB\n(?:\w+: .*\n)*?Rss: +(\d+) kB$", re.MU
 
 
 class Held(NamedTuple):
-    """What the process holds; memory in KiB."""
+    """The memory of the process in KiB, and its threads."""
 
     resident: float
     stacks: float
@@ -50,47 +50,49 @@ class Held(NamedTuple):
     threads: int
 
 
-def measure_idle(arena: Arena, scale: Scale) -> Result:
-    """For each of many connections that do nothing."""
+def measure_idle(servers: EchoServers, scale: Scale) -> Result:
+    """Measure the memory per idle connection."""
     title = f"An idle connection (of {scale.connections})"
     return _measure(
-        arena, (BARE, OURS, READER, WEBSOCKETS), "memory:prepare_idle", title, IDLE_COLUMNS, scale.connections
+        servers, (BARE, OURS, READER, WEBSOCKETS), "memory:prepare_idle", title, IDLE_COLUMNS, scale.connections
     )
 
 
-def measure_pending(arena: Arena, scale: Scale) -> Result:
-    """For each of many calls that wait for an answer, with its future."""
+def measure_pending(servers: EchoServers, scale: Scale) -> Result:
+    """Measure the memory per pending call, with its future."""
     title = f"A pending call (of {scale.pending:,})".replace(",", " ")
-    return _measure(arena, (OURS, READER), "memory:prepare_pending", title, PENDING_COLUMNS, scale.pending)
+    return _measure(servers, (OURS, READER), "memory:prepare_pending", title, PENDING_COLUMNS, scale.pending)
 
 
 def _measure(
-    arena: Arena, names: Iterable[str], function: str, title: str, columns: dict[str, str], count: int
+    servers: EchoServers, names: Iterable[str], function: str, title: str, columns: dict[str, str], count: int
 ) -> Result:
-    """Once with tracing, once without, since what traces needs memory too; all contestants at once, each for itself."""
-    tasks, absent = tasks_for(arena, names, function, count=count, trace=False)
-    traced_tasks, _ = tasks_for(arena, names, function, count=count, trace=True)
-    taken, traced = take_turns(tasks, 1, together=True), take_turns(traced_tasks, 1, together=True)
-    for name, (figures,) in taken.rounds.items():
+    """Measure all contestants at once, each in two processes."""
+    # Twice, with and without tracemalloc: its own tables are resident memory, too.
+    tasks, absent = tasks_for(servers, names, function, count=count, trace=False)
+    traced_tasks, _ = tasks_for(servers, names, function, count=count, trace=True)
+    measurements, traced = run_rounds(tasks, 1, together=True), run_rounds(traced_tasks, 1, together=True)
+    for name, (figures,) in measurements.rounds.items():
         figures["traced"] = traced.rounds[name][0]["traced"]
         figures["held"] = max(figures["resident"], figures["traced"])
-    return result_of(title, columns, taken, absent)
+    return result_of(title, columns, measurements, absent)
 
 
 def prepare_idle(name: str, where: dict[str, Any], count: int, trace: bool) -> Turn:
-    """Open a few, so that what all share is there; a turn opens the rest."""
+    """Open a few connections, so that shared parts are loaded; a turn opens the rest."""
+    # An odd size, by which the mappings of stacks are recognized.
     threading.stack_size(STACK_KIB * 1024)
     clients = [connect(name, Address(**where)) for _ in range(WARM_UP)]
 
     def fill() -> None:
         clients.extend(connect(name, Address(**where)) for _ in range(count))
-        time.sleep(REST)  # threads that have nothing to do may end
+        time.sleep(REST)  # until idle threads have ended
 
     return lambda: _per_piece(fill, count, trace)
 
 
 def prepare_pending(name: str, where: dict[str, Any], count: int, trace: bool) -> Turn:
-    """Connect; a turn leaves calls pending."""
+    """Connect; a turn submits calls that are never answered."""
     client = connect(name, Address(**where))
     futures = [client.submit("never", PAYLOAD) for _ in range(WARM_UP)]
     return lambda: _per_piece(
@@ -113,10 +115,12 @@ def _per_piece(fill: Callable[[], None], count: int, trace: bool) -> Figures:
 
 
 def _held() -> Held:
+    # Garbage is not held: without this, the figure depends on when the collector ran last.
     gc.collect()
     mappings = [(int(size), int(rss)) for size, rss in _MAPPING.findall(Path("/proc/self/smaps").read_text())]
     return Held(
         resident=sum(rss for _, rss in mappings),
+        # Without its guard page where the system lists that as a mapping of its own.
         stacks=sum(rss for size, rss in mappings if size in (STACK_KIB, STACK_KIB - 4)),
         traced=tracemalloc.get_traced_memory()[0] / 1024,
         threads=len(os.listdir("/proc/self/task")),

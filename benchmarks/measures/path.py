@@ -1,8 +1,8 @@
-"""Where the time of one call goes, from the caller's line and back to it.
+"""The time of one call, broken down into its parts.
 
-Sockets are made to note when bytes leave and when they come, which parts each call into: before sending, sending,
-waiting for the answer, and what follows. What is done before and after is parted further by running the functions that
-do it over and over, alone; the rest is what joins them: tables, futures, locks, the way from thread to thread.
+The methods of sockets are wrapped to note when bytes are sent and received, which divides each call into: before
+sending, sending, waiting for the answer, and after. The times before and after are divided further by timing encode,
+frame, read and decode alone; the rest is tables, futures, locks, and the switch between threads.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from websocket import ABNF
 from owlsocket_sync.options import MIB
 from owlsocket_sync.protocol import codec
 from owlsocket_sync.protocol.messages import CallMessage
-from owlsocket_sync.transport.client_wire import ClientWire
+from owlsocket_sync.transport.frames import TEXT
+from owlsocket_sync.transport.framing import ClientFraming
 from owlsocket_sync.transport.stream import DuplexStream
-from owlsocket_sync.transport.wire import TEXT
 
-from ..arena import Arena
 from ..child import Figures, Turn
 from ..clients import BARE, OURS, READER, TUNED, Address, connect
+from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
-from .entry import compete
+from .compare import compare
 from .latency import PAYLOAD, WARM_UP
 
 COLUMNS = {
@@ -44,90 +44,100 @@ COLUMNS = {
 }
 ANSWER = orjson.dumps({"id": "0123456789ab-1f", "type": "result", "payload": PAYLOAD})
 SENDING = ("send", "sendall", "sendmsg")
-BLOCK = 50  # as many as fit between two sockets
+BLOCK = 50  # as many frames as fit into the buffers of a socket pair
 RECEIVING = ("recv", "recv_into", "recvmsg")
 
 
-class Notes:
-    """When bytes last began and ceased to leave, and when they first came since."""
+class SocketTimes:
+    """The times of the last send and of the first receive after it.
+
+    Attributes:
+        sending: when the last send began.
+        sent: when the last send ended.
+        received: when the first bytes after it were received; 0 until then.
+    """
 
     def __init__(self) -> None:
-        self.sending = self.sent = self.came = 0.0
+        self.sending = self.sent = self.received = 0.0
 
-    def watch(self) -> None:
-        """Have every socket of this process take notes."""
+    def install(self) -> None:
+        """Wrap the methods of all sockets of this process."""
+        # On the class, so that sockets inside of libraries are covered; the overhead is the same for all contestants.
         for name in SENDING:
-            setattr(socket.socket, name, self._noting_sent(getattr(socket.socket, name)))
+            setattr(socket.socket, name, self._wrap_send(getattr(socket.socket, name)))
         for name in RECEIVING:
-            setattr(socket.socket, name, self._noting_came(getattr(socket.socket, name)))
+            setattr(socket.socket, name, self._wrap_receive(getattr(socket.socket, name)))
 
-    def _noting_sent(self, send: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(sock: socket.socket, *arguments: Any) -> Any:
-            if sock.family != socket.AF_INET:  # what wakes a thread up
+    def _wrap_send(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(sock: socket.socket, *arguments: Any) -> Any:
+            if sock.family != socket.AF_INET:  # the socket pair that wakes a thread
                 return send(sock, *arguments)
             self.sending = time.perf_counter()
-            self.came = 0.0
-            taken = send(sock, *arguments)
+            self.received = 0.0
+            count = send(sock, *arguments)
             self.sent = time.perf_counter()
-            return taken
+            return count
 
-        return noted
+        return wrapper
 
-    def _noting_came(self, receive: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(sock: socket.socket, *arguments: Any) -> Any:
+    def _wrap_receive(self, receive: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(sock: socket.socket, *arguments: Any) -> Any:
             data = receive(sock, *arguments)
-            self.came = self.came or time.perf_counter()
+            self.received = self.received or time.perf_counter()
             return data
 
-        return noted
+        return wrapper
 
 
-def measure(arena: Arena, scale: Scale) -> Result:
-    """Ours, beside the bare calls and what everybody writes."""
+def measure(servers: EchoServers, scale: Scale) -> Result:
+    """Measure ours, plain websocket-client, and the usual pattern around it."""
     names = (BARE, TUNED, OURS, READER)
     title = "Where the time of one call goes"
-    return compete(arena, names, "path:prepare", scale.rounds, title, COLUMNS, calls=scale.calls)
+    return compare(servers, names, "path:prepare", scale.rounds, title, COLUMNS, calls=scale.calls)
 
 
 def prepare(name: str, where: dict[str, Any], calls: int) -> Turn:
-    """Connect, with notes being taken."""
-    notes = Notes()
-    notes.watch()
+    """Connect, with wrapped sockets."""
+    times = SocketTimes()
+    times.install()
     client = connect(name, Address(**where))
-    _part(client.call, notes, WARM_UP)
+    _time_parts(client.call, times, WARM_UP)
     pieces = _our_pieces if name == OURS else _bare_pieces
 
     def turn() -> Figures:
-        parts, alone = _part(client.call, notes, calls), pieces(calls)
+        parts, alone = _time_parts(client.call, times, calls), pieces(calls)
         before = parts.pop("until sent") - alone["encode"] - alone["frame"]
-        after = parts.pop("since it came") - alone["read"] - alone["decode"]
+        after = parts.pop("since received") - alone["read"] - alone["decode"]
         return {**parts, **alone, "before": before, "after": after}
 
     return turn
 
 
-def _part(call: Callable[..., Any], notes: Notes, calls: int) -> Figures:
-    """The median length of each part of a call."""
+def _time_parts(call: Callable[..., Any], times: SocketTimes, calls: int) -> Figures:
+    """Return the median time of each part of a call."""
     clock = time.perf_counter
-    lines = []
+    rows = []
     for _ in range(calls):
         start = clock()
         call("echo", PAYLOAD)
         end = clock()
-        came = max(notes.came, notes.sent)
-        lines.append((notes.sending - start, notes.sent - notes.sending, came - notes.sent, end - came, end - start))
-    keys = ("until sent", "send", "wait", "since it came", "whole")
-    return {key: median(column) * 1e6 for key, column in zip(keys, zip(*lines, strict=True), strict=True)}
+        # A thread may receive the answer before the caller returns from send, under the GIL.
+        received = max(times.received, times.sent)
+        parts = times.sending - start, times.sent - times.sending, received - times.sent, end - received, end - start
+        rows.append(parts)
+    keys = ("until sent", "send", "wait", "since received", "whole")
+    return {key: median(column) * 1e6 for key, column in zip(keys, zip(*rows, strict=True), strict=True)}
 
 
 def _our_pieces(times: int) -> Figures:
-    """What ours does to the bytes of a call and its answer, each on its own."""
+    """Time encode, frame, read and decode of ours, each alone."""
     ours, theirs = socket.socketpair()
-    wire = ClientWire(DuplexStream(ours), MIB)
+    wire = ClientFraming(DuplexStream(ours), MIB)
     message = CallMessage(payload=[PAYLOAD], id="0123456789ab-1f", method="echo", timeout=60.0, dt=time.time())
     call, answer = codec.encode(message), ANSWER.decode()
     frame = bytes([0x81, len(ANSWER)]) + ANSWER
     reading = 0.0
+    # In blocks that fit into the buffers, so that a read never waits for bytes.
     for _ in range(times // BLOCK):
         theirs.sendall(frame * BLOCK)
         reading += _each(wire.read, BLOCK) / (times // BLOCK)
@@ -144,7 +154,7 @@ def _our_pieces(times: int) -> Figures:
 
 
 def _bare_pieces(times: int) -> Figures:
-    """What websocket-client and `orjson` do to the bytes of a call and its answer; reading counts as the rest."""
+    """Time encode, frame and decode of websocket-client with `orjson`; reading is part of the rest."""
     message = {"method": "echo", "payload": (PAYLOAD,), "type": "call", "id": "12345"}
     call = orjson.dumps(message)
     return {
@@ -156,7 +166,7 @@ def _bare_pieces(times: int) -> Figures:
 
 
 def _each(piece: Callable[[], object], times: int) -> float:
-    """What one costs, in µs."""
+    """Return the time per call of a function, in µs."""
     start = time.perf_counter()
     for _ in range(times):
         piece()

@@ -1,1 +1,1 @@
-"""The echo servers, each in a process of its own, which ends with the process that started it."""
+"""The echo servers; each is a process that ends when its parent does."""

@@ -1,4 +1,4 @@
-"""A unary echo by `grpc`, without generated code: its asynchronous server on `uvloop`, which reads and writes JSON."""
+"""A unary `grpc` echo without generated code: the asynchronous server on `uvloop`, with JSON messages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import grpc
 import orjson
 import uvloop
 
-from .life import announce
+from .lifetime import announce
 
 LARGEST = 1 << 30
 OPTIONS = [("grpc.max_receive_message_length", LARGEST), ("grpc.max_send_message_length", LARGEST)]
 
 
 async def _echo(request: bytes, context: Any) -> bytes:
+    # Parsed and written again: the other servers do so, too.
     return orjson.dumps(orjson.loads(request))
 
 

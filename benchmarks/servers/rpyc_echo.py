@@ -1,18 +1,18 @@
-"""An echo by `rpyc`: its threaded server, with one thread per client."""
+"""An `rpyc` echo: the threaded server, with one thread per client."""
 
 from __future__ import annotations
 
 import rpyc
 from rpyc.utils.server import ThreadedServer
 
-from .life import announce
+from .lifetime import announce
 
 
 class Echo(rpyc.Service):
-    """What clients may call."""
+    """The functions that clients may call."""
 
     def exposed_echo(self, payload: object) -> object:
-        """Return what came."""
+        """Return the argument."""
         return payload
 
 

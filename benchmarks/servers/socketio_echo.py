@@ -10,7 +10,7 @@ import socketio
 import uvloop
 from aiohttp import web
 
-from .life import announce
+from .lifetime import announce
 
 
 async def _serve() -> None:

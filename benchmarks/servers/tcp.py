@@ -1,4 +1,4 @@
-"""A bare TCP echo on `uvloop`: the floor that no protocol gets under."""
+"""A plain TCP echo on `uvloop`: the lower bound for every protocol."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import cast
 
 import uvloop
 
-from .life import announce
+from .lifetime import announce
 
 
 class Echo(asyncio.Protocol):
     """One client."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what answers."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Send back what came."""
+        """Send the data back."""
         self._transport.write(data)
 
 

@@ -1,7 +1,7 @@
-"""The WebSocket server of all WebSocket clients: `picows` on `uvloop`, which is faster than any of them.
+"""The server of all WebSocket clients: `picows` on `uvloop`, which is faster than any of the clients.
 
-It answers the calls ``echo`` (its argument), ``flood`` (so many events as fast as they are taken), ``later`` (one event
-after a while, which carries the time), ``counted`` (how many events came) and ``never`` (not at all).
+It answers the calls ``echo`` (its argument), ``flood`` (events as fast as the client reads), ``later`` (one event after
+a delay, with the time of its send), ``counted`` (the number of events received) and ``never`` (no answer).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from .life import announce
+from .lifetime import announce
 
 LARGEST = 1 << 30
 BLOCK = 65_536
@@ -30,11 +30,11 @@ class Echo(WSListener):
     def __init__(self) -> None:
         self._counted = 0
         self._answers: list[bytes] = []
-        self._room = asyncio.Event()
-        self._room.set()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._methods: dict[str, Callable[..., Any]] = {
-            "echo": lambda transport, call: self._answer(call, _echoed(call["payload"])),
+            "echo": lambda transport, call: self._answer(call, _echo_payload(call["payload"])),
             "flood": lambda transport, call: self._start(self._flood(transport, call)),
             "later": lambda transport, call: self._later(transport, call),
             "counted": lambda transport, call: self._answer(call, self._take_count()),
@@ -48,27 +48,29 @@ class Echo(WSListener):
             transport.disconnect()
             return
         data = frame.get_payload_as_bytes()
+        # Not parsed: decoding each event would make the server the bottleneck.
         if data.startswith(EVENT):
             self._counted += 1
         else:
             call = orjson.loads(data)
             self._methods[call["method"]](transport, call)
+        # One write for all calls of one read, as a good server does; single calls are answered at once all the same.
         if self._answers and frame.last_in_buffer:
             self._flush(transport)
 
     def pause_writing(self) -> None:
-        """The client takes no more for now."""
-        self._room.clear()
+        """Note that the write buffer is full."""
+        self._writable.clear()
 
     def resume_writing(self) -> None:
-        """The client takes more."""
-        self._room.set()
+        """Note that the write buffer has space again."""
+        self._writable.set()
 
     def _answer(self, call: dict[str, Any], payload: Any) -> None:
         self._answers.append(orjson.dumps({"id": call["id"], "type": "result", "payload": payload}))
 
     def _flush(self, transport: WSTransport) -> None:
-        """Send the answers to the calls that came together, together."""
+        """Send the answers to calls that arrived together in one write."""
         answers, self._answers = self._answers, []
         if len(answers) == 1:
             transport.send(WSMsgType.TEXT, answers[0])
@@ -85,7 +87,7 @@ class Echo(WSListener):
         task.add_done_callback(self._tasks.discard)
 
     async def _flood(self, transport: WSTransport, call: dict[str, Any]) -> None:
-        """Answer, then send so many events with so many characters, in blocks, as fast as the client takes them."""
+        """Answer, then send events of the requested number and size in blocks, as fast as the client reads."""
         count, size = call["payload"]
         self._answer(call, None)
         self._flush(transport)
@@ -93,9 +95,10 @@ class Echo(WSListener):
         frames = max(1, BLOCK // len(frame))
         block = frame * frames
         while count > 0:
-            await self._room.wait()
+            await self._writable.wait()
             transport.underlying_transport.write(block if count >= frames else frame * count)
             count -= frames
+            # Lets the loop handle the close frame of a client that ends early.
             await asyncio.sleep(0)
 
     def _later(self, transport: WSTransport, call: dict[str, Any]) -> None:
@@ -106,12 +109,12 @@ class Echo(WSListener):
         transport.send(WSMsgType.TEXT, orjson.dumps({"event": "tick", "payload": time.perf_counter(), "type": "event"}))
 
 
-def _echoed(payload: list[Any]) -> Any:
+def _echo_payload(payload: list[Any]) -> Any:
     return payload[0] if payload else payload
 
 
 def _frame(data: bytes) -> bytes:
-    """A text frame as servers send it (RFC 6455, section 5.2)."""
+    """Return an unmasked text frame (RFC 6455, section 5.2)."""
     if len(data) < 126:
         return bytes([0x81, len(data)]) + data
     if len(data) < 65_536:

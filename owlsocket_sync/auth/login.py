@@ -1,94 +1,93 @@
-"""Logging in over HTTP with a key, as often as a connection needs it.
+"""Login over HTTP with a key, repeated as often as a connection needs a token.
 
-Three steps lead to a token: ``/authentication/init`` gives a challenge, ``/authentication/authenticate`` a one-time
-token for its signature, and ``/authenticate``, of the service itself, a bearer token for that one.
+Three steps lead to a token: ``/authentication/init`` returns a challenge, ``/authentication/authenticate`` a one-time
+token for its signature, and ``/authenticate``, of the service itself, a bearer token for the one-time token.
 
-Threads: ``_login_lock`` is held through a login, so that those who need a token at the same time get one login, and is
-waited for under a deadline. HTTP runs on a thread of its own, which changes nothing here.
+Threads: ``_login_lock`` is held during a login, so that all threads that need a token share one login. It is waited for
+under a deadline. HTTP runs on a thread of its own, which takes no lock and changes nothing here.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..clock import wall_time
 from ..deadline import Deadline, check_timeout
 from ..errors import AuthError, AuthMalformed, InsecureTransportWarning, LoginTimeout, SocketTimeout
-from ..runtime.aside import SLICE, always, run_aside
-from ..runtime.process import PerProcess
-from ..urls import bare_token, is_loopback, parse_base, whole_token
+from ..errors.safe_text import logger
+from ..fork import PerProcess
+from ..runtime.run_with_deadline import POLL_INTERVAL, DeadlineRunner, always
+from ..urls import is_loopback, parse_base, strip_token_scheme, with_token_scheme
+from ..values import Secret
+from .claims import Claim, to_key_pair
+from .constants import ALL_SCOPES, AuthRole
 from .envelope import Envelope
-from .exchange import Answer, ask, new_session, told
-from .keys import KeyPair
-from .proof import Claim, key_pair
-from .words import ALL_SCOPES, AuthRole
+from .http_session import LoginSession, check_proxy
+from .http_step import StepResponse, post_step, with_step
+from .keys import KeyPair, hide
 
 if TYPE_CHECKING:
     import requests
 
     from .models import Auth
 
-logger = logging.getLogger("owlsocket_sync")
-
 INIT, AUTHENTICATE, EXCHANGE = "/authentication/init", "/authentication/authenticate", "/authenticate"
-MARGIN = 30.0
-REFUSED = 400
+EXPIRY_MARGIN = 30.0
+MIN_ERROR_STATUS = 400
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Bearer:
-    """A bearer token, and what it tells of itself.
+    """A bearer token, and the facts that can be read from it.
 
     Attributes:
-        text: behind its scheme.
-        written: when, in milliseconds since the epoch.
-        ends: the last moment at which it holds, in seconds since the epoch; ``math.inf`` when it names none.
-        uses: how often it was handed out.
-        by_login: whether a login gave it, rather than a header that came along with something else.
+        text: the token with its scheme.
+        issued_at: milliseconds since the epoch; 0 if the token does not say.
+        expires_at: seconds since the epoch; ``math.inf`` if the token does not say.
+        uses: number of times it was handed out.
+        from_login: whether it is the result of a login, rather than a refreshed token from a header.
     """
 
-    text: str
-    written: float
-    ends: float
+    text: Secret = field(repr=False)
+    issued_at: float
+    expires_at: float
     uses: int = 0
-    by_login: bool = True
-
-    def __repr__(self) -> str:
-        return f"<Bearer until {self.ends}>"
+    from_login: bool = True
 
 
-class Login(PerProcess):
-    """Logs in with a key; what ``connect(url, auth=Login(...))`` takes.
+class Login:
+    """Logs in with a key and supplies tokens; pass it as ``connect(url, auth=Login(...))``.
 
-    Every new link gets a token. One that names its end is used until it is near it; one that names none is used for one
-    link, for nobody can tell for how long it holds. A token that the server refuses is forgotten, and if it was not
-    just made, a new one is tried at once. May be shared between threads and connections, and used after a fork.
+    Every new link gets a token. A token with an expiry is reused until shortly before it expires; a token without one
+    is used for one link. A token that the server refuses is dropped; if it was not new, another login is tried at once.
+    Threads and connections may share a login, also across a fork.
 
     Args:
-        base_url: of the service that authenticates, ``https://…``.
-        key: the private key, as a `KeyPair` or as text.
-        service_url: of the service that is to be used, where that is another one.
-        session: a `requests.Session` to send with, for proxies, certificates or retries of your own.
+        base_url: URL of the authentication service, ``https://…``.
+        key: private key, as a `KeyPair` or as text.
+        service_url: URL of the service to use, if it is a different one.
+        session: `requests.Session` to send with, for certificates or retries of your own. By default, nothing is read
+            from the environment: no proxy, and no password from ``.netrc``.
         timeout: seconds for a whole login.
-        scopes: what for.
-        role: as what.
-        user_id: who, where that is not the address of the key.
-        source: through whom, where the server wants to know.
-        margin: seconds before its end at which a token is not used any more.
-        now: seconds since the epoch.
+        scopes: requested scopes.
+        role: requested role.
+        user_id: user ID, if it is not the address of the key.
+        source: name of the client application, for servers that require it.
+        margin: seconds before its expiry from which a token is not used any more.
+        proxy: ``"http://[user:password@]host:port"``, ``"env"`` for the one of the environment, ``None`` for none.
+        now: clock, seconds since the epoch.
 
     Raises:
-        ValueError: an option cannot be used; the message names it.
+        ValueError: an option is not valid; the message names it.
     """
 
     def __init__(
@@ -103,114 +102,165 @@ class Login(PerProcess):
         role: str = AuthRole.USER,
         user_id: str | None = None,
         source: str | None = None,
-        margin: float = MARGIN,
-        now: Callable[[], float] = time.time,
+        margin: float = EXPIRY_MARGIN,
+        proxy: str | None = None,
+        now: Callable[[], float] = wall_time,
     ) -> None:
-        self.base_url = _base(base_url, "base_url")
-        self.service_url = self.base_url if service_url is None else _base(service_url, "service_url")
-        self._claim = Claim(key_pair(key), user_id, scopes, role, source)
+        key = hide(key)
+        self.base_url = _parse_base_url(base_url, "base_url")
+        self.service_url = self.base_url if service_url is None else _parse_base_url(service_url, "service_url")
+        self._claim = Claim(to_key_pair(key), user_id, scopes, role, source)
+        if session is not None and not callable(getattr(session, "post", None)):
+            raise ValueError(f"session must be a requests.Session or None, not {type(session).__name__}")
         self._session = session
+        self._proxy = check_proxy(proxy, session)
         self._timeout = check_timeout(timeout)
         self._margin = check_timeout(margin, "margin")
         self._now = now
         self._bearer: Bearer | None = None
-        self._worked = False
-        super().__init__()
+        self._succeeded_before = False
+        # New in each process: a thread of the parent may have held it at the fork. The token itself is kept.
+        self._login_lock = PerProcess(threading.Lock)
+        self._runner = PerProcess(DeadlineRunner)
 
-    def _begin_here(self) -> None:
-        self._login_lock = threading.Lock()
-
-    def token(self, timeout: float | None = None, wanted: Callable[[], bool] = always, *, reuse: bool = False) -> str:
-        """A token for a new link, behind its scheme; logs in where that is needed.
+    def token(
+        self,
+        timeout: float | None = None,
+        should_continue: Callable[[], bool] = always,
+        *,
+        reuse: bool = False,
+    ) -> str:
+        """Return a token for a new link, with its scheme; log in if necessary. Any thread.
 
         Args:
-            timeout: seconds, at most those of the constructor.
-            wanted: asked now and then; false gives up.
-            reuse: for a request rather than a link: a token that names no end may be used again.
+            timeout: seconds, limited by the timeout of the constructor.
+            should_continue: polled while waiting; false aborts the wait.
+            reuse: for HTTP requests: also return a token without an expiry that was used before.
 
         Raises:
-            AuthError: the login was refused; ``step`` tells where.
-            LoginTimeout: it took too long.
-            SocketConnectionError: the server cannot be reached, or the token is not wanted any more.
+            AuthError: the login was refused; ``step`` names the step.
+            LoginTimeout: the login timed out.
+            SocketConnectionError: the service cannot be reached, or ``should_continue`` returned false.
         """
         deadline = Deadline(self._timeout if timeout is None else min(timeout, self._timeout))
-        with self._turn(deadline, wanted):
-            if self._bearer is None or not self._usable(self._bearer, reuse):
-                self._bearer = self._log_in(deadline, wanted)
-                self._worked = True
+        with self._exclusive(deadline, should_continue):
+            # Decided under the lock: of several threads that need a token, the first logs in and the others reuse
+            # the result.
+            if self._bearer is None or not self._is_usable(self._bearer, reuse):
+                self._bearer = self._log_in(deadline, should_continue)
+                self._succeeded_before = True
             self._bearer = replace(self._bearer, uses=self._bearer.uses + 1)
             return self._bearer.text
 
     def refused(self, token: str) -> bool:
-        """Forget a token that a server refused; true when a login did not just give it, so that another may help."""
-        with self._turn(Deadline(self._timeout)):
-            if self._bearer is None or self._bearer.text != whole_token(token):
+        """Drop a token that a server refused.
+
+        Args:
+            token: the token, with or without its scheme.
+
+        Returns:
+            Whether another token may help: false if a login just issued this one.
+        """
+        with self._exclusive(Deadline(self._timeout)):
+            # Compared, because another thread may have replaced the token since the refused request was sent.
+            if self._bearer is None or self._bearer.text != with_token_scheme(token):
                 return False
             bearer, self._bearer = self._bearer, None
-            return bearer.uses > 1 or not bearer.by_login
+            # A server that refuses a brand-new token will refuse the next one too: no endless loop of logins.
+            return bearer.uses > 1 or not bearer.from_login
 
     def refresh(self, token: str) -> None:
-        """Take a newer token, as servers send one in an ``auth-token-refresh`` header; an older one changes nothing."""
+        """Take over a newer token, as servers send it in an ``auth-token-refresh`` header; ignore an older one."""
         try:
-            bearer = replace(read_bearer(token), by_login=False)
+            bearer = replace(parse_bearer(token), from_login=False)
         except AuthMalformed as error:
-            logger.warning("a refreshed token was passed over: %s", error)
+            logger.warning("ignored a malformed refreshed token: %s", error)
             return
-        with self._turn(Deadline(self._timeout)):
-            if self._bearer is None or bearer.written > self._bearer.written:
+        with self._exclusive(Deadline(self._timeout)):
+            # Responses may arrive out of order.
+            if self._bearer is None or bearer.issued_at > self._bearer.issued_at:
                 self._bearer = bearer
 
     @property
     def auth(self) -> Auth | None:
-        """Who the server says we are, by the token of the last login; ``None`` before, or when it does not say."""
+        """Our identity in the current token, not verified; ``None`` before a login, or if the token has none."""
+        # Here, not above: dataclasses_json is slow to import, and most clients never ask.
         from .models import Auth
 
+        # Without the lock: one read of a reference to a frozen value.
         bearer = self._bearer
+        if bearer is None:
+            return None
         try:
-            return None if bearer is None else Auth.from_dict(Envelope.untokenize(bare_token(bearer.text)).message())
+            return Auth.from_dict(Envelope.untokenize(strip_token_scheme(bearer.text)).message())
         except AuthMalformed:
             return None
 
-    def _usable(self, bearer: Bearer, reuse: bool) -> bool:
-        if bearer.ends == math.inf:
+    def _is_usable(self, bearer: Bearer, reuse: bool) -> bool:
+        # The lifetime of a token without an expiry is unknown: a new link, which may last for days, gets a new one.
+        if bearer.expires_at == math.inf:
             return reuse or bearer.uses == 0
-        return self._now() < bearer.ends - self._margin
+        return self._now() < bearer.expires_at - self._margin
 
     @contextmanager
-    def _turn(self, deadline: Deadline, wanted: Callable[[], bool] = always) -> Iterator[None]:
-        """One at a time, and never longer than the deadline."""
-        self._arrive()
-        lock = self._login_lock
-        while not lock.acquire(timeout=min(deadline.remaining(), SLICE)):
-            if deadline.expired() or not wanted():
-                raise LoginTimeout(f"another login took all of {deadline.seconds:g} s")
+    def _exclusive(self, deadline: Deadline, should_continue: Callable[[], bool] = always) -> Iterator[None]:
+        """Hold the login lock; wait for it until the deadline.
+
+        Raises:
+            LoginTimeout: another login took too long, or ``should_continue`` returned false.
+        """
+        lock = self._login_lock.get()
+        # In slices: closing a connection must not wait until another thread's login is over.
+        while not lock.acquire(timeout=min(deadline.remaining(), POLL_INTERVAL)):
+            if deadline.expired() or not should_continue():
+                raise LoginTimeout(
+                    f"timed out after {deadline.seconds:g} s waiting for another authentication to finish"
+                )
         try:
             yield
         finally:
             lock.release()
 
-    def _log_in(self, deadline: Deadline, wanted: Callable[[], bool]) -> Bearer:
-        walk = _Walk(self._claim, self.base_url, self.service_url, deadline)
+    def _log_in(self, deadline: Deadline, should_continue: Callable[[], bool]) -> Bearer:
+        """Log in; the caller holds the login lock."""
+        flow = _LoginFlow(self._claim, self.base_url, self.service_url, deadline)
+        own = LoginSession(self._proxy) if self._session is None else None
+        session = self._session or own
+        assert session is not None
         failure: AuthError
         try:
-            bearer = run_aside(partial(walk.run, self._session), deadline, what="login", wanted=wanted)
+            # On another thread: DNS, TLS and headers inside of requests know no deadline for the whole.
+            bearer = self._runner.get().run(
+                partial(flow.run, session), deadline, label="login", should_continue=should_continue
+            )
         except SocketTimeout:
-            failure = told(LoginTimeout(f"no answer within {deadline.seconds:g} s"), walk.step)
+            failure = with_step(LoginTimeout(f"timed out after {deadline.seconds:g} s"), flow.step)
         except AuthError as error:
             failure = error
         else:
             logger.debug("logged in at %s as %s", self.base_url, self._claim.key.address)
             return bearer
+        finally:
+            # A server that sends a byte now and then would keep the thread, and its socket, past the deadline.
+            if own is not None:
+                own.close()
+        # A login that worked before may work again: keep reconnecting. One that never did is probably misconfigured,
+        # and a client that retries forever would hide it.
         if isinstance(failure, LoginTimeout):
-            failure.retryable = self._worked  # what worked before may work again; what never did may be misconfigured
+            failure.retryable = self._succeeded_before
+        # Outside of the except blocks: see post_step().
         raise failure
 
     def __repr__(self) -> str:
         return f"<Login {self._claim.key.address} at {self.base_url}>"
 
 
-class _Walk:
-    """One walk through the three steps."""
+class _LoginFlow:
+    """One pass through the three steps, on the HTTP thread.
+
+    Attributes:
+        step: path of the current step; also read by the waiting thread, for the error of a timeout.
+    """
 
     def __init__(self, claim: Claim, base_url: str, service_url: str, deadline: Deadline) -> None:
         self.step = INIT
@@ -219,74 +269,79 @@ class _Walk:
         self._service_url = service_url
         self._deadline = deadline
 
-    def run(self, session: requests.Session | None) -> Bearer:
-        """All of it; a session of our own is closed afterwards."""
-        with new_session() if session is None else nullcontext(session) as open_session:
-            try:
-                one_time = self._prove(open_session)
-            except AuthError as error:
-                if error.step != AUTHENTICATE or (error.status or 0) < REFUSED:
-                    raise
-                one_time = self._prove(open_session)  # the failure burnt the challenge: from the beginning, once
-            answer = self._ask(open_session, self._service_url, EXCHANGE, {"token": one_time})
-            bearer = self._read(answer, "token", read_bearer)
-            if answer.refreshed is not None:
-                bearer = max(bearer, read_bearer(answer.refreshed), key=lambda one: one.written)
-            return bearer
-
-    def _prove(self, session: requests.Session) -> str:
-        """A one-time token, for a signature."""
-        answer = self._ask(session, self._base_url, INIT, self._claim.ask())
-        credentials = self._read(answer, "challenge", self._claim.answer)
-        answer = self._ask(session, self._base_url, AUTHENTICATE, credentials)
-        return self._read(answer, "token", _plain_text)
-
-    def _ask(self, session: requests.Session, base: str, step: str, question: dict[str, Any]) -> Answer:
-        self.step = step
-        return ask(session, base, step, question, self._deadline)
-
-    def _read(self, answer: Answer, name: str, read: Callable[[Any], Value]) -> Value:
-        """A field of an answer, read; what is wrong with it is told with its step."""
+    def run(self, session: requests.Session) -> Bearer:
+        """Run all steps."""
         try:
-            return read(answer.fields.get(name))
+            one_time_token = self._get_one_time_token(session)
+        except AuthError as error:
+            asks_to_wait = error.retry_after is not None
+            if error.step != AUTHENTICATE or (error.status or 0) < MIN_ERROR_STATUS or asks_to_wait:
+                raise
+            # A failed attempt burns the challenge, whatever the reason was: start again with a new one, once.
+            one_time_token = self._get_one_time_token(session)
+        response = self._post(session, self._service_url, EXCHANGE, {"token": one_time_token})
+        bearer = self._parse_field(response, "token", parse_bearer)
+        # The header may carry an even newer token than the body; on a tie the body's wins.
+        if response.refreshed_token is not None:
+            bearer = max(bearer, parse_bearer(response.refreshed_token), key=lambda candidate: candidate.issued_at)
+        return bearer
+
+    def _get_one_time_token(self, session: requests.Session) -> str:
+        response = self._post(session, self._base_url, INIT, self._claim.init_request())
+        credentials = self._parse_field(response, "challenge", self._claim.sign_challenge)
+        response = self._post(session, self._base_url, AUTHENTICATE, credentials)
+        return self._parse_field(response, "token", _check_token_text)
+
+    def _post(self, session: requests.Session, base: str, step: str, body: dict[str, Any]) -> StepResponse:
+        self.step = step
+        return post_step(session, base, step, body, self._deadline)
+
+    def _parse_field(self, response: StepResponse, name: str, parse: Callable[[Any], Value]) -> Value:
+        """Return a parsed field of a response; errors name the field and the step."""
+        try:
+            return parse(response.fields.get(name))
         except AuthError as error:
             failure = error
-        raise told(AuthMalformed(f"{name!r} in the answer: {failure.message.removeprefix(failure.prefix)}"), self.step)
+        raise with_step(AuthMalformed(f"field {name!r} of the response: {failure.plain_message}"), self.step)
 
 
-def read_bearer(token: object) -> Bearer:
-    """What a bearer token tells of itself, with or without its scheme; one that is no envelope tells nothing.
+def parse_bearer(token: object) -> Bearer:
+    """Read the facts of a bearer token, with or without its scheme; the signature is not verified.
 
     Raises:
-        AuthMalformed: it cannot travel as a token.
+        AuthMalformed: the value cannot be sent as a token.
     """
-    text = _plain_text(bare_token(token) if isinstance(token, str) else token)
+    text = _check_token_text(strip_token_scheme(token) if isinstance(token, str) else token)
     try:
         envelope = Envelope.untokenize(text)
     except AuthMalformed:
-        return Bearer(whole_token(text), 0.0, math.inf)
-    return Bearer(whole_token(text), envelope.dt, min(envelope.ends, _expires_at(envelope.message())))
+        # Services may issue tokens of another format, such as JWT: usable, but without known facts.
+        return Bearer(with_token_scheme(text), 0.0, math.inf)
+    expires_at = min(envelope.expires_at, _identity_expires_at(envelope.message()))
+    return Bearer(with_token_scheme(text), envelope.dt, expires_at)
 
 
-def _expires_at(message: Any) -> float:
-    """When what a token says of its owner ends, in seconds since the epoch."""
-    from .dates import read_date
+def _identity_expires_at(message: Any) -> float:
+    """Return the expiry of the identity in a token, in seconds since the epoch; ``math.inf`` if there is none."""
+    from .dates import parse_date
 
     text = message.get("expiresAt") if isinstance(message, dict) else None
     try:
-        return math.inf if text is None else read_date(text, "expiresAt").timestamp()
-    except AuthMalformed:
+        return math.inf if text is None else parse_date(text, "expiresAt").timestamp()
+    except AuthMalformed:  # the server decides about its tokens; a date that only we cannot read refuses nothing
         return math.inf
 
 
-def _plain_text(token: object) -> str:
+def _check_token_text(token: object) -> str:
+    # A token becomes a header and a URL parameter: line breaks would inject headers (RFC 9112, section 11.1).
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise AuthMalformed("no token, but something else" if token else "missing")
+        raise AuthMalformed("not a token" if token else "missing")
     return token
 
 
-def _base(url: str, option: str) -> str:
+def _parse_base_url(url: str, option: str) -> str:
     base, host = parse_base(url, option)
     if base.startswith("http:") and not is_loopback(host):
-        warnings.warn(f"a login travels in the clear to {host}; use https://", InsecureTransportWarning, stacklevel=3)
+        # stacklevel 3: the line of the user that constructs the Login.
+        warnings.warn(f"login over unencrypted HTTP to {host}: use https://", InsecureTransportWarning, stacklevel=3)
     return base

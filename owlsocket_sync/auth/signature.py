@@ -1,11 +1,9 @@
-"""Who speaks, for requests of your own over HTTP: signed ones, and ones with the token of a login."""
+"""Authentication of your own HTTP requests: signed requests, and requests with the token of a login."""
 
 from __future__ import annotations
 
-import json
 import secrets
 import string
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -13,32 +11,34 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
+from ..clock import wall_time
 from ..errors import AuthMalformed
-from .dates import write_date
-from .keys import KeyPair
+from .claims import to_key_pair
+from .constants import REFRESH_HEADER
+from .dates import format_date
+from .encoding import parse_json
+from .keys import KeyPair, hide
 from .login import Login
-from .proof import key_pair
-from .words import REFRESH_HEADER
 
 SIGNATURE_SCHEME = "ED25519-BASIC-SIGNATURE"
 TIME_HEADER, NONCE_HEADER = "x-auth-time", "x-auth-nonce"
-NONCE_CHARACTERS = 16
+NONCE_LENGTH = 16
 UNAUTHORIZED = 401
 
-_ALPHABET = string.ascii_letters + string.digits
+_NONCE_ALPHABET = string.ascii_letters + string.digits
 
 
 class SignatureAuth(AuthBase):
     """Signs each request: ``requests.post(url, json=..., auth=SignatureAuth(key, id))``.
 
-    What is signed is the canonical JSON of the body and of two headers, a time and a nonce; a server takes it for 60
-    seconds. A request without a body is signed without one.
+    The signature covers the canonical JSON of the body and of two headers, a time and a nonce; servers accept it for
+    60 seconds. A request without a body is signed with ``{}``, as the services of the reference expect.
 
     Args:
-        key: the private key, as a `KeyPair` or as text.
-        id: who signs, as the server knows them; ``None`` for the address of the key.
-        now: seconds since the epoch.
-        nonce: gives a new nonce of 16 characters.
+        key: private key, as a `KeyPair` or as text.
+        id: credential ID known to the server; ``None`` for the address of the key.
+        now: clock, seconds since the epoch.
+        nonce: returns a new nonce of 16 characters.
     """
 
     def __init__(
@@ -46,26 +46,28 @@ class SignatureAuth(AuthBase):
         key: KeyPair | str,
         id: str | None = None,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = wall_time,
         nonce: Callable[[], str] | None = None,
     ) -> None:
-        self._key = key_pair(key)
+        key = hide(key)
+        self._key = to_key_pair(key)
         self._id = self._key.address if id is None else id
         self._now = now
         self._nonce = nonce or _new_nonce
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the headers.
+        """Add the signature headers.
 
         Raises:
-            AuthMalformed: the body is no JSON.
+            AuthMalformed: the body is not JSON, or a stream.
         """
-        signed = {
-            TIME_HEADER: write_date(datetime.fromtimestamp(self._now(), timezone.utc)),
+        # requests calls this after the body was prepared, so what is signed is what is sent.
+        signed_headers = {
+            TIME_HEADER: format_date(datetime.fromtimestamp(self._now(), timezone.utc)),
             NONCE_HEADER: self._nonce(),
         }
-        signature = self._key.sign({**_body_of(request), "headers": signed})
-        request.headers.update(signed)
+        signature = self._key.sign({**_signed_body(request), "headers": signed_headers})
+        request.headers.update(signed_headers)
         request.headers["authorization"] = f"{SIGNATURE_SCHEME} Credential={self._id} Signature={signature}"
         return request
 
@@ -74,41 +76,52 @@ class SignatureAuth(AuthBase):
 
 
 class TokenAuth(AuthBase):
-    """Sends the token of a login along, and gives the login a newer one that comes back.
+    """Sends the token of a login with each request, and passes refreshed tokens back to the login.
 
-    ``requests.get(url, auth=TokenAuth(login))``; the token goes to that URL's host alone. One that the
-    server refuses is forgotten, so that the next request brings another.
+    ``requests.get(url, auth=TokenAuth(login))``; the token is sent to the host of that URL only, and only that host can
+    replace it. After a 401 response the login drops the token, and the next request uses a new one.
+
+    Args:
+        login: supplies the token; any number of requests, connections and threads may share it.
     """
 
     def __init__(self, login: Login) -> None:
         self._login = login
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the header; raises what `Login.token` raises."""
+        """Add the authorization header; raises what `Login.token` raises."""
         token = request.headers["authorization"] = self._login.token(reuse=True)
 
-        def look(response: requests.Response, *_: Any, **__: Any) -> None:
-            newer = response.headers.get(REFRESH_HEADER)
-            if newer:
-                self._login.refresh(newer)
+        def on_response(response: requests.Response, *_: Any, **__: Any) -> None:
+            # A redirect to another host comes here too, without the token: that host neither replaces nor refuses it.
+            if response.request.headers.get("authorization") != token:
+                return
+            refreshed = response.headers.get(REFRESH_HEADER)
+            if refreshed:
+                self._login.refresh(refreshed)
+            # The token of this very request: the login may have a newer one by now, which must not be dropped.
             elif response.status_code == UNAUTHORIZED:
                 self._login.refused(token)
 
-        request.register_hook("response", look)  # type: ignore[no-untyped-call]
+        request.register_hook("response", on_response)  # type: ignore[no-untyped-call]
         return request
 
 
-def _body_of(request: requests.PreparedRequest) -> dict[str, Any]:
-    """The body as it is signed."""
+def _signed_body(request: requests.PreparedRequest) -> dict[str, Any]:
+    """Return the part of the signed object that holds the body."""
     if not request.body:
-        return {}
+        return {"body": {}}
+    # A stream can be read once: what is read to sign it could not be sent.
     if not isinstance(request.body, (str, bytes)):
-        raise AuthMalformed("a body that is a stream cannot be signed: send it as json=")
+        raise AuthMalformed("cannot sign a streamed body: send it as json=")
     try:
-        return {"body": json.loads(request.body)}
-    except (ValueError, RecursionError):
-        raise AuthMalformed("the body is no JSON, and only JSON can be signed") from None
+        # Parsed, not signed as text: the server signs its own canonical JSON of the body that it parsed.
+        body = parse_json(request.body)
+    except ValueError:
+        raise AuthMalformed("cannot sign a body that is not JSON") from None
+    # The guard of the reference verifies `req.body ?? {}`: no body, and null, count as an empty object.
+    return {"body": {} if body is None else body}
 
 
 def _new_nonce() -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(NONCE_CHARACTERS))
+    return "".join(secrets.choice(_NONCE_ALPHABET) for _ in range(NONCE_LENGTH))

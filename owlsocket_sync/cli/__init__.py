@@ -1,4 +1,4 @@
-"""The ``owlsocket`` command; what it needs is imported when it is run."""
+"""The ``owlsocket`` command."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-NEEDED = ("click", "rich", "websockets", "websocket", "orjson", "cryptography", "Crypto", "base58", "rfc8785")
+REQUIRED = ("click", "rich", "websockets", "websocket", "orjson", "cryptography", "Crypto", "base58", "rfc8785")
 USAGE = 2
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (default: of this process), and return its exit code."""
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: the arguments of the command; ``None`` for those of this process.
+    """
+    # The import is inside of the try: it takes most of the time of a short command, and Ctrl-C may come during it.
     try:
         missing = missing_package()
         if missing:
             print(f"owlsocket needs {missing}: python -m pip install 'owlsocket-sync[cli]'", file=sys.stderr)
             return USAGE
         from .commands import owlsocket
-        from .outcome import run
+        from .output import run
 
         return run(owlsocket, arguments)
     except KeyboardInterrupt:
@@ -27,5 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def missing_package() -> str | None:
-    """The first package that is needed and not installed."""
-    return next((name for name in NEEDED if find_spec(name) is None), None)
+    """Return the first required package that is not installed."""
+    # find_spec, not an import: `owlsocket --help` must not load cryptography.
+    return next((name for name in REQUIRED if find_spec(name) is None), None)

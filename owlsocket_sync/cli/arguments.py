@@ -1,8 +1,9 @@
-"""What stands on the command line, and what click does not know of it: negative numbers, and spans of time."""
+"""Arguments that click does not handle by itself: negative numbers, and durations."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
@@ -12,7 +13,7 @@ _NEGATIVE = re.compile(r"-\d[\d.eE+-]*\Z")
 
 
 class Seconds(click.FloatRange):
-    """A span of time; ``inf`` for no limit."""
+    """A duration in seconds; ``inf`` for no limit."""
 
     name = "number of seconds"
 
@@ -20,20 +21,29 @@ class Seconds(click.FloatRange):
         super().__init__(min=0)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number, which is one."""
+        """Return the number of seconds."""
         seconds: float = super().convert(value, param, ctx)
+        # NaN passes the range check of FloatRange, since every comparison with it is false.
         if seconds != seconds:
             self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
         return seconds
 
 
+def compression_option(help: str) -> Callable[[Any], Any]:
+    """Return the decorator of a command that adds the option ``--compression``."""
+    return click.option("--compression", type=click.Choice(["deflate"]), help=help)
+
+
 class PlainCommand(click.Command):
-    """A command that takes a negative number for an argument, and whose help begins with its examples as they are."""
+    """A command whose arguments may be negative numbers."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Let click pass over what looks like an option, once it is sure that only numbers do."""
-        dashed = [one for one in takewhile(lambda one: one != "--", args) if one.startswith("-") and one != "-"]
-        options = [one.partition("=")[0] for one in dashed if not _NEGATIVE.match(one)]
+        """Parse the arguments; an unknown option is an error, a negative number is an argument."""
+        # click takes every word with a dash for an option. ignore_unknown_options would let misspelled options pass as
+        # arguments, so each of them is checked here first.
+        # "-" is stdin, and everything after "--" an argument.
+        dashed = [word for word in takewhile(lambda word: word != "--", args) if word.startswith("-") and word != "-"]
+        options = [word.partition("=")[0] for word in dashed if not _NEGATIVE.match(word)]
         if len(options) < len(dashed):
             known = {name for option in self.get_params(ctx) for name in option.opts}
             for name in options:

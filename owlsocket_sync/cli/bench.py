@@ -1,13 +1,13 @@
-"""``owlsocket bench``: how many calls a server answers, and how long each takes, with so many callers at once.
+"""``owlsocket bench``: the call rate of a server, and the distribution of the call times, with parallel callers.
 
-Threads: each caller is one, as in a program that calls from many threads; they share one connection. ``_lock`` guards
-what they write together, and is a leaf. The main thread waits, so that Ctrl-C is heard.
+Threads: each caller is a thread, as in a program that calls from many threads; they share one connection. The main
+thread waits, so that Ctrl-C is handled at once. ``_lock`` guards the counters that callers change together; it is a
+leaf: no other lock is taken under it.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +15,13 @@ from typing import Any
 import click
 
 from .. import Connection, ConnectionState
+from ..clock import perf_counter
+from ..contrib.exit_codes import ExitCode, exit_code
 from .address import UrlCommand
-from .outcome import Exit, exit_code, report
+from .connect_options import ConnectOptions, client_command
+from .output import print_report
 from .payloads import read_arguments
 from .progress import progress
-from .reach import Reach, client_command
 
 TICK = 0.1
 
@@ -28,40 +30,38 @@ TICK = 0.1
 @client_command
 @click.argument("method")
 @click.argument("arguments", nargs=-1, metavar="[ARG]...")
-@click.option("--calls", type=click.IntRange(1, 10_000_000), default=1000, show_default=True, help="So many in all.")
-@click.option(
-    "--parallel", type=click.IntRange(1, 1000), default=10, show_default=True, help="So many callers at once."
-)
-def bench(reach: Reach, method: str, arguments: tuple[str, ...], calls: int, parallel: int) -> Exit:
-    """Call METHOD many times, and print calls per second and how long a call took.
+@click.option("--calls", type=click.IntRange(1, 10_000_000), default=1000, show_default=True, help="Calls in total.")
+@click.option("--parallel", type=click.IntRange(1, 1000), default=10, show_default=True, help="Parallel callers.")
+def bench(options: ConnectOptions, method: str, arguments: tuple[str, ...], calls: int, parallel: int) -> ExitCode:
+    """Call METHOD many times, and print the calls per second and the call times.
 
     \b
     owlsocket bench ws://localhost:8080 echo 1
     owlsocket bench ws://localhost:8080 add 2 3 --calls 10000 --parallel 50
 
     Prints {"calls", "ok", "failed", "seconds", "calls_per_second", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms"},
-    with "errors": {CODE: how many} where some failed; in words in front of a terminal. The exit code is that of the
-    first call that failed, 0 where none did. A server that is not yours may take this for an attack.
+    with "errors": {CODE: COUNT} if calls failed; text on a terminal. The exit code is that of the first call that
+    failed, 0 if none did. Benchmark your own servers only: others may take it for an attack.
     """
     values = read_arguments(arguments)
-    with reach.connected() as connection, progress("calls", calls) as tell:
-        run = Bench(connection, lambda: connection.call(method, *values), calls, parallel)
-        run.run(tell)
-    report(run.summary(), run.words())
-    return Exit.OK if run.first_error is None else exit_code(run.first_error)
+    with options.connected() as connection, progress("calls", calls) as on_progress:
+        run = BenchRun(connection, lambda: connection.call(method, *values), calls, parallel)
+        run.run(on_progress)
+    print_report(run.summary(), run.text())
+    return ExitCode.OK if run.first_error is None else exit_code(run.first_error)
 
 
-class Bench:
-    """One run.
+class BenchRun:
+    """One benchmark.
 
     Args:
-        connection: over which.
-        call: one call.
-        calls: how many in all.
-        parallel: how many callers at once.
+        connection: the open connection that all callers share.
+        call: makes one call.
+        calls: the number of calls in total.
+        parallel: the number of callers.
 
     Attributes:
-        first_error: what the first call that failed raised.
+        first_error: the error of the first call that failed.
     """
 
     def __init__(self, connection: Connection, call: Callable[[], Any], calls: int, parallel: int) -> None:
@@ -70,89 +70,95 @@ class Bench:
         self._left = calls
         self._parallel = min(parallel, calls)
         self._lock = threading.Lock()
-        self._took: list[float] = []
+        # Appended to without the lock: list.append is atomic, and the lock would be part of what is measured.
+        self._times: list[float] = []
         self._errors: Counter[str] = Counter()
-        self._over = threading.Event()
+        self._done = threading.Event()
         self._callers = self._parallel
         self._seconds = 0.0
         self.first_error: Exception | None = None
 
-    def run(self, tell: Callable[[int, int], None]) -> None:
-        """Make the calls, telling how many are done and how many of them failed."""
+    def run(self, on_progress: Callable[[int, int], None]) -> None:
+        """Make the calls; report the numbers of calls that are done and that failed."""
         callers = [
+            # Daemons: after Ctrl-C, a caller may wait for its answer as long as --timeout.
             threading.Thread(target=self._make_calls, name=f"owlsocket-caller-{number}", daemon=True)
             for number in range(self._parallel)
         ]
-        began = time.perf_counter()
+        start = perf_counter()
         for caller in callers:
             caller.start()
         try:
-            while not self._over.wait(TICK):
-                tell(*self._counts())
+            while not self._done.wait(TICK):
+                on_progress(*self._counts())
         finally:
-            self._seconds = time.perf_counter() - began
+            self._seconds = perf_counter() - start
+            # Ctrl-C ends the callers, too: none of them starts another call.
             with self._lock:
                 self._left = 0
-        tell(*self._counts())
+        on_progress(*self._counts())
 
     def _counts(self) -> tuple[int, int]:
         failed = self._errors.total()
-        return len(self._took) + failed, failed
+        return len(self._times) + failed, failed
 
     def _make_calls(self) -> None:
-        while self._takes_one():
-            began = time.perf_counter()
+        while self._take_call():
+            start = perf_counter()
             try:
                 self._call()
             except Exception as error:
-                self._note(error)
+                self._record_error(error)
             else:
-                self._took.append(time.perf_counter() - began)
+                self._times.append(perf_counter() - start)
         with self._lock:
             self._callers -= 1
             if not self._callers:
-                self._over.set()
+                self._done.set()
 
-    def _takes_one(self) -> bool:
+    def _take_call(self) -> bool:
+        """Reserve one of the calls that are left; return whether there was one."""
         with self._lock:
+            # On a closed connection the rest of the calls would fail at once, a million of them in a second.
             if not self._left or self._connection.state is ConnectionState.CLOSED:
                 return False
             self._left -= 1
             return True
 
-    def _note(self, error: Exception) -> None:
+    def _record_error(self, error: Exception) -> None:
         with self._lock:
             self._errors[getattr(error, "code", type(error).__name__)] += 1
             self.first_error = self.first_error or error
 
     def summary(self) -> dict[str, Any]:
-        """For scripts."""
-        took = sorted(self._took)
+        """Return the figures for scripts."""
+        times = sorted(self._times)
         done, failed = self._counts()
         figures: dict[str, Any] = {
             "calls": done,
-            "ok": len(took),
+            "ok": len(times),
             "failed": failed,
             "seconds": round(self._seconds, 3),
             "calls_per_second": round(done / self._seconds, 1) if self._seconds else None,
         }
-        if took:
+        if times:
             shares = (("min", 0.0), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
-            figures |= {f"{name}_ms": round(quantile(took, share) * 1000, 3) for name, share in shares}
+            figures |= {f"{name}_ms": round(quantile(times, share) * 1000, 3) for name, share in shares}
         return {**figures, "errors": dict(self._errors)} if failed else figures
 
-    def words(self) -> str:
-        """For people."""
-        told = self.summary()
-        lines = [f"{told['ok']} calls answered, {told['failed']} failed, in {told['seconds']:g} s: "]
-        lines[0] += f"{told['calls_per_second']:,.0f} calls/s with {self._parallel} callers"
-        if self._took:
+    def text(self) -> str:
+        """Return the figures for people."""
+        figures = self.summary()
+        lines = [f"{figures['ok']} calls answered, {figures['failed']} failed, in {figures['seconds']:g} s: "]
+        lines[0] += f"{figures['calls_per_second']:,.0f} calls/s with {self._parallel} callers"
+        if self._times:
             names = ("min", "p50", "p90", "p99", "max")
-            lines.append(f"{'/'.join(names)} = {'/'.join(format(told[name + '_ms'], '.3f') for name in names)} ms")
+            lines.append(f"{'/'.join(names)} = {'/'.join(format(figures[name + '_ms'], '.3f') for name in names)} ms")
         lines += [f"{code}: {count}" for code, count in self._errors.most_common()]
         return "\n".join(lines)
 
 
 def quantile(ordered: list[float], share: float) -> float:
-    """The value that this share of all does not exceed, by nearest rank."""
+    """Return the nearest-rank quantile of sorted values: the least value that this share of them does not exceed."""
+    # -(-x // 1) rounds up; rank 1 has index 0.
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]

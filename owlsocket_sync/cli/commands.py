@@ -1,4 +1,4 @@
-"""The table of commands: which module has which; it is imported once its command is run."""
+"""The table of commands: each is imported when it runs, so that a command costs the imports of its own module only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 
 from .. import __version__
 from .arguments import PlainGroup
-from .outcome import log_to_stderr
+from .output import log_to_stderr
 
-HOMES = {
+MODULES = {
     "call": "verbs",
     "submit": "submit",
     "notify": "verbs",
@@ -28,19 +28,20 @@ HOMES = {
     "login": "identity",
     "completion": "completion",
 }
+"""The module of each command, the most used first: the help lists the commands in this order."""
 
 
 class LazyGroup(PlainGroup):
-    """A group whose commands are imported when they are asked for, so that each costs only itself."""
+    """A group that imports a command when it is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, those first that are needed most."""
-        return list(HOMES)
+        """Return the names of the commands, in the order of the table."""
+        return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name."""
-        home = HOMES.get(cmd_name)
-        return None if home is None else getattr(import_module(f".{home}", __package__), cmd_name)
+        """Return the command of this name, or ``None``."""
+        module = MODULES.get(cmd_name)
+        return None if module is None else getattr(import_module(f".{module}", __package__), cmd_name)
 
 
 @click.group(
@@ -50,7 +51,8 @@ class LazyGroup(PlainGroup):
     "5 authentication, 130 interrupted.",
 )
 @click.version_option(__version__, "--version", prog_name="owlsocket")
-@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what the connection does.")
+# Every command that connects has the option, too: users write it before the command or after it.
+@click.option("-v", "--verbose", is_flag=True, help="Log what the connection does on stderr.")
 def owlsocket(verbose: bool) -> None:
     """Talk to a server that speaks @owlmeans/socket.
 
@@ -62,8 +64,8 @@ def owlsocket(verbose: bool) -> None:
     owlsocket listen heard --limit 1
     owlsocket doctor
 
-    The URL comes first; it may be left out where OWLSOCKET_URL is set. Results are JSON on stdout, one line each;
+    The URL comes first; it may be omitted where OWLSOCKET_URL is set. Results are JSON on stdout, one line each;
     everything else is on stderr.
     """
-    if verbose:
-        log_to_stderr(logging.INFO)
+    # An error that has no caller is one line without a traceback, as each error of a command is.
+    log_to_stderr(logging.INFO if verbose else logging.ERROR)

@@ -1,11 +1,11 @@
-"""``owlsocket completion``: what a shell has to be told so that it completes our commands and options."""
+"""``owlsocket completion``: the script that makes a shell complete commands and options."""
 
 from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
 
-from .outcome import put_line
+from .output import print_line
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_OWLSOCKET_COMPLETE"
@@ -15,7 +15,7 @@ VARIABLE = "_OWLSOCKET_COMPLETE"
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete commands and options.
+    """Print the completion script for SHELL.
 
     \b
     owlsocket completion bash > ~/.local/share/bash-completion/completions/owlsocket
@@ -24,5 +24,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
+    # The shell calls us with this variable at each Tab; click answers it before any command runs.
     for line in kind(ctx.find_root().command, {}, "owlsocket", VARIABLE).source().splitlines():
-        put_line(line.replace("\t", "    "))
+        # print_line would print a tab as an escape, as every control character.
+        print_line(line.replace("\t", "    "))

@@ -1,4 +1,4 @@
-"""``owlsocket demo``: everything that a connection can do, against a server in a second process, step by step."""
+"""``owlsocket demo``: every feature of a connection, step by step, against a server in a second process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from typing import Any
 
 from .. import Backoff, Connection, ConnectionState, ResilientError, connect
 from ..auth import KeyPair, Login
-from .outcome import put_line
+from ..clock import monotonic
+from .output import print_line
 
 START_SECONDS = 5.0
 STEP_SECONDS = 3.0
@@ -23,12 +23,20 @@ SERVER = "owlsocket_sync.cli.demo_server"
 Step = Callable[[], str]
 
 
-class Unexpected(Exception):
-    """A step gave something else than it should."""
+class UnexpectedResult(Exception):
+    """A step gave another result than expected."""
 
 
 class ServerProcess:
-    """The playground, in a process of its own; killed by `stop`, and gone with this process at the latest."""
+    """The demo server in a process of its own; it ends with this process at the latest.
+
+    Args:
+        user: the public key that may log in.
+
+    Attributes:
+        url: the URL of the server; empty until it was started.
+        login: the base URL of its login service.
+    """
 
     url = login = ""
 
@@ -37,35 +45,37 @@ class ServerProcess:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> str:
-        """Start it, where it was before or on free ports, and return its URL."""
+        """Start the server on free ports, or on those that it had before, and return its URL."""
         ports = ["--port", _port_of(self.url), "--login-port", _port_of(self.login)]
         command = [sys.executable, "-m", SERVER, "--user", self._user, *ports]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        impatience = threading.Timer(START_SECONDS, self._process.kill)
-        impatience.start()
+        # readline has no timeout; killing the process ends it.
+        timer = threading.Timer(START_SECONDS, self._process.kill)
+        timer.start()
         try:
             assert self._process.stdout is not None
             line = self._process.stdout.readline()
         finally:
-            impatience.cancel()
+            timer.cancel()
         if not line:
-            raise Unexpected(f"expected a server within {START_SECONDS:g} s, got none")
+            raise UnexpectedResult(f"expected a server within {START_SECONDS:g} s, got none")
         try:
-            told = json.loads(line)
-            self.url, self.login = told["url"], told["login"]
+            urls = json.loads(line)
+            self.url, self.login = urls["url"], urls["login"]
         except (ValueError, KeyError, TypeError):
-            raise Unexpected(f"expected the URLs of the server, got {line!r}") from None
+            raise UnexpectedResult(f"expected the URLs of the server, got {line!r}") from None
         return self.url
 
     def stop(self) -> None:
-        """Kill it, as an outage would; idempotent."""
+        """Kill the server, as an outage would; idempotent."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
+            # Closes its pipes and reaps the process, which would stay a zombie.
             process.communicate(timeout=START_SECONDS)
 
     def restart(self) -> str:
-        """An outage, and its end: the same ports, another process, which knows none of the tokens of the first."""
+        """Kill the server and start a new process on the same ports, which knows no token of the old one."""
         self.stop()
         return self.start()
 
@@ -74,31 +84,31 @@ def _port_of(url: str) -> str:
     return url.rpartition(":")[2] or "0"
 
 
-def demo() -> bool:
-    """Walk through all steps, telling on stdout; whether each gave what it should."""
-    began = time.monotonic()
-    with _stage() as steps:
+def run_demo() -> bool:
+    """Run and print all steps; return whether each gave the expected result."""
+    start = monotonic()
+    with _prepared_steps() as steps:
         for title, step in steps:
-            if not _walk(title, step):
+            if not _run_step(title, step):
                 return False
-    put_line(f"All of it worked, in {time.monotonic() - began:.1f} s.")
+    print_line(f"All steps succeeded, in {monotonic() - start:.1f} s.")
     return True
 
 
-def _walk(title: str, step: Step) -> bool:
-    """Take one step and tell what came of it."""
+def _run_step(title: str, step: Step) -> bool:
+    """Run one step, print its result, and return whether it succeeded."""
     try:
-        outcome, mark = step(), "ok"
+        result, mark = step(), "ok"
     except Exception as error:
-        words = str(error) if isinstance(error, Unexpected) else f"{type(error).__name__}: {error}"
-        outcome, mark = words, "no"
-    put_line(f"{mark}  {title:<40} {outcome}")
+        text = str(error) if isinstance(error, UnexpectedResult) else f"{type(error).__name__}: {error}"
+        result, mark = text, "no"
+    print_line(f"{mark}  {title:<40} {result}")
     return mark == "ok"
 
 
 @contextmanager
-def _stage() -> Iterator[Iterator[tuple[str, Step]]]:
-    """The steps; whatever happens, no process and no connection is left behind."""
+def _prepared_steps() -> Iterator[Iterator[tuple[str, Step]]]:
+    """Yield the steps; afterwards the connection is closed and the server stopped, also after an error."""
     key = KeyPair.generate()
     server = ServerProcess(key.public)
     try:
@@ -106,6 +116,7 @@ def _stage() -> Iterator[Iterator[tuple[str, Step]]]:
         try:
             yield steps
         finally:
+            # Closes the connection, whose with block is inside of the generator, before its server is killed.
             steps.close()
     finally:
         server.stop()
@@ -113,19 +124,20 @@ def _stage() -> Iterator[Iterator[tuple[str, Step]]]:
 
 def _steps(server: ServerProcess, key: KeyPair) -> Generator[tuple[str, Step], None, None]:
     yield "start a server in a second process", server.start
-    options: dict[str, Any] = {"call_timeout": STEP_SECONDS, "reconnect": Backoff(initial=0.1, cap=0.5), "wait": False}
-    with connect(server.url, auth=Login(server.login, key), **options) as conn:
+    backoff = Backoff(initial=0.1, cap=0.5)
+    auth = Login(server.login, key)
+    with connect(server.url, auth=auth, call_timeout=STEP_SECONDS, reconnect=backoff, wait=False) as conn:
         yield "log in with a new key, and connect", lambda: _connect(conn)
-        yield "ask the server who we are", lambda: _expect(conn.call("whoAmI"), key.address)
+        yield "ask the server for our identity", lambda: _expect(conn.call("whoAmI"), key.address)
         yield "call a method", lambda: _expect(conn.call("add", 2, 3), 5)
         yield "twenty calls at once", lambda: _parallel(conn)
         yield "observe an event of the server", lambda: _observe(conn)
         yield "a request with a stream of responses", lambda: _stream(conn)
-        yield "the server calls back", lambda: _call_back(conn)
+        yield "a call from the server to the client", lambda: _call_back(conn)
         yield "put a message on the server's queue", lambda: _enqueue(conn)
-        yield "take a message of the server", lambda: _consume(conn)
-        yield "an error", lambda: _error(conn)
-        yield "the server is killed, and comes back", lambda: _outage(conn, server)
+        yield "take a message from our queue", lambda: _consume(conn)
+        yield "a call that fails", lambda: _error(conn)
+        yield "kill the server, and reconnect", lambda: _outage(conn, server)
 
 
 def _connect(conn: Connection) -> str:
@@ -135,9 +147,10 @@ def _connect(conn: Connection) -> str:
 
 def _parallel(conn: Connection) -> str:
     futures = [conn.submit("echo", number) for number in range(20)]
+    # With a timeout: a lost answer must fail this step, not hang the demo.
     done = wait(futures, STEP_SECONDS).done
     _expect([future.result() for future in futures if future in done], list(range(20)))
-    return "each got its own answer"
+    return "each call got its own answer"
 
 
 def _observe(conn: Connection) -> str:
@@ -178,18 +191,18 @@ def _error(conn: Connection) -> str:
     except ResilientError as error:
         _expect((error.type, error.message), ("RuntimeError", "no owls today"))
         return f"{error.type}: {error.message}"
-    raise Unexpected(f"expected an error, got {answer!r}")
+    raise UnexpectedResult(f"expected an error, got {answer!r}")
 
 
 def _outage(conn: Connection, server: ServerProcess) -> str:
-    began = time.monotonic()
+    start = monotonic()
     server.restart()
     answer = conn.call("echo", "back again")
     _expect((answer, conn.state, conn.stats.reconnects), ("back again", ConnectionState.OPEN, 1))
-    return f"{answer}, after {time.monotonic() - began:.1f} s"
+    return f"{answer}, after {monotonic() - start:.1f} s"
 
 
-def _expect(got: Any, wanted: Any) -> str:
-    if got != wanted:
-        raise Unexpected(f"expected {wanted!r}, got {got!r}")
-    return repr(got)
+def _expect(result: Any, expected: Any) -> str:
+    if result != expected:
+        raise UnexpectedResult(f"expected {expected!r}, got {result!r}")
+    return repr(result)

@@ -1,4 +1,4 @@
-"""``owlsocket keys`` and ``owlsocket login``: who speaks, from the command line."""
+"""``owlsocket keys`` and ``owlsocket login``: keys and tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import click
 
 from .. import AuthMalformed
 from ..auth import KeyPair, Login
+from ..contrib.exit_codes import ExitCode, error_text
 from .arguments import PlainGroup, Seconds
-from .credentials import read_secret
-from .outcome import Exit, describe, put
+from .credentials import read_secret, warn_exposed_proxy
+from .output import print_json
 
 TIMEOUT = 10.0
 PRIVATE_MODE = 0o600
@@ -21,7 +22,7 @@ PRIVATE_MODE = 0o600
 
 @click.group(cls=PlainGroup)
 def keys() -> None:
-    """Make and look at Ed25519 keys; private ones live in files that only you can read.
+    """Create and show Ed25519 keys; private keys are written to files that only you can read.
 
     \b
     owlsocket keys new user.key
@@ -30,7 +31,8 @@ def keys() -> None:
 
 
 def key_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where the private key is; it is never an argument, which other users could see."""
+    """Add the options for the private key."""
+    # The key itself is never an argument: other users of the machine can read those.
     for option in (
         click.option("--key-file", type=click.Path(path_type=Path), help="A file that holds the private key."),
         click.option("--key-env", metavar="NAME", help="The environment variable that holds the private key."),
@@ -40,50 +42,54 @@ def key_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_key(variable: str | None, file: Path | None) -> KeyPair:
-    """The private key from where the options say it is."""
+    """Return the private key from an environment variable or a file."""
     text = read_secret(variable, file, "key")
     if text is None:
-        raise click.UsageError("--key-file or --key-env must say where the private key is")
+        raise click.UsageError("one of --key-file and --key-env is required")
     try:
         return KeyPair.parse(text)
     except AuthMalformed as error:
-        raise click.UsageError(f"{'--key-env' if variable else '--key-file'}: {describe(error)}") from None
+        raise click.UsageError(f"{'--key-env' if variable else '--key-file'}: {error_text(error)}") from None
 
 
 @keys.command("new")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def new(file: Path | None) -> None:
-    """Make a new key.
+    """Create a key.
 
     \b
     owlsocket keys new user.key
     owlsocket keys new
 
-    With FILE, the private key goes there, where nothing may be yet, and stays unprinted; without, it is printed too.
+    With FILE, the private key is written to FILE, which must not exist, and is not printed. Without, it is printed.
     """
     pair = KeyPair.generate()
     if file is None:
-        return put({"private": pair.private, "public": pair.public, "address": pair.address})
+        return print_json({"private": pair.private, "public": pair.public, "address": pair.address})
     try:
+        # O_EXCL: overwriting a private key would lose the identity for good. The mode at creation: after a chmod
+        # only, others could have opened the file before.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
+    except FileExistsError:
+        raise click.UsageError(f"{file} exists already and is not overwritten; choose another name") from None
     except OSError as error:
         raise click.UsageError(f"{file}: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as opened:
         opened.write(pair.private + "\n")
-    return put({"public": pair.public, "address": pair.address})
+    return print_json({"public": pair.public, "address": pair.address})
 
 
 @keys.command("show")
 @key_options
 def show(key_env: str | None, key_file: Path | None) -> None:
-    """Print what may be known of a private key: its public key and its address.
+    """Print the public key and the address of a private key.
 
     \b
     owlsocket keys show --key-file user.key
     USER_KEY=… owlsocket keys show --key-env USER_KEY
     """
     pair = read_key(key_env, key_file)
-    put({"public": pair.public, "address": pair.address})
+    print_json({"public": pair.public, "address": pair.address})
 
 
 @keys.command("address")
@@ -95,33 +101,42 @@ def address(public: str) -> None:
     owlsocket keys address "$(owlsocket keys show --key-file user.key | jq -r .public)"
     """
     try:
-        put(KeyPair.from_public(public).address)
+        print_json(KeyPair.from_public(public).address)
     except AuthMalformed as error:
-        raise click.UsageError(describe(error)) from None
+        raise click.UsageError(error_text(error)) from None
 
 
 @click.command("login")
 @click.argument("base_url")
 @key_options
-@click.option("--service-url", metavar="URL", help="The service that the token is for, where that is another one.")
+@click.option("--service-url", metavar="URL", help="The service that the token is for, if it is another one.")
+@click.option("--proxy", metavar="URL", help="An HTTP proxy, http://host:port; env for the environment's.")
 @click.option(
     "--timeout", type=Seconds(), metavar="SECONDS", default=TIMEOUT, show_default=True, help="For the whole login."
 )
-def login(base_url: str, key_env: str | None, key_file: Path | None, service_url: str | None, timeout: float) -> Exit:
+def login(
+    base_url: str,
+    key_env: str | None,
+    key_file: Path | None,
+    service_url: str | None,
+    proxy: str | None,
+    timeout: float,
+) -> ExitCode:
     """Log in at BASE_URL (http:// or https://) with a private key, and print {"token": …}.
 
     \b
     owlsocket login https://auth.example.com --key-file user.key
     owlsocket login https://auth.example.com --key-file user.key | jq -r .token > token
 
-    The token is a secret: put it where --token-file or --token-env finds it.
+    The token is a secret: put it into a file for --token-file, or a variable for --token-env.
     """
     pair = read_key(key_env, key_file)
+    warn_exposed_proxy(proxy)
     try:
-        session = Login(base_url, pair, service_url, timeout=timeout)
+        session = Login(base_url, pair, service_url, timeout=timeout, proxy=proxy)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     token = session.token()
-    who = session.auth
-    put({"token": token, "user": who.user_id if who else None, "role": who.role if who else None})
-    return Exit.OK
+    auth = session.auth
+    print_json({"token": token, "user": auth.user_id if auth else None, "role": auth.role if auth else None})
+    return ExitCode.OK

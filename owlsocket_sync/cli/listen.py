@@ -1,23 +1,28 @@
-"""``owlsocket listen``: events, one line each, as they come."""
+"""``owlsocket listen``: print events, one line each, as they arrive."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
 from .. import Backoff, Connection, ConnectionState, StateChange
+from ..contrib.exit_codes import ExitCode, close_text
 from .address import UrlCommand
-from .outcome import Exit, put, say
-from .reach import Reach, client_command
+from .connect_options import ConnectOptions, client_command
+from .output import print_error, print_json, print_status
 
-GOODBYE_SECONDS = 5.0
+CLOSE_TIMEOUT = 5.0
 
 
 @click.command(cls=UrlCommand)
 @client_command
 @click.argument("event", default="*")
-@click.option("--limit", type=click.IntRange(min=1), help="End after so many events.")
-@click.option("--reconnect", is_flag=True, help="Keep connecting; what is sent while no link is up is missed.")
-def listen(reach: Reach, event: str, limit: int | None, reconnect: bool) -> Exit:
+@click.option("--limit", type=click.IntRange(min=1), help="End after this many events.")
+@click.option(
+    "--reconnect", is_flag=True, help="Reconnect when the connection is lost; events sent meanwhile are lost."
+)
+def listen(options: ConnectOptions, event: str, limit: int | None, reconnect: bool) -> ExitCode:
     """Print each EVENT (default: all) as {"event": …, "payload": …}.
 
     \b
@@ -25,28 +30,34 @@ def listen(reach: Reach, event: str, limit: int | None, reconnect: bool) -> Exit
     owlsocket listen ws://localhost:8080 tick --limit 3
     owlsocket listen ws://localhost:8080 --reconnect >> events.jsonl
 
-    Ends with exit code 0 after --limit events, 130 when it is interrupted, 3 when the connection ends before.
+    It waits for events without a limit of time. The exit code is 0 after --limit events, 130 after Ctrl-C, 3 if the
+    connection ends before.
     """
-    came = 0
-    with reach.connecting(reconnect=Backoff() if reconnect else None) as connection:
-        with connection.events(event, limit=limit) as events:
-            if reconnect:
-                connection.on_state(_tell)
-            else:
-                reach.await_open(connection)
+    count = 0
+    streams: list[Any] = []
+
+    # Before anything connects: a server may send events right after the handshake.
+    def subscribe(connection: Connection) -> None:
+        streams.append(connection.events(event, limit=limit))
+        if reconnect:
+            connection.on_state(_print_state)
+
+    with options.connecting(subscribe, reconnect=Backoff() if reconnect else None) as connection:
+        with streams[0] as events:
+            if not reconnect:
+                options.wait_open(connection)
             for message in events:
-                put({"event": message.event, "payload": message.payload})
-                came += 1
-        return Exit.OK if came == limit else told_ending(connection)
+                print_json({"event": message.event, "payload": message.payload})
+                count += 1
+        return ExitCode.OK if count == limit else report_close(connection)
 
 
-def _tell(change: StateChange) -> None:
-    """Say that the link is lost, or back."""
+def _print_state(change: StateChange) -> None:
     if change.state in (ConnectionState.OPEN, ConnectionState.RECONNECTING):
-        say(f"{change.state.value} {change.reason}".strip())
+        print_status(f"{change.state.value} {change.reason}".strip())
 
 
-def told_ending(connection: Connection) -> Exit:
-    """Tell how a connection ended before its time."""
-    ending = connection.wait_closed(GOODBYE_SECONDS)
-    return say(f"the connection ended: {ending.code} {ending.reason}".strip(), Exit.NO_CONNECTION)
+def report_close(connection: Connection) -> ExitCode:
+    """Print the close code and the reason of a connection that ended, and return the exit code."""
+    close = connection.wait_closed(CLOSE_TIMEOUT)
+    return print_error(close_text(close), ExitCode.NO_CONNECTION)

@@ -1,4 +1,4 @@
-"""``owlsocket serve`` and ``owlsocket demo``: a server to try things on, and a walk through all of them."""
+"""``owlsocket serve`` and ``owlsocket demo``: a demo server, and a tour of the client against it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ from pathlib import Path
 
 import click
 
-from .arguments import PlainCommand
-from .encryption import server_context
-from .outcome import Exit, log_to_stderr, put
+from ..contrib.exit_codes import ExitCode
+from .arguments import PlainCommand, compression_option
+from .output import log_to_stderr, print_json
+from .tls_options import server_context
 
 
 @click.command(cls=PlainCommand)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; a free one where it is left out.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one.")
 @click.option(
     "--cert", type=click.Path(path_type=Path), metavar="PATH", help="Serve wss:// with this certificate (PEM)."
 )
-@click.option("--key", type=click.Path(path_type=Path), metavar="PATH", help="Its key, where that is elsewhere.")
-def serve(host: str, port: int, cert: Path | None, key: Path | None) -> None:
-    """Serve a playground to try things on; prints {"url": …} once it is there.
+@click.option("--key", type=click.Path(path_type=Path), metavar="PATH", help="Its key, if in another file.")
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let web pages of this origin connect, '*' for all; default: those of the server itself.",
+)
+@compression_option("Compress messages for clients that offer it.")
+def serve(
+    host: str, port: int, cert: Path | None, key: Path | None, origins: tuple[str, ...], compression: str | None
+) -> None:
+    """Run a demo server; prints {"url": …} when it is ready.
 
     \b
     owlsocket serve --port 8080
@@ -37,21 +48,23 @@ def serve(host: str, port: int, cert: Path | None, key: Path | None) -> None:
     Requests: {"count": N}          is answered by N responses
     """
     from ..server import serve as start
-    from .playground import playground
+    from .demo_handlers import register_handlers
 
     if key and not cert:
         raise click.UsageError("--key needs --cert")
     context = server_context(cert, key) if cert else None
     log_to_stderr(logging.INFO)
+    # SystemExit unwinds the with block, which closes the server; the default action would drop its connections.
     signal.signal(signal.SIGTERM, _exit)
     try:
-        server = start(playground, host, port, ssl_context=context)
+        server = start(
+            register_handlers, host, port, ssl_context=context, origins=origins or None, compression=compression
+        )
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     with suppress(SystemExit), server:
-        put({"url": server.url})
-        while not server.wait(1.0):
-            pass
+        print_json({"url": server.url})
+        server.wait()
 
 
 def _exit(*_: object) -> None:
@@ -59,14 +72,14 @@ def _exit(*_: object) -> None:
 
 
 @click.command(cls=PlainCommand)
-def demo() -> Exit:
-    """Walk through everything, with a server in a second process.
+def demo() -> ExitCode:
+    """Show every feature of a connection, against a server in a second process.
 
     \b
     owlsocket demo
 
-    Exit code 0 when each step gave what it should, 1 otherwise.
+    The exit code is 0 if each step gives the expected result, otherwise 1.
     """
-    from .demo import demo as walk
+    from .demo import run_demo
 
-    return Exit.OK if walk() else Exit.REMOTE_ERROR
+    return ExitCode.OK if run_demo() else ExitCode.REMOTE_ERROR

@@ -1,1 +1,1 @@
-"""Where the client is at home in other frameworks; each module needs the extra of its name."""
+"""Integrations with other frameworks; each module needs the extra of its name."""

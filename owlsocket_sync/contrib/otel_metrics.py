@@ -1,4 +1,4 @@
-"""The metrics of OpenTelemetry: what calls and events are recorded in, and what is read off connections."""
+"""Metrics of OpenTelemetry: histograms and counters of operations, and observable instruments for connections."""
 
 from __future__ import annotations
 
@@ -9,85 +9,95 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from .summary import COUNTERS, summarise
 
+# The boundaries that the semantic conventions advise for durations.
 SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]
 NAME = "owlsocket.connection.name"
 DIRECTIONS = {"in": "receive", "out": "transmit"}
 
 
 class Meters:
-    """All metrics, of one meter.
+    """All metrics of one meter.
 
     Attributes:
-        active: whether what is read off connections is told; off, their metrics have no values.
-        calls: the seconds that calls took.
-        performed: the seconds that calls by peers took.
-        sent: events that were sent.
-        processed: the seconds that handlers of events took.
+        active: whether observable instruments report values.
+        calls: seconds of calls.
+        performed: seconds of handlers of calls.
+        sent: events sent.
+        processed: seconds of handlers of events.
     """
 
     def __init__(self, meter: Meter) -> None:
         self.active = False
-        self.calls = _seconds(meter, "rpc.client.call.duration", "How long calls of the peers' methods took.")
-        self.performed = _seconds(meter, "rpc.server.call.duration", "How long calls by peers took.")
-        self.processed = _seconds(meter, "messaging.process.duration", "How long handlers of events took.")
-        self.sent = meter.create_counter("messaging.client.sent.messages", "{message}", "Events that were sent.")
+        self.calls = _seconds(meter, "rpc.client.call.duration", "Duration of calls to peers.")
+        self.performed = _seconds(meter, "rpc.server.call.duration", "Duration of calls from peers.")
+        self.processed = _seconds(meter, "messaging.process.duration", "Duration of handlers of events.")
+        self.sent = meter.create_counter("messaging.client.sent.messages", "{message}", "Events sent.")
         self._observe_states(meter)
         self._observe_traffic(meter)
 
     def _observe_states(self, meter: Meter) -> None:
         meter.create_observable_up_down_counter(
             "owlsocket.connection.count",
-            [self._reader(lambda one: [(count, {"state": state}) for state, count in one.states.items()])],
+            [self._reader(lambda summary: [(count, {"state": state}) for state, count in summary.states.items()])],
             "{connection}",
-            "Connections, by state; closed ones are not counted.",
+            "Connections by state; closed connections are not counted.",
         )
-        for name, unit, told, read in (
-            ("pending_calls", "{call}", "Calls that wait for an answer.", lambda one: one.pending),
-            ("queued", "{message}", "Messages in queues.", lambda one: one.queued),
-            ("backlog", "{message}", "Messages that wait for a handler, or are with one.", lambda one: one.backlog),
+        for field, name, unit, description in (
+            ("pending", "pending_calls", "{call}", "Calls waiting for an answer."),
+            ("queued", "queued", "{message}", "Messages in queues."),
+            ("backlog", "backlog", "{message}", "Messages waiting for a handler or being handled."),
         ):
             meter.create_observable_up_down_counter(
-                f"owlsocket.connection.{name}", [self._reader(lambda one, read=read: [(read(one), {})])], unit, told
+                f"owlsocket.connection.{name}",
+                # The default argument binds the field of this round: a closure would see the last one.
+                [self._reader(lambda summary, field=field: [(getattr(summary, field), {})])],
+                unit,
+                description,
             )
         meter.create_observable_gauge(
             "owlsocket.connection.latency",
-            [self._reader(lambda one: [(one.latency, {})])],
+            [self._reader(lambda summary: [(summary.latency, {})])],
             "s",
-            "The last round trip, of the slowest connection.",
+            "Last round-trip time, of the slowest connection.",
         )
 
     def _observe_traffic(self, meter: Meter) -> None:
-        for what, name, unit in (("messages", "messages", "{message}"), ("bytes", "io", "By")):
+        for counter, name, unit, noun in (
+            ("messages", "messages", "{message}", "Messages"),
+            ("bytes", "io", "By", "Bytes"),
+            ("wire_bytes", "wire_io", "By", "Bytes, compressed or not,"),
+        ):
             meter.create_observable_counter(
                 f"owlsocket.connection.{name}",
                 [
                     self._reader(
-                        lambda one, what=what: [
-                            (one.counters[f"{what}_{way}"], {"network.io.direction": direction})
+                        lambda summary, counter=counter: [
+                            (summary.counters[f"{counter}_{way}"], {"network.io.direction": direction})
                             for way, direction in DIRECTIONS.items()
                         ]
                     )
                 ],
                 unit,
-                f"{what.capitalize()} that came in and went out.",
+                f"{noun} received and sent.",
             )
-        for what, told in COUNTERS.items():
+        for counter, description in COUNTERS.items():
             meter.create_observable_counter(
-                f"owlsocket.connection.{what}",
-                [self._reader(lambda one, what=what: [(one.counters[what], {})])],
+                f"owlsocket.connection.{counter}",
+                [self._reader(lambda summary, counter=counter: [(summary.counters[counter], {})])],
                 "{event}",
-                told,
+                description,
             )
 
     def _reader(self, read: Any) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(options: CallbackOptions) -> Iterable[Observation]:
+            # Observable instruments cannot be removed: uninstrumented ones stay and report nothing.
             for name, summary in summarise().items() if self.active else ():
                 for value, attributes in read(summary):
-                    if value is not None:
+                    if value is not None:  # no latency before the first ping
                         yield Observation(value, {NAME: name, **attributes})
 
         return observe
 
 
-def _seconds(meter: Meter, name: str, told: str) -> Any:
-    return meter.create_histogram(name, "s", told, explicit_bucket_boundaries_advisory=SECONDS)
+def _seconds(meter: Meter, name: str, description: str) -> Any:
+    return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=SECONDS)

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: how long calls and handlers take and what comes of them, and what connections have counted.
+"""Metrics for Prometheus: durations and outcomes of calls and handlers, and the counters of connections.
 
-Needs the extra ``prometheus``. In a program that exposes its metrics already, one line watches every connection of the
-process, on both ends, from then on::
+Needs the extra ``prometheus``. In a program that exposes metrics already, one line instruments every connection of the
+process, existing and future, clients and servers::
 
     from owlsocket_sync.contrib.prometheus import OwlSocketMetrics
 
@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from ..errors import SocketInitializationError
-from ..protocol.instruments import Activity, Instrument, Outcome, instrument
-from ..stages import ConnectionState
+from ..errors import MissingExtra
+from ..protocol.connection_registry import instrument
+from ..protocol.hooks import Instrument, Operation, Outcome
+from ..states import ConnectionState
 from .summary import COUNTERS, label, summarise
 
 try:
@@ -24,33 +25,36 @@ try:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 except ImportError as error:
-    raise SocketInitializationError(
-        "metrics need the package prometheus-client: python -m pip install 'owlsocket-sync[prometheus]'"
+    raise MissingExtra(
+        "prometheus-client is not installed, which metrics need: python -m pip install 'owlsocket-sync[prometheus]'",
+        error.name,
     ) from error
 
 __all__ = ["ConnectionCollector", "OwlSocketMetrics"]
 
+# From a call on this machine to the default timeout of a call.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 OPEN_STATES = [state.value for state in ConnectionState if state is not ConnectionState.CLOSED]
 
 
 class ConnectionCollector(Collector):
-    """Reads what the connections of this process have counted, when it is scraped; keeps none of them alive.
+    """Collector that reads the counters of all connections of this process at each scrape; keeps none alive.
 
     Args:
-        namespace: what the names of all metrics begin with.
+        namespace: prefix of the names of all metrics.
     """
 
     def __init__(self, namespace: str = "owlsocket") -> None:
         self._namespace = namespace
 
     def describe(self) -> Iterator[Metric]:
-        """Every metric, without samples; so that a registry sees whether a name is taken."""
+        """Yield every metric without samples; the registry checks the names for duplicates."""
         for metric, _ in self._metrics():
             yield metric
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, with a sample for each name of connections."""
+        """Yield every metric, with samples for each connection name."""
+        # Once per scrape: all metrics show the same moment.
         summaries = summarise()
         for metric, read in self._metrics():
             for name, summary in summaries.items():
@@ -59,46 +63,57 @@ class ConnectionCollector(Collector):
             yield metric
 
     def _metrics(self) -> Iterator[tuple[Any, Any]]:
-        """Each metric, and what reads its samples off a summary."""
+        """Yield each metric with the function that reads its samples from a `Summary`."""
         yield (
-            self._gauge("connections", "Connections, by state; closed ones are not counted.", "state"),
-            lambda one: [([state], one.states[state]) for state in OPEN_STATES],
+            self._gauge("connections", "Connections by state; closed connections are not counted.", "state"),
+            # Zeros too: a state that disappears from a scrape would keep its last value in a graph.
+            lambda summary: [([state], summary.states[state]) for state in OPEN_STATES],
         )
-        yield self._gauge("pending_calls", "Calls that wait for an answer."), lambda one: [([], one.pending)]
-        yield self._gauge("queued_messages", "Messages in queues."), lambda one: [([], one.queued)]
+        yield self._gauge("pending_calls", "Calls waiting for an answer."), lambda summary: [([], summary.pending)]
+        yield self._gauge("queued_messages", "Messages in queues."), lambda summary: [([], summary.queued)]
         yield (
-            self._gauge("backlog_messages", "Messages that wait for a handler, or are with one."),
-            lambda one: [([], one.backlog)],
+            self._gauge("backlog_messages", "Messages waiting for a handler or being handled."),
+            lambda summary: [([], summary.backlog)],
         )
         yield (
-            self._gauge("latency_seconds", "The last round trip, of the slowest connection."),
-            lambda one: [] if one.latency is None else [([], one.latency)],
+            self._gauge("latency_seconds", "Last round-trip time, of the slowest connection."),
+            lambda summary: [] if summary.latency is None else [([], summary.latency)],
         )
-        for what, told in (("messages", "Messages"), ("bytes", "Bytes of messages")):
+        for counter, noun in (
+            ("messages", "Messages"),
+            ("bytes", "Bytes of messages"),
+            ("wire_bytes", "Bytes of messages, compressed or not,"),
+        ):
             yield (
-                self._counter(what, f"{told} that came in and went out.", "direction"),
-                lambda one, what=what: [([way], one.counters[f"{what}_{way}"]) for way in ("in", "out")],
+                self._counter(counter, f"{noun} received and sent.", "direction"),
+                # The default argument binds the counter of this round: a closure would see the last one.
+                lambda summary, counter=counter: [
+                    ([way], summary.counters[f"{counter}_{way}"]) for way in ("in", "out")
+                ],
             )
-        for what, told in COUNTERS.items():
-            yield self._counter(what, told), lambda one, what=what: [([], one.counters[what])]
+        for counter, description in COUNTERS.items():
+            yield (
+                self._counter(counter, description),
+                lambda summary, counter=counter: [([], summary.counters[counter])],
+            )
 
-    def _gauge(self, name: str, told: str, *labels: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"{self._namespace}_{name}", told, labels=["connection", *labels])
+    def _gauge(self, name: str, description: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"{self._namespace}_{name}", description, labels=["connection", *labels])
 
-    def _counter(self, name: str, told: str, *labels: str) -> CounterMetricFamily:
-        return CounterMetricFamily(f"{self._namespace}_{name}", told, labels=["connection", *labels])
+    def _counter(self, name: str, description: str, *labels: str) -> CounterMetricFamily:
+        return CounterMetricFamily(f"{self._namespace}_{name}", description, labels=["connection", *labels])
 
 
 class OwlSocketMetrics(Instrument):
-    """Metrics of every connection of this process, from now on until `close`; a context manager.
+    """Metrics of all connections of this process until `close`; a context manager.
 
     Args:
-        registry: where they are registered.
-        namespace: what their names begin with.
-        buckets: the upper bounds of the histograms, in seconds.
+        registry: registry of the metrics.
+        namespace: prefix of the names of the metrics.
+        buckets: upper bounds of the histograms, in seconds.
 
     Raises:
-        ValueError: the registry has metrics of these names already.
+        ValueError: the registry has metrics with these names already.
     """
 
     def __init__(
@@ -113,34 +128,35 @@ class OwlSocketMetrics(Instrument):
         self._buckets = buckets
         self._registered: list[Collector] = []
         try:
-            self._call = self._pair("call", "calls", "method", "Calls of the peers' methods")
-            self._perform = self._pair("perform", "performed", "method", "Calls by peers")
-            self._observe = self._pair("event", "events_handled", "event", "Handlers of events")
-            self._notified = self._count("events_sent", "event", "Events that were sent")
+            self._calls = self._pair("call", "calls", "method", "Calls to peers")
+            self._performed = self._pair("perform", "performed", "method", "Calls from peers")
+            self._observed = self._pair("event", "events_handled", "event", "Handlers of events")
+            self._notified = self._outcomes("events_sent", "event", "Events sent")
             collector = ConnectionCollector(namespace)
             registry.register(collector)
             self._registered.append(collector)
-        except BaseException:
+        except BaseException:  # half of the names may be free: leave none of ours in the registry
             self._unregister()
             raise
-        self._watching = instrument(self)
+        # Last: from here on, connections of other threads call the methods below.
+        self._subscription = instrument(self)
 
-    def _pair(self, timed: str, counted: str, label: str, told: str) -> tuple[Histogram, Counter]:
+    def _pair(self, timed: str, counted: str, label: str, noun: str) -> tuple[Histogram, Counter]:
         histogram = Histogram(
             f"{timed}_seconds",
-            f"{told}: how long they took.",
+            f"{noun}: duration.",
             ["connection", label],
             namespace=self._namespace,
             buckets=self._buckets,
             registry=self._registry,
         )
         self._registered.append(histogram)
-        return histogram, self._count(counted, label, told)
+        return histogram, self._outcomes(counted, label, noun)
 
-    def _count(self, name: str, label: str, told: str) -> Counter:
+    def _outcomes(self, name: str, label: str, noun: str) -> Counter:
         counter = Counter(
             name,
-            f"{told}: what came of them.",
+            f"{noun}: outcomes.",
             ["connection", label, "outcome"],
             namespace=self._namespace,
             registry=self._registry,
@@ -149,14 +165,15 @@ class OwlSocketMetrics(Instrument):
         return counter
 
     def close(self) -> None:
-        """Watch no more, and take the metrics out of the registry; idempotent."""
-        self._watching()
+        """Stop, and remove the metrics from the registry; idempotent."""
+        # In this order: no operation is recorded in a metric that has left the registry.
+        self._subscription()
         self._unregister()
 
     def _unregister(self) -> None:
         registered, self._registered = self._registered, []
-        for one in registered:
-            self._registry.unregister(one)
+        for collector in registered:
+            self._registry.unregister(collector)
 
     def __enter__(self) -> OwlSocketMetrics:
         return self
@@ -166,27 +183,27 @@ class OwlSocketMetrics(Instrument):
     ) -> None:
         self.close()
 
-    # -- what is watched -----------------------------------------------------------------------------------------------
+    # -- operations ----------------------------------------------------------------------------------------------------
 
-    def on_call_end(self, call: Activity, outcome: Outcome, kept: Any) -> None:
-        """Time and count a call of ours."""
-        _note(self._call, call, outcome)
+    def on_call_end(self, call: Operation, outcome: Outcome, token: Any) -> None:
+        """Record a call to the peer."""
+        _record(self._calls, call, outcome)
 
-    def on_perform_end(self, call: Activity, outcome: Outcome, kept: Any) -> None:
-        """Time and count a call by the peer."""
-        _note(self._perform, call, outcome)
+    def on_perform_end(self, call: Operation, outcome: Outcome, token: Any) -> None:
+        """Record a call from the peer."""
+        _record(self._performed, call, outcome)
 
-    def on_observe_end(self, event: Activity, outcome: Outcome, kept: Any) -> None:
-        """Time and count a handler."""
-        _note(self._observe, event, outcome)
+    def on_observe_end(self, event: Operation, outcome: Outcome, token: Any) -> None:
+        """Record a handler of an event."""
+        _record(self._observed, event, outcome)
 
-    def on_notify_end(self, event: Activity, outcome: Outcome, kept: Any) -> None:
-        """Count an event of ours."""
+    def on_notify_end(self, event: Operation, outcome: Outcome, token: Any) -> None:
+        """Count an event that was sent."""
         self._notified.labels(label(event.connection), event.name, outcome.status).inc()
 
 
-def _note(metrics: tuple[Histogram, Counter], activity: Activity, outcome: Outcome) -> None:
+def _record(metrics: tuple[Histogram, Counter], operation: Operation, outcome: Outcome) -> None:
     histogram, counter = metrics
-    name = label(activity.connection)
-    histogram.labels(name, activity.name).observe(outcome.seconds)
-    counter.labels(name, activity.name, outcome.status).inc()
+    name = label(operation.connection)
+    histogram.labels(name, operation.name).observe(outcome.seconds)
+    counter.labels(name, operation.name, outcome.status).inc()

@@ -1,8 +1,7 @@
-"""What the connections of this process have counted, summed up by name; what metrics of any kind are made of.
+"""Counters of the connections of this process, summed by name: the source of all metrics.
 
-Sums only grow: what a connection counted stays in them when it is closed. The connections of one embedded server are
-summed under its name, those that were given no name under ``owlsocket``, and names that differ behind a ``#`` under
-what stands before it, so that there are few of them.
+Connections of an embedded server are summed under the name of the server, unnamed connections under ``owlsocket``, and
+names with a ``#`` under the text before the ``#``: the number of names stays small.
 """
 
 from __future__ import annotations
@@ -12,14 +11,15 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from ..connection import Connection
-from ..protocol.instruments import PROCESS, family
-from ..stages import ConnectionState
+from ..protocol.connection_registry import REGISTRY, metric_group
+from ..states import ConnectionState
 
+TRAFFIC = [f"{counted}_{way}" for counted in ("messages", "bytes", "wire_bytes") for way in ("in", "out")]
 COUNTERS = {
-    "malformed": "Messages that could not be used, and links lost because of frames that break RFC 6455.",
-    "unmatched": "Answers that nobody waited for.",
-    "dropped": "Answers, messages and handlers that were given up on.",
-    "reconnects": "Links after the first.",
+    "malformed": "Invalid messages, and links lost because of frames that violate RFC 6455.",
+    "unmatched": "Answers without a waiting call or request.",
+    "dropped": "Answers, messages and handler invocations that were discarded.",
+    "reconnects": "Links opened after the first one.",
 }
 
 
@@ -28,12 +28,12 @@ class Summary:
     """The connections of one name.
 
     Attributes:
-        counters: those of `owlsocket_sync.Stats`, closed connections included.
-        states: how many connections stand where; closed ones are not counted.
-        pending: calls that wait for an answer.
+        counters: counters of `owlsocket_sync.Stats`, closed connections included.
+        states: connections by state; closed connections are not counted.
+        pending: calls waiting for an answer.
         queued: messages in queues.
-        backlog: messages that wait for a handler, or are with one.
-        latency: seconds of the slowest one's last round trip, ``None`` before one was measured.
+        backlog: messages waiting for a handler or being handled.
+        latency: last round-trip time of the slowest connection in seconds; ``None`` before the first measurement.
     """
 
     counters: Counter[str] = field(default_factory=Counter)
@@ -44,12 +44,12 @@ class Summary:
     latency: float | None = None
 
     def add(self, connection: Connection) -> None:
-        """Count one in."""
+        """Add the counters of a connection."""
         stats = connection.stats
-        for name in ("messages_in", "messages_out", "bytes_in", "bytes_out", *COUNTERS):
+        for name in (*TRAFFIC, *COUNTERS):
             self.counters[name] += getattr(stats, name)
         state = connection.state
-        if state is ConnectionState.CLOSED:
+        if state is ConnectionState.CLOSED:  # its counters stay in the sums, which never decrease; its gauges do not
             return
         self.states[state.value] += 1
         self.pending += stats.pending
@@ -60,14 +60,15 @@ class Summary:
 
 
 def summarise() -> dict[str, Summary]:
-    """The connections of this process by name; from any thread."""
-    there, over = PROCESS.survey()
-    summaries = {name: Summary(counters) for name, counters in over.items()}
-    for one in cast("list[Connection]", there):
-        summaries.setdefault(family(one.name), Summary()).add(one)
+    """Return the summaries of all connections of this process by name; from any thread."""
+    # Counters of closed connections are sums already: the connections themselves are gone.
+    live, closed = REGISTRY.snapshot()
+    summaries = {name: Summary(counters) for name, counters in closed.items()}
+    for connection in cast("list[Connection]", live):
+        summaries.setdefault(metric_group(connection.name), Summary()).add(connection)
     return summaries
 
 
 def label(connection: Connection) -> str:
-    """The name under which a connection is summed up."""
-    return family(connection.name)
+    """Return the name under which a connection is summed."""
+    return metric_group(connection.name)

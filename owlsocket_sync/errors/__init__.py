@@ -1,25 +1,27 @@
-"""Everything that can go wrong, as one tree, and how an error travels as text.
+"""The tree of errors, and their text form on the wire.
 
-    ResilientError                      anything a peer marshalled; the root
-    ├── SocketError                     anything about the socket
-    │   ├── SocketInitializationError   the connection cannot be set up in this process
-    │   ├── SocketConnectionError       no link, or the link was lost      (also ConnectionError)
-    │   │   ├── SocketUnauthorized      the peer refuses who we are        (also PermissionError)
-    │   │   └── SocketUnsupported       the peer does not know what we ask for
+    ResilientError                      the root; also an error of an unknown type
+    ├── SocketError                     any failure of a connection
+    │   ├── SocketInitializationError   a connection cannot be made or used in this process
+    │   │   └── MissingExtra            a package is not installed         (also ImportError)
+    │   ├── SocketConnectionError       no link, or a lost link            (also ConnectionError)
+    │   │   ├── SocketUnauthorized      the peer rejects our identity      (also PermissionError)
+    │   │   └── SocketUnsupported       the peer does not have the method
     │   ├── SocketTimeout               no answer within the deadline      (also TimeoutError)
-    │   └── SocketMessageError          a message cannot be used
-    │       └── SocketMessageMalformed  … because it is not what it should be
-    ├── AuthError                       anything about who speaks, and its family
-    │   ├── AuthMalformed               a key, a token or a model is not what it should be  (also ValueError)
-    │   └── LoginTimeout                a step of a login was not answered in time          (also TimeoutError)
+    │   └── SocketMessageError          a message cannot be sent or received
+    │       └── SocketMessageMalformed  a message, or a value in it, is invalid
+    ├── AuthError                       any failure of authentication, and its family
+    │   ├── AuthMalformed               a key, a token or a model is invalid        (also ValueError)
+    │   └── LoginTimeout                a step of a login was not answered in time  (also TimeoutError)
     └── one class for each other error that the reference packages register
 
-An error crosses the wire as ``type|||message|||stack``; the registry finds the class by its wire type.
+On the wire an error is the text ``type|||message|||stack``; a registry finds the class for a type. The message has a
+prefix there, such as ``socket:timeout:``, which `ResilientError.marshal` adds and `ResilientError.unmarshal` removes.
 """
 
 from __future__ import annotations
 
-from .marshalled import SEPARATOR, ResilientError, register_error_class
+from .marshalled import SEPARATOR, ResilientError, marshal_for_peer, register_error_class
 from .tree import (
     AccessError,
     ApiClientError,
@@ -46,6 +48,7 @@ from .tree import (
     MigrationConflict,
     MigrationError,
     MisshapedRecord,
+    MissingExtra,
     NoFileError,
     PluginMissconfigured,
     ProfileConsistencyError,
@@ -95,6 +98,7 @@ __all__ = [
     "MigrationConflict",
     "MigrationError",
     "MisshapedRecord",
+    "MissingExtra",
     "NoFileError",
     "PluginMissconfigured",
     "ProfileConsistencyError",
@@ -118,5 +122,6 @@ __all__ = [
     "UnknownRecordError",
     "UnsupportedArgumentError",
     "UnsupportedMethodError",
+    "marshal_for_peer",
     "register_error_class",
 ]

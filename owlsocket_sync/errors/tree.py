@@ -1,158 +1,181 @@
-"""The classes of the tree: the socket's, those about who speaks, and those of the other reference packages."""
+"""The classes of errors: of sockets, of authentication, and of the other packages of the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
-from .marshalled import ResilientError, register_error_class
+from .marshalled import PrefixedError, register_error_class
 
 
 class InsecureTransportWarning(UserWarning):
-    """A token is about to travel in the clear, to a host that is not this machine."""
-
-
-class _PrefixedError(ResilientError):
-    """An error that the reference packages construct from one word, under a prefix of their own."""
-
-    prefix: ClassVar[str] = ""
-    default_message: ClassVar[str] = "error"
-
-    def __init__(self, message: str | None = None, original_stack: str | None = None) -> None:
-        text = self.prefix + (self.default_message if message is None else message)
-        super().__init__(self.wire_type, text, original_stack)
+    """A token is about to be sent without encryption to another host."""
 
 
 @register_error_class
-class SocketError(_PrefixedError):
-    """Anything that goes wrong on a socket."""
+class SocketError(PrefixedError):
+    """Any failure of a connection."""
 
     wire_type = "SocketError"
-    prefix = "socket:"
+    wire_prefix = "socket:"
 
 
 @register_error_class
 class SocketInitializationError(SocketError):
-    """The connection cannot be set up, or used, in this process."""
+    """The connection cannot be made, or used, in this process."""
 
     wire_type = "SocketErrorInitialization"
-    prefix = "socket:initialization:"
+    wire_prefix = "socket:initialization:"
     code = "INITIALIZATION"
+
+
+# Not registered: on the wire this is its parent, as another process installs what it needs.
+class MissingExtra(SocketInitializationError, ModuleNotFoundError):
+    """A package that a part of this library needs is not installed; the message tells how to install it.
+
+    Attributes:
+        name: the missing module, or ``None``.
+    """
+
+    def __init__(self, message: str, module: str | None = None) -> None:
+        super().__init__(message)
+        self.name = module
 
 
 @register_error_class
 class SocketConnectionError(SocketError, ConnectionError):
-    """There is no link, or it was lost before the answer came.
+    """There is no link, or the link was lost before the answer was received.
 
     Attributes:
-        status: the HTTP status with which the upgrade was refused, or ``None``.
+        status: the HTTP status with which the server rejected the handshake, or ``None``.
+        retry_after: the seconds for which the server asks not to be tried again, or ``None``.
     """
 
     wire_type = "SocketErrorConnection"
-    prefix = "socket:connection:"
+    wire_prefix = "socket:connection:"
     code = "CONNECTION_LOST"
     retryable = True
     status: int | None = None
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        return super().__str__() + _retry_hint(self.retry_after)
 
 
 @register_error_class
 class SocketUnauthorized(SocketConnectionError, PermissionError):
-    """The peer refuses who we are, or what we want to do as such."""
+    """The peer rejects our identity, or the identity may not do this."""
 
     wire_type = "SocketErrorConnectionUnauthorized"
-    prefix = "socket:connection:unauthorized:"
+    wire_prefix = "socket:connection:unauthorized:"
     code = "AUTH_FAILED"
     retryable = False
 
 
 @register_error_class
 class SocketUnsupported(SocketConnectionError):
-    """The peer does not know what it was asked for."""
+    """The peer does not support the request, such as a call of an unknown method."""
 
     wire_type = "SocketErrorConnectionUnsupported"
-    prefix = "socket:connection:unsupported:"
+    wire_prefix = "socket:connection:unsupported:"
     code = "UNSUPPORTED"
     retryable = False
 
 
 @register_error_class
 class SocketTimeout(SocketError, TimeoutError):
-    """Nothing came within the deadline."""
+    """The deadline passed."""
 
     wire_type = "SocketErrorTimeout"
-    prefix = "socket:timeout:"
+    wire_prefix = "socket:timeout:"
     code = "TIMEOUT"
     retryable = True
 
 
 @register_error_class
 class SocketMessageError(SocketError):
-    """A message cannot be used."""
+    """A message cannot be sent or received."""
 
     wire_type = "SocketErrorMessage"
-    prefix = "socket:message:"
+    wire_prefix = "socket:message:"
     code = "MESSAGE"
 
 
 @register_error_class
 class SocketMessageMalformed(SocketMessageError):
-    """A message is not what it should be, or a value cannot be written as JSON.
+    """A received message is invalid, or a value cannot be sent as JSON.
 
     Attributes:
-        text: what arrived, cut to 200 characters, or ``None`` where nothing arrived.
-        fields: the fields of what arrived, as far as they could be read.
+        text: the first 200 characters of the received message, ``None`` for a value to be sent.
+        fields: the fields of the received message that could be read.
     """
 
     wire_type = "SocketErrorMessageMalformed"
-    prefix = "socket:message:malformed:"
+    wire_prefix = "socket:message:malformed:"
     code = "MALFORMED"
     text: str | None = None
     fields: Mapping[str, Any] = MappingProxyType({})
 
 
 @register_error_class
-class AuthError(_PrefixedError):
-    """Anything about who speaks.
+class AuthError(PrefixedError):
+    """Any failure of authentication.
 
     Attributes:
-        step: the step of a login that failed, such as ``"/authentication/init"``, or ``None``.
-        status: the HTTP status with which it was refused, or ``None``.
+        step: the failed step of a login, such as ``"/authentication/init"``, or ``None``.
+        status: the HTTP status of the answer to the step, or ``None``.
+        retry_after: the seconds for which the server asks not to be tried again, or ``None``.
     """
 
     wire_type = "AuthError"
-    prefix = "auth:"
+    wire_prefix = "auth:"
     code = "AUTH_FAILED"
     step: str | None = None
     status: int | None = None
+    retry_after: float | None = None
 
     def __str__(self) -> str:
         text = super().__str__()
-        if self.step is None:
-            return text
-        return f"login step {self.step}: {text}" + (f" (HTTP {self.status})" if self.status else "")
+        if self.step is not None:
+            text = f"login step {self.step}: {text}" + (f" (HTTP {self.status})" if self.status else "")
+        return text + _retry_hint(self.retry_after)
 
 
+def _retry_hint(seconds: float | None) -> str:
+    return "" if seconds is None else f" (the server asks to retry after {seconds:.0f} s)"
+
+
+# Not registered: on the wire this and LoginTimeout are an AuthError, the only one of the three that the reference has.
 class AuthMalformed(AuthError, ValueError):
-    """A key, a token, an envelope or a model is not what it should be; never shows what it is."""
+    """A key, a token, an envelope or a model is invalid; the message never shows its value."""
 
 
 class LoginTimeout(AuthError, TimeoutError):
     """The server did not answer a step of a login in time."""
 
 
-def _declare(name: str, *parents: type[_PrefixedError], word: str, wire_type: str = "", default: str = "") -> Any:
-    """One more class of the reference's, which differs from its first parent in its words only."""
-    facts = {
-        "__doc__": f"``{wire_type or name}`` of the reference packages (``{parents[0].prefix}{word}…``).",
+def _declare(name: str, *parents: type[PrefixedError], word: str, wire_type: str = "", default: str = "") -> Any:
+    """Define and register an error of the reference that differs from its first parent in type and prefix only.
+
+    Args:
+        name: the name of the class.
+        *parents: its bases.
+        word: is added to the prefix of the first parent.
+        wire_type: the type on the wire, if it is not the name.
+        default: the message of an error that is constructed without one.
+    """
+    namespace = {
+        "__doc__": f"``{wire_type or name}`` of the reference packages (``{parents[0].wire_prefix}{word}…``).",
         "__module__": __name__,
         "wire_type": wire_type or name,
-        "prefix": parents[0].prefix + word,
+        "wire_prefix": parents[0].wire_prefix + word,
         "default_message": default or parents[0].default_message,
     }
-    return register_error_class(type(name, parents, facts))
+    return register_error_class(type(name, parents, namespace))
 
 
+# Names and words are those of the reference, its misspellings included.
 AuthUnknown = _declare("AuthUnknown", AuthError, word="unknown:", wire_type="AuthErrorUnknown")
 AuthManagerError = _declare("AuthManagerError", AuthError, word="manager:")
 AuthManagerUnsupported = _declare(
@@ -179,19 +202,20 @@ ProfileConsistencyError = _declare(
 
 
 @register_error_class
-class ApiError(_PrefixedError):
-    """What an HTTP service of the reference answers."""
+class ApiError(PrefixedError):
+    """A failure that an HTTP service of the reference reports."""
 
     wire_type = "ApiError"
-    prefix = "api:"
+    wire_prefix = "api:"
 
 
 @register_error_class
 class NoFileError(ApiError):
-    """A file was asked for that is not there; the reference gives it one message only."""
+    """A requested file does not exist."""
 
     wire_type = "NoFileError"
 
+    # The reference's constructor takes no message.
     def __init__(self, original_stack: str | None = None) -> None:
         super().__init__("no file", original_stack)
 
@@ -206,7 +230,7 @@ ServerAuthError = _declare(
     "ServerAuthError", ApiClientError, AuthError, word="auth:", wire_type="ApiClientErrorServerAuth"
 )
 
-ResourceError = _declare("ResourceError", _PrefixedError, word="resource:")
+ResourceError = _declare("ResourceError", PrefixedError, word="resource:")
 UnknownRecordError = _declare(
     "UnknownRecordError",
     ResourceError,
@@ -260,11 +284,11 @@ MigrationConflict = _declare(
     default="undefined",
 )
 
-ConfigError = _declare("ConfigError", _PrefixedError, word="config:")
+ConfigError = _declare("ConfigError", PrefixedError, word="config:")
 ConfigResourceError = _declare("ConfigResourceError", ConfigError, word="resource:")
 PluginMissconfigured = _declare("PluginMissconfigured", ConfigResourceError, word="plugin-config:")
 ClientEntrypointError = _declare(
-    "ClientEntrypointError", _PrefixedError, word="clinet-module:", wire_type="ClientModuleError", default="undefined"
+    "ClientEntrypointError", PrefixedError, word="clinet-module:", wire_type="ClientModuleError", default="undefined"
 )
 ClientValidationError = _declare(
     "ClientValidationError", ClientEntrypointError, word="validation:", wire_type="ClientModuleErrorValidation"

@@ -1,1 +1,1 @@
-"""What is said: one room for each family of messages; no socket, no thread, no sleep."""
+"""The conversation: a module for each family of messages; no socket, no thread, no sleep."""

@@ -1,7 +1,7 @@
 """Our calls of the peer's methods: ``call`` and ``submit``, over the messages ``call``, ``result`` and ``error``.
 
 Threads: ``_calls_lock`` guards the table of pending calls and is a leaf: futures are completed and messages sent only
-after it was released.
+after it was released. A thread that blocks in a call waits on a lock of its own, made once it has to wait.
 """
 
 from __future__ import annotations
@@ -10,312 +10,341 @@ import heapq
 import itertools
 import math
 import threading
-from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar, overload
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from typing import Any
 
 from ..deadline import Deadline
-from ..errors import ResilientError, SocketError
-from ..options import Limits
-from .codec import compact, decode_answer, malformed
-from .endpoint import Endpoint, ErrorContext, left_to_parent
+from ..errors import ResilientError, SocketConnectionError, SocketError
+from ..errors.marshalled import unsent
+from ..locks import LockGroup, acquire_until
+from ..states import CloseInfo
+from .call_timeouts import CallTimeouts
+from .codec import compact, decode_answer
+from .counters import UNCOUNTED
+from .malformed import malformed
 from .messages import Message, MessageType
-from .pending import Asked, CallFuture, Pending
-from .subscription import Registry
-from .typed import convert
+from .oversize import TOO_BIG, fail_refused_calls
+from .pending import CallFuture, Pending
+from .reports import ErrorContext
+from .services import CallSender, Services, forked_error
+from .settings import Settings
+from .subscriptions import ALL, Registry
+from .types.interfaces import convert, type_adapter
 
-Result = TypeVar("Result")
 
-_ANSWERS: dict[str, str] = {MessageType.RESULT: "a result", MessageType.ERROR: "an error"}
+def lost_error(info: CloseInfo) -> SocketConnectionError:
+    """Return a new error of what waited for an answer on a link that ended so."""
+    lost = SocketConnectionError(f"the link was lost before the answer came: {info.code} {info.reason}".strip())
+    lost.__cause__ = info.error
+    return lost
 
 
-class Calls(Endpoint):
-    """Call the peer's methods."""
+class CallTable(CallTimeouts):
+    """The calls of one connection that are pending.
 
-    default_call_timeout: float
-    prepare: Callable[[Message, bool], Message] | None
-    _limits: Limits
-    _listeners: Registry[Any]
+    Args:
+        limit: the number of calls that may be pending.
+        last_failure: return the reason why there is no link.
+        locks: of the connection.
 
-    def __init__(self, pending_limit: int) -> None:
-        self._calls_lock = threading.Lock()
-        self._calls: dict[Any, Pending] = {}
-        self._call_alarms: list[tuple[float, int, Any]] = []
-        self._alarm_numbers = itertools.count()
-        self._pending_limit = pending_limit
+    Attributes:
+        pending: the calls by id; looked into without the lock, changed under it.
+    """
 
-    # -- calling -----------------------------------------------------------------------------------------------------
+    __slots__ = ("_calls_lock", "_last_failure", "_limit", "_numbers", "pending")
 
-    @overload
-    def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
-    ) -> Any: ...
-    @overload
-    def call(
-        self,
-        method: str,
-        *payload: Any,
-        timeout: float | None = None,
-        result_type: type[Result] | Callable[[Any], Result],
-        retry: bool = False,
-    ) -> Result: ...
-    @overload
-    def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
-    ) -> Any: ...
+    def __init__(self, limit: int, last_failure: Callable[[], Exception | None], locks: LockGroup) -> None:
+        self._calls_lock = locks.make()
+        self._limit = limit
+        self._last_failure = last_failure
+        self._timeouts: list[tuple[float, int, Any]] = []
+        self._numbers = itertools.count()
+        self.pending: dict[Any, Pending] = {}
 
-    def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Any:
-        """Call a method of the peer and wait for its answer; from any thread, from inside handlers too.
-
-        Args:
-            method: the name the peer performs it under.
-            payload: the arguments: anything that JSON can carry, dataclasses, enums, dates, UUIDs, decimals, bytes (as
-                base64), sets and what NumPy has.
-            timeout: seconds; ``None`` for ``default_call_timeout``, ``math.inf`` for no limit. The peer is told.
-            result_type: what the result is made: a dataclass, an enum, ``datetime``, ``list[User]``, ``User | None``
-                and so on, or what any callable makes of it; ``docs/how-to/typed-payloads.md`` has the list.
-            retry: send the call again, with the same id, when the link is lost: for calls that may run twice.
+    def add(self, call: Pending, *, expires: bool = False) -> None:
+        """Let a call wait for its answer; one that ``expires`` fails at its deadline by `expire`.
 
         Raises:
-            SocketTimeout: no answer within the timeout.
-            SocketConnectionError: the link was lost before the answer came, or the connection is closed.
-            SocketMessageMalformed: the arguments cannot be sent as JSON, or the result is not of ``result_type``.
-            ResilientError: what the peer's handler raised.
+            SocketError: as many calls as allowed are pending.
         """
-        measured = self._measure("call", method) if self._instruments else None
-        try:
-            pending = Asked()
-            self._describe(pending, method, payload, timeout, retry)
-            try:
-                self._register(pending)
-                self._ask(pending)
-            finally:
-                self._calls.pop(pending.id, None)
-            result = pending.outcome()
-            return result if result_type is None else convert(result, result_type, f"the result of {method!r}")
-        except BaseException as error:
-            if measured is not None:
-                measured.error = error
-            raise
-        finally:
-            if measured is not None:
-                measured.end()
-
-    @overload
-    def submit(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
-    ) -> Future[Any]: ...
-    @overload
-    def submit(
-        self,
-        method: str,
-        *payload: Any,
-        timeout: float | None = None,
-        result_type: type[Result] | Callable[[Any], Result],
-        retry: bool = False,
-    ) -> Future[Result]: ...
-    @overload
-    def submit(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
-    ) -> Future[Any]: ...
-
-    def submit(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Future[Any]:
-        """Call a method of the peer without waiting; works with ``concurrent.futures.wait`` and ``as_completed``.
-
-        The timeout holds without anybody waiting; ``cancel()`` forgets the call. Arguments and errors are those of
-        `call`; only unusable arguments raise here, everything else is raised by ``future.result()``.
-        """
-        measured = self._measure("call", method) if self._instruments else None
-        future = CallFuture(self)
-        try:
-            self._describe(future, method, payload, timeout, retry)
-            future.result_type = result_type
-            self._register(future, expires=future.deadline.at < math.inf)
-        except BaseException as error:
-            if measured is not None:
-                measured.error = error
-                measured.end()
-            raise
-        if measured is not None:
-            measured.follow(future)
-        self._send_call(future)
-        return future
-
-    def _describe(
-        self, pending: Pending, method: str, payload: tuple[Any, ...], timeout: float | None, retry: bool
-    ) -> None:
-        """Say what is called."""
-        if not isinstance(method, str):
-            raise TypeError(f"method must be text, not {type(method).__name__}")
-        pending.deadline = deadline = self._budget(timeout)
-        pending.link = self._link_for_call()
-        if pending.link is None:
-            self._check_open()
-        pending.id, pending.data = self._encode_call(method, payload, deadline)
-        if retry or pending.link is None:
-            pending.data = compact(pending.data)  # it is kept
-        pending.method = method
-        pending.retry = retry
-
-    def _register(self, pending: Pending, *, expires: bool = False) -> None:
-        """Let it wait for its answer, and fail at its deadline where nobody else looks to that."""
         with self._calls_lock:
-            calls = self._calls
-            if len(calls) >= self._pending_limit:
-                raise SocketError(
-                    f"{self._pending_limit} calls wait for an answer already (Limits.pending_calls); "
-                    f"{pending.method!r} was not sent"
-                )
-            calls[pending.id] = pending
+            pending = self.pending
+            if len(pending) >= self._limit:
+                what = f"call {call.method!r} was not sent: {self._limit} calls wait for an answer"
+                raise unsent(SocketError(f"{what} (Limits.pending_calls)"))
+            pending[call.id] = call
             if expires:
-                at = pending.deadline.at
-                heapq.heappush(self._call_alarms, (at, next(self._alarm_numbers), pending.id))
-                if len(self._call_alarms) > 2 * len(calls) + 64:
-                    self._sweep_alarms()
-        if expires:
-            self._alarm(at)
+                timeout = (call.deadline.at, next(self._numbers), call.id)
+                heapq.heappush(self._timeouts, timeout)
+                if len(self._timeouts) > 2 * len(pending) + 64:
+                    self._purge_timeouts()
 
-    @abstractmethod
-    def _encode_call(self, method: str, payload: tuple[Any, ...], deadline: Deadline) -> tuple[Any, bytes]:
-        """The id of a new call, and its message."""
-
-    @abstractmethod
-    def _link_for_call(self) -> int | None:
-        """The link on which a call that is made now leaves at once, ``None`` where it has to wait for one."""
-
-    @abstractmethod
-    def _ask(self, call: Asked) -> None:
-        """Send a call, and wait for its answer until its deadline."""
-
-    @abstractmethod
-    def _send_call(self, call: Pending) -> None:
-        """Send a call if there is a link, without waiting for one; never raises, the call is told what befell it."""
-
-    @abstractmethod
-    def _read_until(self, answered: Callable[[], bool], deadline: Deadline) -> None:
-        """Send what was gathered, then read in place of the reader for a while."""
-
-    @abstractmethod
-    def _run_callback(self, function: Callable[[], None]) -> None:
-        """Run a callback of a future on a worker, or here when there are none any more."""
-
-    def _claim(self, pending: Pending, link: int) -> bool:
-        """Mark a call as sent on this link; false when it is answered, forgotten or sent already."""
+    def claim(self, call: Pending, link: int) -> bool:
+        """Mark a call as sent on this link; return false when it is answered, forgotten or sent already."""
         with self._calls_lock:
-            if pending.link is not None or pending.id not in self._calls:
+            if call.link is not None or call.id not in self.pending:
                 return False
-            pending.link = link
+            call.link = link
             return True
 
-    def _unclaim(self, pending: Pending) -> None:
+    def unclaim(self, call: Pending) -> None:
         """Mark a call as not sent after all."""
         with self._calls_lock:
-            pending.link = None
+            call.link = None
 
-    def _forget_call(self, id: Any) -> Pending | None:
+    def forget(self, id: Any) -> Pending | None:
+        """Remove a call, and return it if it was pending."""
         with self._calls_lock:
-            return self._calls.pop(id, None)
+            return self.pending.pop(id, None)
 
-    def _unsent_calls(self) -> list[Pending]:
-        """The calls that wait for a link, oldest first."""
+    def unsent(self) -> list[Pending]:
+        """Return the calls that wait for a link, oldest first."""
         with self._calls_lock:
-            return [pending for pending in self._calls.values() if pending.link is None]
+            return [call for call in self.pending.values() if call.link is None]
 
-    def _fail_calls(self, error: Callable[[], Exception], link: int | None = None) -> None:
+    def fail_lost(self, link: int, info: CloseInfo) -> None:
+        """Fail what was sent on a link that ended; see `owlsocket_sync.protocol.carrier.CarrierEvents.fail_calls`."""
+        if info.code == TOO_BIG:
+            fail_refused_calls(self, info, link)
+        self.fail(partial(lost_error, info), link)
+
+    def fail(self, error: Callable[[], SocketConnectionError], link: int | None = None) -> None:
         """Fail what is pending: all of it, or what was sent on links up to this one and may not be sent again."""
         with self._calls_lock:
             if link is None:
-                failed, self._calls = list(self._calls.values()), {}
+                failed = []
+                with suppress(KeyError):  # it is empty
+                    while True:
+                        failed.append(self.pending.popitem()[1])
+                failed.reverse()
             else:
-                sent = [one for one in self._calls.values() if one.link is not None and one.link <= link]
-                failed = [one for one in sent if not one.retry]
-                for one in failed:
-                    del self._calls[one.id]
-                for one in sent:
-                    one.link = None
-        for one in failed:
-            one.complete(error=error())
+                sent = [call for call in self.pending.values() if call.link is not None and call.link <= link]
+                failed = [call for call in sent if not call.retry and self.pending.pop(call.id, None) is not None]
+                for call in sent:
+                    # Kept for those that fail: it shows whether they were being sent.
+                    call.link = None if call.retry else call.link
+        # Completed outside of the lock: an outcome may wake threads, and callbacks of futures use the table.
+        for call in failed:
+            failure = error()
+            failure.sent = True if call.sent else None if call.link is not None else False
+            call.complete(error=failure)
 
-    # -- the timeouts of calls that nobody waits for -----------------------------------------------------------------
+    def orphan(self) -> None:
+        """Fail what is pending without the lock, which a thread of the parent may have held; in a forked child."""
+        pending, self.pending = self.pending, {}
+        for call in list(pending.values()):
+            call.orphan(forked_error())
 
-    def _sweep_alarms(self) -> None:
-        """Keep those of the calls that are pending; with the lock."""
-        self._call_alarms = [alarm for alarm in self._call_alarms if alarm[2] in self._calls]
-        heapq.heapify(self._call_alarms)
 
-    @abstractmethod
-    def _alarm(self, at: float) -> None:
-        """Have `expire` called at this moment."""
+class BlockingCall(Pending):
+    """A call whose caller waits for it."""
 
-    def expire(self, now: float) -> float:
-        """Fail the submitted calls whose time is over; return when to look again (``math.inf``: never)."""
-        late = []
-        with self._calls_lock:
-            while self._call_alarms and self._call_alarms[0][0] <= now:
-                pending = self._calls.pop(heapq.heappop(self._call_alarms)[2], None)
-                if pending is not None:
-                    late.append(pending)
-            following = self._call_alarms[0][0] if self._call_alarms else math.inf
-        for pending in late:
-            pending.complete(error=pending.timeout_error())
-        return following
+    __slots__ = ("_outcome", "_waiters", "done")
 
-    def _renew_calls(self) -> None:
-        """In a forked child: the calls that are pending are the parent's."""
-        self._calls_lock = threading.Lock()
-        left, self._calls, self._call_alarms = list(self._calls.values()), {}, []
-        for pending in left:
-            pending.leave(left_to_parent())
+    def __init__(self) -> None:
+        self.done = self.sent = False
+        self._waiters: list[threading.Lock] = []
+
+    def is_done(self) -> bool:
+        """Return whether there is an outcome."""
+        return self.done
+
+    def complete(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Set the outcome, unless there is one already."""
+        if not self.done:
+            # In one step: of two threads, one of which closes the connection at this moment, neither overwrites half.
+            self._outcome = result, error
+            self.done = True  # last: a thread that sees it finds the outcome in place
+        for waiter in self._waiters:
+            # A signal may have interrupted the first completion here; what is released already stays so.
+            with suppress(RuntimeError):
+                waiter.release()
+
+    def wait(self, deadline: Deadline) -> bool:
+        """Wait for the outcome; return whether it came within the deadline; several threads may wait."""
+        waiter = threading.Lock()
+        waiter.acquire()
+        # Appended first, looked at afterwards; `complete` does it the other way round, so one of the two sees the
+        # other.
+        self._waiters.append(waiter)
+        if not self.done:
+            acquire_until(waiter, deadline.at)
+        return self.done
+
+    def outcome(self) -> Any:
+        """Return the result; raise the error where it is one; once it is done."""
+        result, error = self._outcome
+        if error is None:
+            return result
+        try:
+            raise error
+        finally:
+            self._outcome = result, error = None, None  # its traceback leads here: no cycle is left
+
+
+class Calls:
+    """Calls of the peer's methods.
+
+    Args:
+        services: what the connection offers.
+        settings: of the connection.
+        listeners: handlers that see every message.
+        sender: the way out.
+        table: the calls that are pending.
+        run_callback: run a callback of a future on a worker, or here when there are none any more.
+        help_reader: read in place of the reader for a while.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        settings: Settings,
+        listeners: Registry[Callable[..., Any]],
+        sender: CallSender,
+        table: CallTable,
+        run_callback: Callable[[Callable[[], None], Context], None],
+        help_reader: Callable[[Callable[[], bool], Deadline], None],
+    ) -> None:
+        self._services = services
+        self._settings = settings
+        self._find_listeners = listeners.find
+        self._hooks = services.hooks
+        self._counters = services.counters
+        self._deadline_for = services.deadline_for
+        self._sender = sender
+        self.table = table
+        self.run_callback = run_callback
+        self.forget = table.forget
+        self.help_reader = help_reader
+        self.step_aside = services.step_aside
+
+    def call(self, method: str, payload: tuple[Any, ...], timeout: float | None, result_type: Any, retry: bool) -> Any:
+        """Call a method and wait for its answer; see `owlsocket_sync.Connection.call`."""
+        span = self._hooks.start("call", method) if self._hooks.instruments else None
+        call: BlockingCall | None = None
+        try:
+            # Before the call is sent: the peer should not perform a call whose result cannot be converted.
+            adapter = None if result_type is None else type_adapter(result_type)
+            call = BlockingCall()
+            self._prepare(call, method, payload, timeout, retry)
+            try:
+                self.table.add(call)
+                self._sender.send_and_wait(call, call.is_done)
+            finally:
+                # One step of the interpreter, so that it needs no lock; the answer has removed it already, as a rule.
+                self.table.pending.pop(call.id, None)
+            if not call.done:
+                raise self.table.timeout_error(call)
+            result = call.outcome()
+            return result if adapter is None else adapter(result, f"the result of {method!r}")
+        except BaseException as error:
+            if call is not None and call.sent and isinstance(error, ResilientError):
+                error.sent = True  # the reader may not have known, if the link was lost right after
+            if span is not None:
+                span.error = error
+            raise
+        finally:
+            if span is not None:
+                span.end()
+
+    def submit(
+        self, method: str, payload: tuple[Any, ...], timeout: float | None, result_type: Any, retry: bool
+    ) -> Future[Any]:
+        """Call a method without waiting; see `owlsocket_sync.Connection.submit`."""
+        span = self._hooks.start("call", method) if self._hooks.instruments else None
+        future = CallFuture(self)
+        try:
+            if result_type is not None:
+                future.result_type = type_adapter(result_type)
+            self._prepare(future, method, payload, timeout, retry)
+            expires = future.deadline.at < math.inf
+            self.table.add(future, expires=expires)
+            if expires:
+                self._sender.schedule_wakeup(future.deadline.at)
+        except BaseException as error:
+            if span is not None:
+                span.error = error
+                span.end()
+            raise
+        if span is not None:
+            span.follow(future)
+        self._sender.send_call(future)
+        return future
+
+    def _prepare(
+        self, call: Pending, method: str, payload: tuple[Any, ...], timeout: float | None, retry: bool
+    ) -> None:
+        """Fill in what is called, encoded, and where it is sent."""
+        if not isinstance(method, str):
+            raise TypeError(f"method must be text, not {type(method).__name__}")
+        call.deadline = deadline = self._deadline_for(timeout)
+        call.link = self._sender.link_for_call()
+        if call.link is None:
+            self._services.check_open()
+        call.id, call.data = self._sender.encode_call(method, payload, deadline)
+        if retry or call.link is None:
+            call.data = compact(call.data)  # it is kept for a while
+        call.size = len(call.data)
+        call.method = method
+        call.retry = retry
 
     # -- answers that come in ----------------------------------------------------------------------------------------
 
-    def _take_answer(self, text: str) -> bool | None:
-        """Take in a message if it is an answer and nothing else; by whoever reads, and maybe once more with the same.
+    def try_complete(self, text: str) -> bool | None:
+        """Take in a message if it is an answer that can be taken in twice; by the thread that reads.
 
         Returns:
-            Whether somebody waits for it now; ``None`` for anything else than an answer, and for what cannot be done
-            twice: that is left to the reader, which calls `receive`.
+            Whether a thread waits for it now; ``None`` for anything else, and where a hook, a listener or an
+            instrument looks at messages as well: then the dispatcher gets it.
         """
-        if self.prepare is not None or self._listeners or self._message_instruments:
+        if self._settings.prepare is not None or self._find_listeners(ALL) or self._hooks.message_instruments:
             return None
-        answer = decode_answer(text, self._limits.json_depth)
-        pending = None if answer is None else self._calls.get(answer[1])
-        if answer is None or pending is None or pending.watched:
+        answer = decode_answer(text, self._services.json_depth)
+        call = None if answer is None else self.table.pending.get(answer[1])
+        if answer is None or call is None or call.has_callbacks:
             return None
-        attended = pending.attended
+        has_waiter = call.has_waiter
         if answer[0]:
-            pending.complete(answer[2])
+            call.complete(answer[2])
         else:
-            pending.complete(error=ResilientError.unmarshal(answer[2]))
-        self._calls.pop(answer[1], None)
-        self._count_traffic("in", 1, len(text) if text.isascii() else len(text.encode()))
-        return attended
+            call.refuse(ResilientError.unmarshal(answer[2]))
+        # After the completion: a signal that interrupts between the two lets the answer be taken in once more.
+        self.table.pending.pop(answer[1], None)
+        sizes = self._counters.sizes_in
+        sizes.append(len(text) if text.isascii() else len(text.encode()))
+        if len(sizes) > UNCOUNTED:
+            self._counters.flush()
+        return has_waiter
 
-    def _receive_answer(self, message: Message) -> None:
-        pending = self._forget_call(message.id)
-        if pending is None:
-            self._count("unmatched")
-            text = message.raw or ""
-            self._report(
-                malformed(f"{_ANSWERS.get(message.type, 'an answer')} for a call that nobody waits for", text),
-                ErrorContext("receive", str(message.id), message),
-            )
+    def receive_answer(self, message: Message) -> None:
+        """Take in a result or an error."""
+        call = self.table.forget(message.id)
+        if call is None:
+            self._counters.count("unmatched")
+            what = f"{MessageType(message.type).value} for an unknown or timed-out call"
+            self._services.report(malformed(what, message.raw or ""), ErrorContext("receive", str(message.id), message))
         elif message.type is MessageType.ERROR:
-            pending.complete(error=ResilientError.unmarshal(message.payload))
-        elif pending.result_type is None:
-            pending.complete(message.payload)
+            call.refuse(ResilientError.unmarshal(message.payload))
+        elif call.result_type is None:
+            call.complete(message.payload)
         else:
-            self._submit(None, 0, self._complete_converted, pending, message.payload)
+            # A converter is user code: it runs on a worker, and the call is complete after it.
+            self._services.dispatch(None, 0, self._complete_converted, call, message.payload)
 
-    def _complete_converted(self, pending: Pending, payload: Any) -> None:
+    def receive_unreadable(self, id: Any, error: BaseException) -> None:
+        """Fail the call whose answer could not be read, or prepared."""
+        call = self.table.forget(id)
+        if call is not None:
+            call.refuse(error)
+
+    def _complete_converted(self, call: Pending, payload: Any) -> None:
         try:
-            result = convert(payload, pending.result_type, f"the result of {pending.method!r}")
+            result = convert(payload, call.result_type, f"the result of {call.method!r}")
         except BaseException as error:
-            pending.complete(error=error)
+            call.refuse(error)
         else:
-            pending.complete(result)
+            call.complete(result)

@@ -9,31 +9,42 @@ import math
 from collections.abc import Callable
 from copy import copy
 from functools import wraps
-from typing import Any, TypeVar, cast, overload
+from typing import Any, cast
 
 from ..errors import SocketTimeout
-from .endpoint import Endpoint, ErrorContext
-from .instruments import Measured
+from .backlog import SHORT
+from .hooks import Span
+from .iterators import BlockingIterator, check_limit
 from .mailbox import Mailbox
 from .messages import EventMessage
-from .pull import Pull
-from .subscription import Registry, Subscription
-from .typed import converter
+from .private_copy import private_copy
+from .reports import ErrorContext
+from .services import Services
+from .subscriptions import Registry, Subscription, check_handler
+from .types.interfaces import type_adapter
 
 EVERY = "*"
 
-Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
+Convert = Callable[[EventMessage], EventMessage]
 
 
-class EventStream(Pull[EventMessage]):
-    """The events of one name, taken by the thread that iterates; see `Events.events`."""
+class EventStream(BlockingIterator[EventMessage]):
+    """Events of one name, taken by the thread that iterates; see `owlsocket_sync.Connection.events`."""
 
     def __init__(
-        self, owner: Endpoint, mailbox: Mailbox[EventMessage], name: str, limit: int | None, timeout: float | None
+        self,
+        services: Callable[[], Services],
+        mailbox: Mailbox[EventMessage],
+        name: str,
+        limit: int | None,
+        timeout: float | None,
     ) -> None:
-        super().__init__(owner, mailbox, timeout)
+        super().__init__(services, mailbox, timeout)
         self._name = name
         self._left = math.inf if limit is None else limit
+
+    def __repr__(self) -> str:
+        return f"<EventStream of {self._name!r}{', closed' if self._closed else ''}>"
 
     def __next__(self) -> EventMessage:
         if self._left <= 0:
@@ -41,11 +52,11 @@ class EventStream(Pull[EventMessage]):
             raise StopIteration
         self._left -= 1
         try:
-            return self._take_now()
+            return self._get_nowait()
         except LookupError:
-            deadline = self._owner._budget(self._timeout, math.inf)
+            deadline = self._services().deadline_for(self._timeout, math.inf)
         try:
-            return self._take(deadline)
+            return self._get(deadline)
         except TimeoutError:
             raise SocketTimeout(f"no event {self._name!r} came within {deadline.seconds:g} s") from None
         except EOFError:
@@ -53,192 +64,188 @@ class EventStream(Pull[EventMessage]):
 
 
 class ConvertedEvents(EventStream):
-    """The same, each payload made what was asked for."""
+    """Events of one name, each payload converted."""
 
-    _make: Callable[[EventMessage], EventMessage]
+    convert: Convert
 
     def __next__(self) -> EventMessage:
-        return self._make(super().__next__())
+        return self.convert(super().__next__())
 
 
-class Events(Endpoint):
-    """Send events to the peer, and observe those of the peer."""
+class Events:
+    """Events of the peer, and ours.
 
-    def __init__(self) -> None:
-        self._observers: Registry[Callable[[EventMessage], Any]] = Registry()
-        self._event_mail: Registry[Mailbox[EventMessage]] = Registry()
+    Args:
+        services: what the connection offers.
+        send_event: send an event; raises what `owlsocket_sync.Connection.notify` raises.
+        observers: handlers by name.
+        queues: queues of iterators by name.
+    """
 
-    def notify(self, event: str, payload: Any = None) -> None:
-        """Send an event; nobody answers it.
+    def __init__(
+        self,
+        services: Services,
+        send_event: Callable[[str, Any], None],
+        observers: Registry[Callable[..., Any]],
+        queues: Registry[Mailbox[EventMessage]],
+    ) -> None:
+        self._services = services
+        self._hooks = services.hooks
+        self._backlog = services.backlog
+        self._run = services.run
+        self._send_event = send_event
+        self._invoke = self._invoke_plainly if services.surroundings is None else self._invoke_within
+        self._observers = observers
+        self._queues = queues
 
-        Raises:
-            SocketConnectionError: the connection is closed, or the link broke while it was sent.
-            SocketTimeout: there was no link within ``default_call_timeout``, or within the `deadline` around it.
-            SocketMessageMalformed: the payload cannot be sent as JSON.
-        """
+    def notify(self, event: str, payload: Any) -> None:
+        """Send an event; see `owlsocket_sync.Connection.notify`."""
         if not isinstance(event, str):
             raise TypeError(f"event must be text, not {type(event).__name__}")
-        if not self._instruments:
+        if not self._hooks.instruments:
             self._send_event(event, payload)
             return
-        measured = self._measure("notify", event)
+        span = self._hooks.start("notify", event)
         try:
             self._send_event(event, payload)
         except BaseException as error:
-            measured.error = error
+            span.error = error
             raise
         finally:
-            measured.end()
+            span.end()
 
-    @overload
-    def observe(
-        self, event: str, handler: Callable[[EventMessage], Any], *, payload_type: Any = None
-    ) -> Subscription: ...
-    @overload
-    def observe(self, event: str, *, payload_type: Any = None) -> Callable[[Observer], Observer]: ...
-
-    def observe(
-        self, event: str, handler: Callable[[EventMessage], Any] | None = None, *, payload_type: Any = None
-    ) -> Subscription | Callable[[Observer], Observer]:
-        """Have ``handler(message)`` run for each event of this name, ``"*"`` for all; a decorator without handler.
-
-        Handlers run on workers: those of one event in order, different events side by side.
-
-        Args:
-            event: its name.
-            handler: what gets each message.
-            payload_type: what ``message.payload`` is made, as by ``result_type`` of `call`. Where it cannot be made
-                that, ``on_error`` gets `SocketMessageMalformed` and the handler does not run.
-
-        Raises:
-            TypeError: nothing of JSON can be made ``payload_type``.
-        """
-        make = None if payload_type is None else _converting(payload_type)
-
-        def add(handler: Callable[[EventMessage], Any]) -> Subscription:
-            return self._observers.add(event, handler if make is None else _with_payload(make, handler))
-
-        if handler is not None:
-            return add(handler)
-
-        def register(handler: Observer) -> Observer:
-            add(handler)
-            return handler
-
-        return register
+    def observe(self, event: str, handler: Callable[[EventMessage], Any], convert: Convert | None) -> Subscription:
+        """Register a handler, which gets messages as `message_converter` leaves them."""
+        check_handler(handler, f"the handler of {event!r}", "message")
+        self._services.check_open()
+        return self._observers.add(event, handler if convert is None else _with_converted_payload(convert, handler))
 
     def events(
-        self, event: str, limit: int | None = None, timeout: float | None = None, *, payload_type: Any = None
+        self,
+        services: Callable[[], Services],
+        event: str,
+        limit: int | None,
+        timeout: float | None,
+        payload_type: Any,
     ) -> EventStream:
-        """Iterate over the events of this name, from now on, in the caller's own thread.
-
-        Args:
-            event: its name, ``"*"`` for all.
-            limit: end after so many.
-            timeout: seconds to wait for each; ``None`` for as long as the connection lasts.
-            payload_type: what the payload of each is made, as by ``result_type`` of `call`. One that cannot be made
-                that raises `SocketMessageMalformed`; to iterate further goes on with the next.
-
-        Returns:
-            An iterator that is also a context manager; it ends with the connection. While it waits in
-            ``__next__`` it raises `SocketTimeout` when no event came in time.
-        """
-        mailbox: Mailbox[EventMessage] = Mailbox(self._backlog)
-        if payload_type is None:
-            stream = EventStream(self, mailbox, event, limit, timeout)
+        """Return an iterator; see `owlsocket_sync.Connection.events`."""
+        check_limit(limit)
+        mailbox: Mailbox[EventMessage] = Mailbox(self._backlog, self._services.mailbox_lock())
+        # Made first: a type that cannot be converted to raises before anything is registered.
+        convert = message_converter(payload_type)
+        if convert is None:
+            stream = EventStream(services, mailbox, event, limit, timeout)
         else:
-            make = _converting(payload_type)
-            stream = ConvertedEvents(self, mailbox, event, limit, timeout)
-            stream._make = make
-        stream._subscription = self._event_mail.add(event, mailbox)
-        if self._closing_error() is not None:
+            stream = converted = ConvertedEvents(services, mailbox, event, limit, timeout)
+            converted.convert = convert
+        stream.attach(self._queues.add(event, mailbox))
+        if self._services.closing_error() is not None:
             mailbox.close()
         return stream
 
-    def _receive_event(self, message: EventMessage) -> None:
+    def receive_event(self, message: EventMessage) -> None:
+        """Take in an event: to the queues at once, to the observers by a worker."""
         name, size = message.event, len(message.raw or "")
-        if self._event_mail:
-            for key in _keys(name):
-                for letter_box in self._event_mail.get(key):
-                    letter_box.handler(message, size)
+        if size > SHORT:  # weigh() asks this as well; a function call less is measurable
+            size = self._backlog.weigh(message.raw)
         find = self._observers.find
-        if find(name) or find(EVERY):
+        observed = find(name) or find(EVERY)
+        if self._queues.find(name) or self._queues.find(EVERY):
+            queues = self._find_both(self._queues, name)
+            for queue in queues[1:] if not observed else queues:
+                queue.handler(private_copy(message), size)
+            if not observed:  # last: the one that gets the message itself may change it at once
+                queues[0].handler(message, size)
+        if observed:
             self._backlog.take(size)
             if not self._run(("event", name), self._observe, message, size):
-                self._count("dropped")
-                self._backlog.give_back(size)
+                self._services.counters.count("dropped")
+                self._backlog.release(size)
 
     def _observe(self, message: EventMessage, size: int) -> None:
         name, find = message.event, self._observers.find
         try:
-            observers = find(name)
-            if observers is not None:
-                self._run_observers(observers, message)
-            observers = find(EVERY)
-            if observers is not None and name != EVERY:
-                self._run_observers(observers, message)
+            observers = find(name) or ()
+            if len(observers) != 1 or find(EVERY):
+                observers = self._find_both(self._observers, name)
+                # The last one gets the message itself: until then it is as it came.
+                for observer in observers[:-1]:
+                    self._notify_observer(observer, private_copy(message))
+            if observers:
+                self._notify_observer(observers[-1], message)
         finally:
-            self._backlog.give_back(size)
+            self._backlog.release(size)
 
-    def _run_observers(self, observers: tuple[Subscription, ...], message: EventMessage) -> None:
-        for observer in observers:
-            if observer._cancel is not None:  # `active`, asked for every message
-                measured = self._measure_handler(observer, message) if self._instruments else None
-                try:
-                    observer._handler(message)  # type: ignore[misc]
-                except BaseException as error:
-                    self._report(error, ErrorContext("observe", message.event, message))
-                    if measured is not None:
-                        measured.error = error
-                if measured is not None:
-                    measured.end()
+    def _find_both(self, registry: Registry[Any], name: str) -> tuple[Subscription, ...]:
+        """Return the subscriptions of an event, and then those of all events."""
+        find = registry.find
+        every = find(EVERY) if name != EVERY else None
+        return find(name, ()) if not every else (*find(name, ()), *every)
 
-    def _measure_handler(self, observer: Subscription, message: EventMessage) -> Measured:
-        """Under the name that it observes: a peer may make up any number of others."""
-        every = observer in self._observers.get(EVERY)
-        return self._measure("observe", EVERY if every else message.event, message)
+    def _notify_observer(self, observer: Subscription, message: EventMessage) -> None:
+        if observer.active:
+            # As `Subscription.invoke`, with the span inside of the context: that may be where a tracer keeps it.
+            observer.context.copy().run(self._invoke, observer, message)
 
-    def _end_events(self) -> None:
-        """The connection is over: end each iterator once it has given out what came."""
+    def _invoke_plainly(self, observer: Subscription, message: EventMessage) -> None:
+        span = self._start_span(observer, message) if self._hooks.instruments else None
+        try:
+            observer.handler(message)
+        except BaseException as error:
+            self._services.report(error, ErrorContext("observe", message.event, message))
+            if span is not None:
+                span.error = error
+        if span is not None:
+            span.end()
+
+    def _invoke_within(self, observer: Subscription, message: EventMessage) -> None:
+        assert self._services.surroundings is not None
+        try:
+            with self._services.surroundings():
+                self._invoke_plainly(observer, message)
+        except BaseException as error:
+            self._services.report(error, ErrorContext("observe", message.event, message))
+
+    def _start_span(self, observer: Subscription, message: EventMessage) -> Span:
+        # Under the name that the handler observes: the peer may invent any number of names, and metrics keep each.
+        observes_all = observer in self._observers.get(EVERY)
+        return self._hooks.start("observe", EVERY if observes_all else message.event, message)
+
+    def end(self) -> None:
+        """End each iterator once it has handed out what came; the connection is closed."""
         for mailbox in self._mailboxes():
             mailbox.close()
 
-    def _mailboxes(self) -> list[Mailbox[EventMessage]]:
-        boxes = (box for key in self._event_mail.keys() for box in self._event_mail.get(key))  # noqa: SIM118
-        return [cast(Mailbox[EventMessage], box.handler) for box in boxes]
-
-    def _renew_events(self) -> None:
-        for registry in (self._observers, self._event_mail):
-            registry.renew_locks()
+    def adopt_queues(self) -> None:
+        """Let the iterators that the parent made go on here; in a forked child."""
         for mailbox in self._mailboxes():
-            mailbox.renew_locks()
+            mailbox.adopt(self._backlog, self._services.mailbox_lock())
+
+    def _mailboxes(self) -> list[Mailbox[EventMessage]]:
+        return [cast(Mailbox[EventMessage], subscription.handler) for subscription in self._queues.subscriptions()]
 
 
-def _converting(payload_type: Any) -> Callable[[EventMessage], EventMessage]:
-    """What makes a message with another payload of one; others may hold that as well."""
-    convert = converter(payload_type)
+def message_converter(payload_type: Any) -> Convert | None:
+    """Return a function that returns a copy of a message with a converted payload, ``None`` for no type.
 
-    def make(message: EventMessage) -> EventMessage:
-        converted = copy(message)
+    Raises:
+        TypeError: JSON cannot be converted to the type.
+    """
+    if payload_type is None:
+        return None
+    convert = type_adapter(payload_type)
+
+    def convert_message(message: EventMessage) -> EventMessage:
+        converted = copy(message)  # other handlers see the same message
         converted.payload = convert(message.payload, f"the payload of event {message.event!r}")
         return converted
 
-    return make
+    return convert_message
 
 
-def _with_payload(
-    make: Callable[[EventMessage], EventMessage], handler: Callable[[EventMessage], Any]
-) -> Callable[[EventMessage], Any]:
-    if not callable(handler):
-        return handler  # to be refused with the words of all handlers
-
+def _with_converted_payload(convert: Convert, handler: Callable[[EventMessage], Any]) -> Callable[[EventMessage], Any]:
     @wraps(handler)
     def observe(message: EventMessage) -> Any:
-        return handler(make(message))
+        return handler(convert(message))
 
     return observe
-
-
-def _keys(event: str) -> tuple[str, ...]:
-    """What one event is observed under, each once."""
-    return (event,) if event == EVERY else (event, EVERY)

@@ -1,23 +1,25 @@
-"""The messages of ``@owlmeans/socket``: their types, what kind a value is, and their ids."""
+"""The messages of ``@owlmeans/socket``: their classes, tests for their kind, and their ids."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
-from ..stages import AuthenticationStage
-from ..values import ByFields
+from .. import fork
+from ..states import AuthenticationStage
+from ..values import FieldwiseEq
 
 CALL_TIMEOUT = 60.0
-"""Seconds that a call waits for its answer when nothing else is said."""
+"""The default timeout of a call, in seconds."""
 
 
 class MessageType(str, Enum):
-    """What a message is; values as on the wire."""
+    """The type of a message; the values are those of the wire."""
 
     CALL = "call"
     RESULT = "result"
@@ -31,38 +33,44 @@ class MessageType(str, Enum):
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class Message(ByFields):
+class Message(FieldwiseEq):
     """One message, in either direction.
 
     Attributes:
-        type: what it is; text where the peer wrote a type that nobody knows.
-        payload: what it carries; ``None`` for ``null`` and for none at all.
-        id: joins an answer to its question; text, or the number that the peer wrote.
-        sender: who speaks, where the peer says so.
-        recipient: who is spoken to, where the peer says so.
-        dt: when it was sent, in seconds since the epoch.
-        raw: the text as it arrived.
+        type: the type; a text where the peer sent an unknown one.
+        payload: the content; ``None`` for ``null`` and for a missing key.
+        id: the same in a call or request and in its answers; a text, or the number that the peer sent.
+        sender: the name of the sending end, where the peer sends one; a number where the peer sends that.
+        recipient: the name of the receiving end, in the same way.
+        dt: the time of sending, in seconds since the epoch.
+        raw: the text as it was received.
     """
 
     type: MessageType | str = MessageType.MESSAGE
     payload: Any = None
     id: str | int | float | None = None
-    sender: str | None = None
-    recipient: str | None = None
+    sender: str | int | float | None = None
+    recipient: str | int | float | None = None
     dt: float | None = None
     raw: str | None = None
 
+    # Messages are mutable: `prepare` hooks change them.
     __hash__ = None  # type: ignore[assignment]
 
     def _repr_html_(self) -> str:
-        from ..cards import message_card
+        from ..html_repr import message_card
 
         return message_card(self)
 
 
 @dataclass(slots=True, repr=False, eq=False)
 class CallMessage(Message):
-    """A call: ``payload`` is the list of arguments, ``timeout`` in seconds, ``math.inf`` for no limit."""
+    """A call of a method.
+
+    Attributes:
+        method: the name of the method; ``payload`` is the list of its arguments.
+        timeout: seconds until the caller stops waiting, ``math.inf`` for no limit.
+    """
 
     type: MessageType | str = MessageType.CALL
     method: str = ""
@@ -71,35 +79,62 @@ class CallMessage(Message):
 
 @dataclass(slots=True, repr=False, eq=False)
 class EventMessage(Message):
-    """An event, or a system message that has a name."""
+    """An event, or a system message with a name.
+
+    Attributes:
+        event: the name of the event.
+        local: this end made the message, as it does when a link closes; ``False`` for every message of the peer.
+    """
+
+    # Of the class, not of the instance: nothing that the peer sends can set it.
+    local: ClassVar[bool] = False
 
     type: MessageType | str = MessageType.EVENT
     event: str = ""
 
 
+class LinkClosedMessage(EventMessage):
+    """The system message ``close``, which listeners get at the end of each link."""
+
+    __slots__ = ()
+
+    local = True
+
+
 @dataclass(slots=True, repr=False, eq=False)
 class AuthMessage(Message):
-    """One step of authentication; ``stage`` is ``None`` in a refusal. Its repr does not show what it carries."""
+    """A step of authentication.
+
+    Attributes:
+        stage: the stage that the step leads to; ``None`` in a refusal.
+    """
 
     type: MessageType | str = MessageType.AUTH
     stage: AuthenticationStage | str | None = None
 
     def __repr__(self) -> str:
+        # The payload may be a token, and a repr ends up in logs.
         return f"AuthMessage(stage={self.stage!r})"
 
 
 def is_message(value: object, ordinary: bool | None = None) -> bool:
-    """Whether this is a message: one of ours, or a mapping with a type and a payload.
+    """Return whether a value is a message: a `Message`, or a mapping with a type and a payload.
 
     Args:
-        ordinary: ``True`` leaves system messages out, ``False`` leaves in nothing else.
+        value: any value.
+        ordinary: ``True`` excludes system messages, ``False`` accepts system messages only.
     """
     kind = _kind(value)
     return kind is not None and (ordinary is None or (kind != MessageType.SYSTEM) is ordinary)
 
 
 def is_event_message(value: object, system: bool | None = None) -> bool:
-    """Whether this is a message with an event's name; ``system`` keeps only those of the system, or of peers."""
+    """Return whether a value is a message with the name of an event.
+
+    Args:
+        value: any value.
+        system: ``True`` accepts system messages only, ``False`` excludes them.
+    """
     kind = _kind(value)
     if kind == MessageType.SYSTEM:
         return system is not False
@@ -107,12 +142,12 @@ def is_event_message(value: object, system: bool | None = None) -> bool:
 
 
 def is_call_message(value: object) -> TypeGuard[CallMessage]:
-    """Whether this is a call."""
+    """Return whether a value is a call."""
     return _kind(value) == MessageType.CALL
 
 
 def is_auth_message(value: object) -> TypeGuard[AuthMessage]:
-    """Whether this is a step of authentication."""
+    """Return whether a value is a step of authentication."""
     return _kind(value) == MessageType.AUTH
 
 
@@ -127,19 +162,34 @@ def _kind(value: object) -> str | None:
 
 # -- ids -------------------------------------------------------------------------------------------------------------
 
-_counter = itertools.count(1)
-_prefix = os.urandom(6).hex()
+
+def is_id(value: Any) -> bool:
+    """Return whether a value can be the id of a message: a string, or a number that can be written again."""
+    return isinstance(value, str) or is_number(value)
 
 
-def new_id() -> str:
-    """An id that no other message of this machine has, forked children included; from any thread."""
-    return f"{_prefix}-{next(_counter):x}"
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number that can be written again, and not a flag."""
+    # Infinity (1e400) and larger integers cannot be written again.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _renew_prefix() -> None:
-    global _prefix
-    _prefix = os.urandom(6).hex()
+class IdSource:
+    """Ids that no other message has, in any process.
+
+    Attributes:
+        next: return an id; callable from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.after_fork()
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Use another prefix: a child continues with the counter of its parent."""
+        prefix = os.urandom(6).hex()
+        # Builtins throughout: one step of C code under the interpreter's lock, so no lock is needed here.
+        self.next: Callable[[], str] = map((prefix + "-{:x}").format, itertools.count(1)).__next__
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_prefix)
+IDS = IdSource()

@@ -1,21 +1,26 @@
-"""Calls that wait for their answers: one whose caller waits itself, and one whose caller holds a future.
+"""Calls that wait for their answers: one whose caller blocks, and one whose caller holds a future.
 
-Threads: whoever reads completes a call; the first outcome holds, and completing it again changes nothing. In `Asked`
-the caller is told by a bell, which is made only once it has to wait for one; who makes it holds ``_calls_lock``.
+Threads: the thread that reads completes a call; the first outcome holds, and completing it again changes nothing.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures import wait as wait_for
-from contextlib import AbstractContextManager, suppress
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from contextvars import Context
 from typing import Any, Protocol
 
+from .. import fork
+from ..clock import monotonic
 from ..deadline import Deadline
-from ..errors import SocketTimeout
+from ..errors import ResilientError, SocketTimeout
+from ..locks import acquire_until
+from .carrier import no_link_error
+from .scopes import copy_for_handler
 
 
 class Pending(ABC):
@@ -23,13 +28,15 @@ class Pending(ABC):
 
     Attributes:
         data: the message, until it was sent, and for longer where it may have to be sent once more.
+        size: the bytes of the message.
         link: the number of the link on which it was sent, ``None`` before.
-        result_type: what makes the result of what comes, where that is done before it is handed out.
-        watched: whether somebody but the caller is told of the outcome.
-        attended: whether somebody waits for it now.
+        sent: whether it was sent, on whatever link.
+        result_type: the type that the result is converted to before it is handed out.
+        has_callbacks: whether anything but the caller waits for the outcome, or the result is to be converted.
+        has_waiter: whether a thread waits for it now.
     """
 
-    __slots__ = ("data", "deadline", "id", "link", "method", "retry")
+    __slots__ = ("data", "deadline", "id", "link", "method", "retry", "sent", "size")
 
     data: bytes
     deadline: Deadline
@@ -37,126 +44,104 @@ class Pending(ABC):
     link: int | None
     method: str
     retry: bool
+    sent: bool
+    size: int
 
     result_type: Any = None
-    watched: bool = False
-    attended: bool = True
+    has_callbacks: bool = False
+    has_waiter: bool = True
 
     @abstractmethod
     def complete(self, result: Any = None, error: BaseException | None = None) -> None:
         """Set the outcome, unless there is one already."""
 
     @abstractmethod
-    def outlast(self, deadline: Deadline, guard: AbstractContextManager[object]) -> bool:
-        """Whether there is an outcome within the deadline."""
+    def wait(self, deadline: Deadline) -> bool:
+        """Wait for the outcome; return whether it came within the deadline."""
 
-    def leave(self, error: BaseException) -> None:
-        """In a forked child: tell whoever waits for it; takes no lock, and runs no callback, of the parent's."""
+    def orphan(self, error: BaseException) -> None:
+        """Fail in a forked child; takes no lock, and runs no callback, of the parent's."""
         self.complete(error=error)
 
-    def sent(self) -> None:
-        """Keep only what may have to be sent once more."""
-        if not self.retry:
-            self.data = b""
+    def refuse(self, error: BaseException) -> None:
+        """Set an error in an answer of the peer, which received the call, as the outcome."""
+        self.sent = True
+        if isinstance(error, ResilientError):
+            error.sent = True
+        self.complete(error=error)
 
-    def timeout_error(self) -> SocketTimeout:
-        """What the caller gets when no answer came in time."""
+    def timeout_error(self, failure: Exception | None) -> SocketTimeout:
+        """Return the error of a call that was not answered in time.
+
+        Args:
+            failure: the reason why there is no link, where there is none.
+        """
+        seconds = self.deadline.seconds
         if self.link is None:
-            return SocketTimeout(
-                f"call {self.method!r} was not sent, there was no link for {self.deadline.seconds:g} s"
-            )
-        return SocketTimeout(f"call {self.method!r} was not answered within {self.deadline.seconds:g} s")
+            what = "a connection to be sent again" if self.sent else "a connection"
+            error = no_link_error(f"call {self.method!r} timed out after {seconds:g} s waiting for {what}", failure)
+        else:
+            error = SocketTimeout(f"call {self.method!r} was not answered within {seconds:g} s")
+        error.sent = True if self.sent else error.sent
+        return error
 
 
-class Asked(Pending):
-    """A call whose caller waits for it."""
+class CallOwner(Protocol):
+    """The connection of a future, as the future sees it."""
 
-    __slots__ = ("_bell", "_error", "_result", "done")
+    def run_callback(self, function: Callable[[], None], context: Context) -> None:
+        """Run a callback on a worker, or here when there are none any more."""
 
-    def __init__(self) -> None:
-        self.done = False
-        self._bell: threading.Lock | None = None
+    def forget(self, id: Any) -> object:
+        """Remove the call from the table."""
 
-    def is_done(self) -> bool:
-        """Whether there is an outcome."""
-        return self.done
+    def help_reader(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in place of the reader for a while."""
 
-    def complete(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Set the outcome, unless there is one already."""
-        if not self.done:
-            self._result = result
-            self._error = error
-            self.done = True
-        if self._bell is not None:
-            with suppress(RuntimeError):  # it has rung already
-                self._bell.release()
-
-    def outlast(self, deadline: Deadline, guard: AbstractContextManager[object]) -> bool:
-        """Whether there is an outcome within the deadline; several may wait."""
-        with guard:
-            if self._bell is None:
-                self._bell = threading.Lock()
-                self._bell.acquire()
-            bell = self._bell
-        if not self.done and bell.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX)):
-            with suppress(RuntimeError):
-                bell.release()  # for the next one who waits
-        return self.done
-
-    def outcome(self) -> Any:
-        """The result; raises the error where it is one, and where there is neither."""
-        if not self.done:
-            raise self.timeout_error()
-        error = self._error
-        if error is None:
-            return self._result
-        try:
-            raise error
-        finally:
-            self._error = error = None  # whose traceback leads here
-
-
-class Owner(Protocol):
-    """What a future asks of the connection that its call was made on."""
-
-    def _run_callback(self, function: Callable[[], None]) -> None: ...
-
-    def _forget_call(self, id: Any) -> object: ...
-
-    def _read_until(self, answered: Callable[[], bool], deadline: Deadline) -> None: ...
+    def step_aside(self) -> AbstractContextManager[None]:
+        """Return a context manager around a wait; raise `SocketError` on the reader."""
 
 
 class CallFuture(Future[Any], Pending):
     """The future of one call. Its callbacks run on a worker, so that they may call as well."""
 
-    def __init__(self, owner: Owner) -> None:
-        # In place of `Future.__init__`, which makes a condition of many times the size.
-        self._condition: Any = Signal()
+    def __init__(self, owner: CallOwner) -> None:
+        # In place of `Future.__init__`, which makes a condition of many times the size: 100 000 of these may be
+        # pending.
+        self._lazy_condition = LazyCondition()
         self._state = "PENDING"
         self._result = self._exception = None
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
-        self._owner: Owner | None = owner
+        self._owner: CallOwner | None = owner
+        self.sent = False
 
     @property
-    def watched(self) -> bool:  # type: ignore[override]
-        """Whether somebody is told of the outcome."""
+    def _condition(self) -> Any:  # type: ignore[override]
+        # Whatever is done with a future takes this, the functions of `concurrent.futures` too. So a child that no hook
+        # was run in fails the parent's futures here, and takes no lock of the parent's.
+        fork.ensure_process()
+        return self._lazy_condition
+
+    @property
+    def has_callbacks(self) -> bool:  # type: ignore[override]
+        """Return whether anything but the caller waits for the outcome, or the result is to be converted."""
         return bool(self._done_callbacks or self._waiters) or self.result_type is not None
 
     @property
-    def attended(self) -> bool:  # type: ignore[override]
-        """Whether somebody waits for it now."""
-        return self._condition.attended  # type: ignore[no-any-return]
+    def has_waiter(self) -> bool:  # type: ignore[override]
+        """Return whether a thread waits for it now."""
+        return self._lazy_condition.has_waiter
 
     def cancel(self) -> bool:
-        """Forget the call; an answer that still comes is passed over."""
+        """Forget the call; an answer that still comes is dropped."""
         if not super().cancel():
             return False
         if self._owner is not None:
-            self._owner._forget_call(self.id)
+            self._owner.forget(self.id)
         with self._condition:
-            if self._state == "CANCELLED":  # else another thread did it
-                self.set_running_or_notify_cancel()  # who waits for it is freed
+            if self._state == "CANCELLED":  # else another thread notified those who wait
+                self.set_running_or_notify_cancel()
         return True
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
@@ -164,82 +149,147 @@ class CallFuture(Future[Any], Pending):
         if self.done():
             super().add_done_callback(fn)
         else:
-            super().add_done_callback(lambda _: self._tell(fn))
+            context = copy_for_handler()
+            super().add_done_callback(lambda _: self.schedule_callback(fn, context))
 
-    def _tell(self, fn: Callable[[Future[Any]], object]) -> None:
+    def schedule_callback(self, fn: Callable[[Future[Any]], object], context: Context | None = None) -> None:
+        """Have ``fn(future)`` run on a worker, in this context, or in a new one."""
         if self._owner is not None:
-            self._owner._run_callback(lambda: _ignore(fn(self)))
+            self._owner.run_callback(lambda: _discard(fn(self)), Context() if context is None else context)
 
     def result(self, timeout: float | None = None) -> Any:
-        """The result, once it is there; raises the error where it is one."""
+        """Return the result, once it is there; raise the error where it is one."""
+        # Without the lock: the result was stored before the state says so.
         if self._state == "FINISHED" and self._exception is None:
-            return self._result  # which was there before the state said so
-        return super().result(self._read(timeout))
+            return self._result
+        self._wait_outcome(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The error, once there is an outcome; ``None`` where that is a result."""
-        return super().exception(self._read(timeout))
+        """Return the error, once there is an outcome; ``None`` where that is a result."""
+        self._wait_outcome(timeout)
+        return super().exception(0)
 
-    def _read(self, timeout: float | None) -> float | None:
-        """Read in place of the reader for a while; what is left of the timeout."""
-        if self._state != "PENDING" or self._owner is None:
-            return timeout
+    def _has_outcome(self) -> bool:
+        # Unlike `done`, without the lock: it is asked after each message that is read.
+        return self._state != "PENDING"
+
+    def _wait_outcome(self, timeout: float | None) -> None:
+        """Wait for an outcome: first in place of the reader, for a while."""
+        fork.ensure_process()  # before it reads: a child takes nothing from its parent's socket
+        owner = self._owner
+        if self._state != "PENDING" or owner is None:
+            return
         deadline = Deadline(threading.TIMEOUT_MAX if timeout is None else timeout)
-        self._owner._read_until(self.done, deadline)
-        return None if timeout is None else deadline.remaining()
+        owner.help_reader(self._has_outcome, deadline)
+        if self._state == "PENDING":
+            # Without the lock of the future, which a signal handler could not let go of: the reader takes it.
+            with owner.step_aside():
+                self._lazy_condition.wait_unlocked(self._has_outcome, deadline)
 
     def complete(self, result: Any = None, error: BaseException | None = None) -> None:
         """Set the outcome, unless there is one already."""
+        # As `set_result` and `set_exception`, which would ask for the process twice: the reader has no need to.
+        condition, held = self._lazy_condition, [False]
         try:
-            if error is None:
-                self.set_result(result)
-            else:
-                self.set_exception(error)
-        except InvalidStateError:  # cancelled, or answered before: the first outcome holds
-            with self._condition:
-                self._condition.notify_all()  # if it was interrupted in the middle, nobody was told
+            # Noted in the builtin call that takes the lock: an interrupt does not leave it locked.
+            held[:] = map(condition.acquire, (self._owner is None,))
+            if not held[0]:
+                # Another thread has it, for as long as a handler takes that interrupted it: the reader does not wait.
+                self._complete_later(result, error)
+                return
+            if self._state != "PENDING":  # cancelled, or answered before: the first outcome holds
+                # A signal may have interrupted the first one between the outcome and the notification.
+                condition.notify_all()
+                return
+            self._result, self._exception = result, error
+            self._state = "FINISHED"  # last: threads without the lock that see it find the outcome
+            for waiter in self._waiters:
+                waiter.add_result(self) if error is None else waiter.add_exception(self)
+            condition.notify_all()
+        finally:
+            if held[0]:
+                condition.release()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
 
-    def outlast(self, deadline: Deadline, guard: AbstractContextManager[object]) -> bool:
-        """Whether there is an outcome within the deadline."""
-        return bool(wait_for([self], deadline.wait_seconds()).done)
+    def _complete_later(self, result: Any, error: BaseException | None) -> None:
+        """Set the outcome on a worker, which waits for the lock."""
 
-    def leave(self, error: BaseException) -> None:
-        """In a forked child: tell whoever waits for it; takes no lock, and runs no callback, of the parent's."""
-        self._condition = Signal()
+        def complete() -> None:
+            with self._lazy_condition:
+                self.complete(result, error)
+
+        if self._owner is not None:
+            self._owner.run_callback(complete, Context())
+
+    def wait(self, deadline: Deadline) -> bool:
+        """Wait for the outcome; return whether it came within the deadline."""
+        # Not `concurrent.futures.wait`: an interrupt may leave the lock of the future held.
+        self._lazy_condition.wait_unlocked(self._has_outcome, deadline)
+        return self._has_outcome()
+
+    def orphan(self, error: BaseException) -> None:
+        """Fail in a forked child; takes no lock, and runs no callback, of the parent's."""
+        self._lazy_condition = LazyCondition()
         self._waiters.clear()
         self._owner = None
         self.complete(error=error)
 
 
-class Signal(type(threading.RLock())):  # type: ignore[misc]  # a class by another name
-    """A condition that is but its lock before somebody waits: thousands of futures have one each."""
+class LazyCondition(type(threading.RLock())):  # type: ignore[misc]  # a class by another name
+    """A condition that is only its lock until a thread waits: thousands of futures have one each."""
 
-    _bells: tuple[threading.Lock, ...] = ()
+    _waiting: tuple[threading.Lock, ...] = ()
 
     @property
-    def attended(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._bells)
+    def has_waiter(self) -> bool:
+        """Return whether a thread waits."""
+        return bool(self._waiting)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait, without the lock, to be notified; whether that was within so many seconds."""
-        bell = threading.Lock()
-        bell.acquire()
-        self._bells = (*self._bells, bell)
+        """Wait, without the lock, to be notified; return whether that was within so many seconds."""
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._waiting = (*self._waiting, waiter)
         self.release()
         try:
-            return bell.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
+            return acquire_until(waiter, math.inf if timeout is None else monotonic() + timeout)
         finally:
             self.acquire()
 
+    def wait_unlocked(self, done: Callable[[], bool], deadline: Deadline) -> None:
+        """Wait until ``done`` returns true after a notification, without taking the lock."""
+        while not done() and not deadline.expired():
+            waiter = threading.Lock()
+            waiter.acquire()
+            waiters = self._waiting
+            entered = (*waiters, waiter)
+            # No call between the two, and so no interrupt. Entered first, looked at afterwards; who completes does it
+            # the other way round, so one of the two sees the other.
+            if self._waiting is waiters:
+                self._waiting = entered
+                try:
+                    if not done():
+                        acquire_until(waiter, deadline.at)
+                finally:
+                    self._drop(waiter)
+
+    def _drop(self, waiter: threading.Lock) -> None:
+        """Remove a thread that waits no more, unless it was notified; without the lock."""
+        while waiter in self._waiting:
+            waiters = self._waiting
+            left = tuple(other for other in waiters if other is not waiter)
+            if self._waiting is waiters:  # as above
+                self._waiting = left
+
     def notify_all(self) -> None:
-        """Free all who wait; with the lock."""
-        bells = self._bells
-        if bells:
-            self._bells = ()
-        for bell in bells:
-            bell.release()
+        """Free all threads that wait; with the lock."""
+        waiting = self._waiting
+        if waiting:
+            self._waiting = ()
+        for waiter in waiting:
+            waiter.release()
 
 
-def _ignore(_: object) -> None:
-    """What comes of a callback has no use; nor have the parent's callbacks in a forked child."""
+def _discard(_: object) -> None:
+    """Drop the result of a callback."""

@@ -1,269 +1,281 @@
 """Streamed requests, both ways: ``request``, ``stream``, ``acknowledge``, ``reply`` and ``observe_response``.
 
 One ``request`` may be answered by any number of ``response`` messages; the protocol has no word for the last one, so
-whoever asked decides when there were enough.
+the end that asked decides when there were enough.
+
+Threads: the table of pending requests has no lock: each entry is put in, and taken out, in one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import wraps
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar
 
-from ..errors import SocketError, SocketTimeout
-from .codec import is_id
-from .endpoint import Endpoint, ErrorContext, left_to_parent
+from ..errors import SocketConnectionError, SocketError, SocketTimeout
+from ..values import shorten_name
+from .iterators import BlockingIterator
 from .mailbox import Mailbox
-from .messages import Message, MessageType, new_id
-from .pull import Pull
-from .subscription import Registry, Subscription
-from .typed import converter
-
-ANY = ""
+from .messages import IDS, Message, MessageType, is_id
+from .private_copy import copy_payload
+from .reports import ErrorContext
+from .services import Services, forked_error
+from .subscriptions import ALL, Registry, Subscription, check_handler
+from .types.interfaces import type_adapter
 
 Payload = TypeVar("Payload")
-ResponseHandler = TypeVar("ResponseHandler", bound=Callable[[Any], Any])
 
 
-class Stream(Pull[Any]):
-    """The responses to one request, taken by the thread that iterates; see `Requests.stream`.
+class Stream(BlockingIterator[Any]):
+    """The responses to one request, taken by the thread that iterates; see `owlsocket_sync.Connection.stream`.
 
     ``for payload in stream`` waits for each response; leaving the loop by ``break`` and the ``with`` block, or
     `close`, stops it. An iteration that waits longer than the timeout raises `SocketTimeout`, one whose link is lost
     `SocketConnectionError`.
+
+    Attributes:
+        id: the id of the request.
     """
 
-    def __init__(self, owner: Endpoint, id: str, mailbox: Mailbox[Any], timeout: float | None) -> None:
-        super().__init__(owner, mailbox, timeout)
+    def __init__(self, services: Callable[[], Services], id: str, mailbox: Mailbox[Any], timeout: float | None) -> None:
+        super().__init__(services, mailbox, timeout)
         self.id = id
 
     def __next__(self) -> Any:
-        if self._over:
+        if self._closed:
             raise StopIteration
         try:
-            return self._take_now()
+            return self._get_nowait()
         except LookupError:
-            deadline = self._owner._budget(self._timeout)
+            deadline = self._services().deadline_for(self._timeout)
         try:
-            return self._take(deadline)
+            return self._get(deadline)
         except TimeoutError:
-            raise SocketTimeout(f"no response came within {deadline.seconds:g} s (request {self.id})") from None
+            timeout = SocketTimeout(f"no response came within {deadline.seconds:g} s (request {self.id})")
+            timeout.sent = True
+            raise timeout from None
         except EOFError as ended:
             if ended.__cause__ is None:
                 raise StopIteration from None
             raise ended.__cause__ from None
 
     def __repr__(self) -> str:
-        return f"<Stream of request {self.id}{', over' if self._over else ''}>"
+        return f"<Stream of request {self.id}{', closed' if self._closed else ''}>"
 
 
 class ConvertedStream(Stream, Generic[Payload]):
-    """The same, each response made what was asked for."""
+    """The responses to one request, each converted."""
 
-    _make: Callable[[Any], Payload]
+    convert: Callable[[Any], Payload]
 
     def __next__(self) -> Payload:
-        return self._make(super().__next__())
+        return self.convert(super().__next__())
 
 
-class Waiter:
-    """What is invoked with each response to one request, and told when the link is lost, or left to a parent."""
+class PendingRequest:
+    """The consumer of the responses to one request.
 
-    __slots__ = ("deliver", "left", "lost")
+    Attributes:
+        on_response: called with each response, by the reader.
+        on_lost: called with an error when the link is lost.
+        on_forked: called with an error in a forked child; takes no lock of the parent's.
+        sent: whether the request was sent.
+    """
+
+    __slots__ = ("on_forked", "on_lost", "on_response", "sent")
 
     def __init__(
         self,
-        deliver: Callable[[Message], None],
-        lost: Callable[[Exception], None],
-        left: Callable[[Exception], None] = lambda error: None,
+        on_response: Callable[[Message], None],
+        on_lost: Callable[[Exception], object],
+        on_forked: Callable[[Exception], object] = lambda error: None,
     ) -> None:
-        self.deliver = deliver
-        self.lost = lost
-        self.left = left
-
-    def __call__(self, message: Message) -> None:
-        """Take one response."""
-        self.deliver(message)
+        self.on_response = on_response
+        self.on_lost = on_lost
+        self.sent = False
+        self.on_forked = on_forked
 
 
-class Requests(Endpoint):
-    """Ask the peer for streams of responses, and answer its requests."""
+class Requests:
+    """Requests of ours and their responses, and requests of the peer.
 
-    def __init__(self) -> None:
-        self._waiters: Registry[Waiter] = Registry()
-        self._response_observers: Registry[Callable[[Any], Any]] = Registry()
-        self._acknowledgers: Registry[Callable[[Any, Any], Any]] = Registry()
+    Args:
+        services: what the connection offers.
+        acknowledgers: handlers of requests.
+        response_observers: handlers of responses that belong to no pending request.
 
-    # -- asking ------------------------------------------------------------------------------------------------------
+    Attributes:
+        pending: the requests of ours that wait for responses, by id; read without a lock.
+    """
 
-    def request(
-        self, payload: Any, observer: Callable[[Any], Any] | None = None, *, payload_type: Any = None
-    ) -> Subscription:
-        """Send a request, and have ``observer(payload)`` run for each response until it returns false.
+    def __init__(
+        self,
+        services: Services,
+        acknowledgers: Registry[Callable[..., Any]],
+        response_observers: Registry[Callable[..., Any]],
+    ) -> None:
+        self._services = services
+        self.pending: dict[Any, PendingRequest] = {}
+        self._acknowledgers = acknowledgers
+        self._response_observers = response_observers
 
-        Args:
-            payload: what is asked for.
-            observer: true to go on receiving, false to stop; without one, ``observe_response`` sees the responses.
-            payload_type: what the payload of each response is made, as by ``result_type`` of `call`. Where it cannot
-                be made that, ``on_error`` gets `SocketMessageMalformed`, the observer does not run, and receiving
-                goes on.
+    # -- our requests ------------------------------------------------------------------------------------------------
 
-        Returns:
-            A subscription; calling it stops earlier. When the link is lost it ends, and ``on_error`` is told.
-
-        Raises:
-            TypeError: nothing of JSON can be made ``payload_type``.
-            ValueError: there is a ``payload_type`` and no observer.
-        """
+    def request(self, payload: Any, observer: Callable[[Any], Any] | None, payload_type: Any) -> Subscription:
+        """Send a request; see `owlsocket_sync.Connection.request`."""
         if payload_type is not None:
             if observer is None:
                 raise ValueError("payload_type is for an observer, and there is none")
-            observer = _with_payload(payload_type, observer)
-        id = new_id()
+            check_handler(observer, "the observer of a request", "payload")
+            observer = _with_converted_payload(payload_type, observer)
+        id = IDS.next()
         if observer is None:
-            self._send(Message(MessageType.REQUEST, payload, id))
-            return Subscription(None, lambda _: None)
-        observe = observer
+            self._services.send(Message(MessageType.REQUEST, payload, id))
+            return Subscription.group([])
+        check_handler(observer, "the observer of a request", "payload")
+        dispatch, report, weigh = self._services.dispatch, self._services.report, self._services.backlog.weigh
 
-        def deliver(message: Message) -> None:
-            self._submit(("response", id), len(message.raw or ""), self._observe_one, subscription, message)
+        def on_response(message: Message) -> None:
+            dispatch(("response", id), weigh(message.raw), self._notify_observer, subscription, message)
 
-        def lost(error: Exception) -> None:
+        def on_lost(error: Exception) -> None:
             subscription()
-            self._report(error, ErrorContext("request", id))
+            report(error, ErrorContext("request", id))
 
-        subscription = Subscription(observe, lambda _: waiting())
-        waiting = self._waiters.add(id, Waiter(deliver, lost))
-        self._send_request(payload, id, subscription)
+        subscription = Subscription(observer, lambda _: self._forget(id))
+        self._send_request(payload, id, PendingRequest(on_response, on_lost), subscription)
         return subscription
 
-    @overload
-    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: None = None) -> Stream: ...
-    @overload
     def stream(
-        self, payload: Any, timeout: float | None = None, *, payload_type: type[Payload] | Callable[[Any], Payload]
-    ) -> ConvertedStream[Payload]: ...
-    @overload
-    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any) -> Stream: ...
-
-    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any = None) -> Stream:
-        """Send a request and iterate over its responses, in the caller's own thread.
-
-        Args:
-            payload: what is asked for.
-            timeout: seconds to wait for each response; ``None`` for ``default_call_timeout``.
-            payload_type: what each response is made, as by ``result_type`` of `call`. One that cannot be made that
-                raises `SocketMessageMalformed`; to iterate further goes on with the next.
-
-        Raises:
-            TypeError: nothing of JSON can be made ``payload_type``.
-        """
-        id = new_id()
-        mailbox: Mailbox[Any] = Mailbox(self._backlog)
+        self, services: Callable[[], Services], payload: Any, timeout: float | None, payload_type: Any
+    ) -> Stream:
+        """Send a request, and return an iterator; see `owlsocket_sync.Connection.stream`."""
+        id = IDS.next()
+        mailbox: Mailbox[Any] = Mailbox(self._services.backlog, self._services.mailbox_lock())
+        weigh = self._services.backlog.weigh
         stream: Stream
         if payload_type is None:
-            stream = Stream(self, id, mailbox, timeout)
+            stream = Stream(services, id, mailbox, timeout)
         else:
-            make = _making(payload_type)
-            stream = converted = ConvertedStream[Any](self, id, mailbox, timeout)
-            converted._make = make
+            convert = _response_converter(payload_type)
+            stream = converted = ConvertedStream[Any](services, id, mailbox, timeout)
+            converted.convert = convert
 
-        def deliver(message: Message) -> None:
-            mailbox(message.payload, len(message.raw or ""))
+        def on_response(message: Message) -> None:
+            mailbox(message.payload, weigh(message.raw))
 
-        stream._subscription = self._waiters.add(id, Waiter(deliver, mailbox.close, mailbox.leave))
-        self._send_request(payload, id, stream._subscription)
+        subscription = Subscription(mailbox, lambda _: self._forget(id))
+        stream.attach(subscription)
+        self._send_request(payload, id, PendingRequest(on_response, mailbox.close, mailbox.orphan), subscription)
         return stream
 
-    def _send_request(self, payload: Any, id: str, subscription: Subscription) -> None:
+    def _send_request(self, payload: Any, id: str, pending: PendingRequest, subscription: Subscription) -> None:
+        # Registered before it is sent: the first response may arrive before `send` returns.
+        self.pending[id] = pending
         try:
-            self._send(Message(MessageType.REQUEST, payload, id))
+            self._services.send(Message(MessageType.REQUEST, payload, id))
         except BaseException:
             subscription()
             raise
+        pending.sent = True
+
+    def _forget(self, id: Any) -> None:
+        self.pending.pop(id, None)
 
     def observe_response(self, observer: Callable[[Any], Any]) -> Subscription:
-        """Have ``observer(payload)`` run for each response that nobody captured; true captures it for itself."""
-        return self._response_observers.add(ANY, observer)
+        """Register an observer; see `owlsocket_sync.Connection.observe_response`."""
+        self._services.check_open()
+        return self._response_observers.add(ALL, observer, "payload")
 
-    def _observe_one(self, subscription: Subscription, message: Message) -> None:
+    def _notify_observer(self, subscription: Subscription, message: Message) -> None:
         if not subscription.active:
             return
         try:
-            go_on = subscription.handler(message.payload)
+            wants_more = subscription.invoke(self._services.surroundings, message.payload)
         except BaseException as error:
-            self._report(error, ErrorContext("request", str(message.id), message))
+            self._services.report(error, ErrorContext("request", str(message.id), message))
             return
-        if not go_on:
+        if not wants_more:
             subscription()
 
-    def _receive_response(self, message: Message) -> None:
-        waiters = self._waiters.get(message.id)
-        if waiters:
-            waiters[-1].handler(message)
-        elif self._response_observers.get(ANY):
-            self._submit(("response", message.id), len(message.raw or ""), self._observe_any, message)
+    def receive_response(self, message: Message) -> None:
+        """Take in a response."""
+        pending = self.pending.get(message.id)
+        if pending is not None:
+            pending.on_response(message)
+        elif self._response_observers.get(ALL):
+            size = self._services.backlog.weigh(message.raw)
+            self._services.dispatch(("response", message.id), size, self._notify_response_observers, message)
         else:
-            self._count("unmatched")
+            self._services.counters.count("unmatched")
 
-    def _observe_any(self, message: Message) -> None:
-        for observer in self._response_observers.get(ANY):
-            if observer.active and self._guarded(
-                "observe_response", str(message.id), observer.handler, message.payload
-            ):
+    def _notify_response_observers(self, message: Message) -> None:
+        call_handler, id = self._services.call_handler, str(message.id)
+        observers = self._response_observers.get(ALL)
+        for observer in observers:
+            payload = message.payload if observer is observers[-1] else copy_payload(message.payload)
+            if observer.active and call_handler("observe_response", id, observer, payload):
                 return
 
-    def _fail_requests(self, error: Callable[[], Exception]) -> None:
-        """The link is lost: the peer has forgotten what was asked on it."""
-        for waiter in self._take_waiters():
-            waiter.lost(error())
+    def fail(self, error: Callable[[], SocketConnectionError]) -> None:
+        """Fail what is pending: the link is lost, and the peer has forgotten the requests that came on it."""
+        for pending in self._drain_pending():
+            lost = error()
+            lost.sent = True if pending.sent else None
+            pending.on_lost(lost)
 
-    def _take_waiters(self) -> list[Waiter]:
-        taken = self._waiters.pop_all().values()
-        return [cast(Waiter, waiter.handler) for waiters in taken for waiter in waiters]
+    def orphan(self) -> None:
+        """Fail what is pending without any lock of the parent's; in a forked child."""
+        for pending in self._drain_pending():
+            pending.on_forked(forked_error())
 
-    # -- answering ---------------------------------------------------------------------------------------------------
+    def _drain_pending(self) -> Iterator[PendingRequest]:
+        with suppress(KeyError):  # it is empty
+            while True:
+                yield self.pending.popitem()[1]
+
+    # -- requests of the peer ----------------------------------------------------------------------------------------
 
     def acknowledge(self, handler: Callable[[Any, Any], Any]) -> Subscription:
-        """Have ``handler(id, payload)`` asked for each request, in the order registered, until one returns true."""
-        return self._acknowledgers.add(ANY, handler)
+        """Register a handler; see `owlsocket_sync.Connection.acknowledge`."""
+        self._services.check_open()
+        return self._acknowledgers.add(ALL, handler, "id, payload")
 
     def reply(self, id: Any, payload: Any) -> None:
-        """Answer the request with this id, any number of times; raises what `notify` raises."""
+        """Answer a request; see `owlsocket_sync.Connection.reply`."""
         if not is_id(id):
             raise TypeError(f"id must be that of a request, text or a number, not {type(id).__name__}")
-        self._send(Message(MessageType.RESPONSE, payload, id))
+        self._services.send(Message(MessageType.RESPONSE, payload, id))
 
-    def _receive_request(self, message: Message) -> None:
-        self._submit(("request", message.id), len(message.raw or ""), self._acknowledge, message)
+    def receive_request(self, message: Message) -> None:
+        """Take in a request."""
+        size = self._services.backlog.weigh(message.raw)
+        self._services.dispatch(("request", message.id), size, self._acknowledge, message)
 
     def _acknowledge(self, message: Message) -> None:
-        for one in self._acknowledgers.get(ANY):
-            if one.active and self._guarded("acknowledge", str(message.id), one.handler, message.id, message.payload):
+        call_handler, id = self._services.call_handler, str(message.id)
+        handlers = self._acknowledgers.get(ALL)
+        for handler in handlers:
+            payload = message.payload if handler is handlers[-1] else copy_payload(message.payload)
+            if handler.active and call_handler("acknowledge", id, handler, message.id, payload):
                 return
-        self._report(
-            SocketError(f"request {message.id!r} was acknowledged by nobody"),
-            ErrorContext("acknowledge", str(message.id), message),
+        self._services.report(
+            SocketError(f"no acknowledge() handler accepted request {shorten_name(id)!r}"),
+            ErrorContext("acknowledge", id, message),
         )
 
-    def _renew_requests(self) -> None:
-        """In a forked child: the requests that are open are the parent's."""
-        for registry in (self._waiters, self._response_observers, self._acknowledgers):
-            registry.renew_locks()
-        for waiter in self._take_waiters():
-            waiter.left(left_to_parent())
 
-
-def _making(payload_type: Any) -> Callable[[Any], Any]:
-    convert = converter(payload_type)
+def _response_converter(payload_type: Any) -> Callable[[Any], Any]:
+    convert = type_adapter(payload_type)
     return lambda payload: convert(payload, "a response")
 
 
-def _with_payload(payload_type: Any, observer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    make = _making(payload_type)
+def _with_converted_payload(payload_type: Any, observer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    convert = _response_converter(payload_type)
 
     @wraps(observer)
     def observe(payload: Any) -> Any:
-        return observer(make(payload))
+        return observer(convert(payload))
 
     return observe

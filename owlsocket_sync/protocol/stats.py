@@ -1,4 +1,4 @@
-"""What ``stats`` shows: a frozen snapshot of the counters of a connection."""
+"""The counters of a connection, as a frozen snapshot."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stats:
-    """What a connection has seen so far, as of one moment.
+    """Counters of a connection since it was made, at one point in time.
 
     Attributes:
-        messages_in: messages that arrived, of any kind, garbage included.
-        messages_out: messages that were sent.
-        bytes_in: their bytes, frames and headers not counted.
-        bytes_out: likewise.
-        pending: calls that wait for an answer.
+        messages_in: received messages of any kind, malformed ones included.
+        messages_out: sent messages.
+        bytes_in: bytes of the text of the received messages.
+        bytes_out: bytes of the text of the sent messages.
+        wire_bytes_in: bytes of the received messages as they travelled, compressed or not, without the headers of
+            frames.
+        wire_bytes_out: the same of the sent messages.
+        pending: calls without an answer.
         queued: messages in the queue.
-        backlog: messages that were read and wait for a handler, or are with one; reading stops at
+        backlog: messages that were read and whose handlers have not finished; reading pauses at
             ``Limits.dispatch_messages``.
-        malformed: messages that could not be used, and links that were lost because of frames that break RFC 6455.
-        unmatched: answers that nobody waited for.
-        dropped: what was given up on: answers after their deadline, messages beyond a limit, handlers not started
-            before the end.
-        reconnects: links after the first.
-        latency: seconds of the last round trip, ``None`` before one was measured.
+        malformed: invalid messages, and links that were lost because a frame violated RFC 6455.
+        unmatched: answers to unknown calls.
+        dropped: answers after the deadline of their call, messages beyond a limit, and messages whose handlers had not
+            started when the connection closed.
+        reconnects: links after the first one.
+        latency: the last round trip in seconds, ``None`` before the first measurement.
     """
 
     messages_in: int
     messages_out: int
     bytes_in: int
     bytes_out: int
+    wire_bytes_in: int
+    wire_bytes_out: int
     pending: int
     queued: int
     backlog: int
@@ -40,6 +45,6 @@ class Stats:
     latency: float | None
 
     def _repr_html_(self) -> str:
-        from ..cards import stats_card
+        from ..html_repr import stats_card
 
         return stats_card(self)

@@ -1,1 +1,1 @@
-"""What keeps a connection alive: reading, writing, reconnecting, and the threads that do it."""
+"""The threads of a connection: reading, writing, reconnecting, and running handlers."""

@@ -1,144 +1,164 @@
-"""Signs of life: when to ask a silent peer for one, when to give it up, and who waits for it.
+"""The heartbeat of a link: when to ping a silent peer, when to give it up, and which threads wait for a pong.
 
-Threads: `Pulse` is arithmetic on a clock, and belongs to the reader. In `Pongs`, ``_pongs_lock`` guards the waiters and
-is a leaf.
+Threads: `HeartbeatTimer` is arithmetic on a clock, and belongs to the reader. `PingTracker` is guarded by the condition
+of the link's status.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import threading
-import time
 from enum import Enum
 
+from ..clock import monotonic
+from ..deadline import Deadline
 from ..options import Heartbeat
+from .link_state import LinkStatus
 
 
-class Beat(Enum):
-    """What to do now."""
+class HeartbeatAction(Enum):
+    """The action that is due."""
 
-    REST = "rest"
+    WAIT = "wait"
     PING = "ping"
-    DEAD = "dead"
+    TIMED_OUT = "timed out"
 
 
-class Pulse:
-    """The heartbeat of one link. Any byte that comes, and any that is taken after a stall, is a sign of life.
+class HeartbeatTimer:
+    """The clock of one link's heartbeat. A received byte, or one that the peer accepts after a stall, is activity.
 
     Args:
-        heartbeat: its interval and timeout; ``None`` never pings and never gives up.
-        now: the moment at which the link began.
+        heartbeat: interval and timeout; ``None`` never pings and never times out.
+        now: when the link was opened (``time.monotonic``).
+
+    Attributes:
+        pinged_at: when the ping was sent that is not answered yet, ``None`` where there is none.
     """
 
     def __init__(self, heartbeat: Heartbeat | None, now: float) -> None:
         self._heartbeat = heartbeat
-        self._heard_at = now
-        self._deaf_until = now
-        self._asked_at: float | None = None
+        self._last_activity = now
+        self._paused_until = now
+        self.pinged_at: float | None = None
 
-    def heard(self, at: float) -> None:
-        """The peer gave a sign of life at this moment."""
-        if at > self._heard_at:
-            self._heard_at = at
-            if self._asked_at is not None and at >= self._asked_at:
-                self._asked_at = None
+    def on_activity(self, at: float) -> None:
+        """Note that the peer was active at a moment."""
+        if at > self._last_activity:
+            self._last_activity = at
+            # Activity from before the ping, which is noticed only now, does not answer it.
+            if self.pinged_at is not None and at >= self.pinged_at:
+                self.pinged_at = None
 
-    def beat(self, now: float) -> Beat:
-        """What to do now; `Beat.PING` counts as done."""
+    def poll(self, now: float) -> HeartbeatAction:
+        """Return the action that is due; `HeartbeatAction.PING` counts as carried out."""
         if self._heartbeat is None or now < self.next_at():
-            return Beat.REST
-        if self._asked_at is not None:
-            return Beat.DEAD
-        self._asked_at = now
-        return Beat.PING
+            return HeartbeatAction.WAIT
+        if self.pinged_at is not None:
+            return HeartbeatAction.TIMED_OUT
+        self.pinged_at = now
+        return HeartbeatAction.PING
 
-    def beat_unheard(self, now: float, stalled_at: float | None) -> Beat:
-        """What to do now while nothing is read.
+    def poll_while_paused(self, now: float, stalled_since: float | None) -> HeartbeatAction:
+        """Return the action that is due while the reader pauses for a full backlog.
 
-        The silence of the peer says nothing about it then, but ours may end its patience: so it gets its pings. Only
-        that it has taken nothing for long (``stalled_at``: since when) speaks against it.
+        Args:
+            now: the current time (``time.monotonic``).
+            stalled_since: since when the peer has accepted nothing, ``None`` while it does.
         """
         if self._heartbeat is None:
-            return Beat.REST
-        self._deaf_until = now
-        if stalled_at is not None and now - stalled_at >= self._heartbeat.interval + self._heartbeat.timeout:
-            return Beat.DEAD
-        if now - (self._heard_at if self._asked_at is None else self._asked_at) < self._heartbeat.interval:
-            return Beat.REST
-        self._asked_at = now
-        return Beat.PING
+            return HeartbeatAction.WAIT
+        # We do not read, so the peer's silence proves nothing; only that it accepts nothing does. Our own silence may
+        # make the peer time out: it gets a ping for each interval.
+        self._paused_until = now
+        if stalled_since is not None and now - stalled_since >= self._heartbeat.interval + self._heartbeat.timeout:
+            return HeartbeatAction.TIMED_OUT
+        if now - (self._last_activity if self.pinged_at is None else self.pinged_at) < self._heartbeat.interval:
+            return HeartbeatAction.WAIT
+        self.pinged_at = now
+        return HeartbeatAction.PING
 
     def next_at(self) -> float:
-        """The moment at which to ask `beat` again."""
+        """Return when to call `poll` next (``time.monotonic``), ``math.inf`` without a heartbeat."""
         if self._heartbeat is None:
             return math.inf
-        if self._asked_at is not None:
-            return max(self._asked_at, self._deaf_until) + self._heartbeat.timeout
-        return max(self._heard_at, self._deaf_until) + self._heartbeat.interval
+        # After a pause the peer gets its full time again: what it sent meanwhile has yet to be read.
+        if self.pinged_at is not None:
+            return max(self.pinged_at, self._paused_until) + self._heartbeat.timeout
+        return max(self._last_activity, self._paused_until) + self._heartbeat.interval
 
 
-class PongWaiter:
-    """Somebody who asked for a sign of life."""
+class PingWaiter:
+    """A ping whose pong is awaited.
 
-    __slots__ = ("arrived", "asked_at", "seconds")
+    Attributes:
+        seconds: the round trip, ``None`` before the pong.
+        sent_at: when the ping was about to be written.
+        is_measured: whether its round trip counts as the latency of the link.
+    """
+
+    __slots__ = ("is_measured", "seconds", "sent_at")
 
     def __init__(self) -> None:
-        self.arrived = threading.Event()
-        self.asked_at = time.monotonic()
+        self.is_measured = True
+        self.sent_at = monotonic()
         self.seconds: float | None = None
 
 
-class Pongs:
-    """The pings of one link that were not answered yet, in the order in which they left.
+class PingTracker:
+    """The unanswered pings of one link, in the order in which they were sent.
+
+    Args:
+        status: of the link; its condition guards the pings, and is notified of pongs.
 
     Attributes:
-        latency: seconds of the last round trip.
+        latency: seconds of the last round trip, ``None`` before the first.
     """
 
-    def __init__(self) -> None:
-        self._pongs_lock = threading.Lock()
-        self._waiters: dict[bytes, PongWaiter] = {}
+    def __init__(self, status: LinkStatus) -> None:
+        self._status = status
+        self._waiters: dict[bytes, PingWaiter] = {}
         self.latency: float | None = None
 
-    def expect(self) -> tuple[bytes, PongWaiter]:
-        """The payload for a new ping, and who waits for its pong."""
-        payload, waiter = os.urandom(8), PongWaiter()
-        with self._pongs_lock:
+    def register(self, *, is_measured: bool = True) -> tuple[bytes, PingWaiter]:
+        """Return the payload of a new ping, and its waiter; ``is_measured`` as of `PingWaiter`."""
+        payload, waiter = os.urandom(8), PingWaiter()
+        waiter.is_measured = is_measured
+        with self._status.lock:
             self._waiters[payload] = waiter
         return payload, waiter
 
-    def asked(self, payload: bytes) -> None:
-        """This one leaves now: a pong that answers it answers all that left before, whoever began to ask first."""
-        with self._pongs_lock:
-            waiter = self._waiters.pop(payload, None)
-            if waiter is not None:
-                self._waiters[payload] = waiter
-
-    def forget(self, payload: bytes) -> None:
-        """Nobody waits for this one any more."""
-        with self._pongs_lock:
+    def unregister(self, payload: bytes) -> None:
+        """Stop tracking a ping."""
+        with self._status.lock:
             self._waiters.pop(payload, None)
 
-    def arrived(self, payload: bytes) -> None:
-        """A pong answers its ping, and all that were sent before it (RFC 6455, section 5.5.3)."""
-        now = time.monotonic()
-        with self._pongs_lock:
+    def on_ping_sent(self, payload: bytes) -> None:
+        """Note that a ping is about to be written; with the write lock held."""
+        # Moved to the end: a pong answers all pings that were sent before, whichever was registered first.
+        with self._status.lock:
+            waiter = self._waiters.pop(payload, None)
+            if waiter is not None:
+                # Before that it waited for other writers.
+                waiter.sent_at = monotonic()
+                self._waiters[payload] = waiter
+
+    def on_pong(self, payload: bytes) -> None:
+        """Answer a ping, and all that were sent before it (RFC 6455, section 5.5.3)."""
+        now = monotonic()
+        with self._status.lock:
+            # An unsolicited pong, or one for a ping that timed out.
             if payload not in self._waiters:
                 return
-            answered = []
             for key in list(self._waiters):
-                answered.append(self._waiters.pop(key))
+                waiter = self._waiters.pop(key)
+                waiter.seconds = now - waiter.sent_at
+                if waiter.is_measured:
+                    self.latency = waiter.seconds
                 if key == payload:
                     break
-        self.latency = now - answered[-1].asked_at
-        for waiter in answered:
-            waiter.seconds = now - waiter.asked_at
-            waiter.arrived.set()
+            self._status.changed.notify_all()
 
-    def end(self) -> None:
-        """No more will come: free everybody who waits."""
-        with self._pongs_lock:
-            waiters, self._waiters = list(self._waiters.values()), {}
-        for waiter in waiters:
-            waiter.arrived.set()
+    def wait(self, waiter: PingWaiter, deadline: Deadline) -> float | None:
+        """Wait for a pong, and return the round trip in seconds; ``None`` if the link ended or time is up."""
+        self._status.wait(lambda: waiter.seconds is not None or self._status.info is not None, deadline)
+        return waiter.seconds

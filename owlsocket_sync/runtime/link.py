@@ -1,305 +1,348 @@
-"""The life of one link: who reads it, and how it is closed. It dies once, for one reason.
+"""One WebSocket link: its reader, its writers, its heartbeat, and how it is closed. It ends once, for one reason.
 
-Threads. One thread, the reader, pumps: it looks at the clock, and reads what nobody else does (see `reading`); others
-write through the `Writer`, ask, ping and close. ``_ending_lock`` guards the ending and is a leaf.
+Threads: one thread, the reader, calls `Link.run`: it runs the timers, and reads what no other thread reads (see
+`reader`); and `Link.release` afterwards. All other methods may be called from any thread but the reader, unless they
+say otherwise.
 
-Where a thread can block, and what frees it: the reader at its gate (`DuplexStream.wake`, the next tick, and
-`DuplexStream.interrupt`) and in its pause for a full backlog (slices of `PAUSE`); a writer at the write lock or in
-``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `Link.ping` and `Link.close` on events (their deadline,
-the end).
+Locks: the read lock of the stream, then the write lock (`writer`), then the status of the link (`link_state`).
+
+Where a thread can block, and what frees it: the reader in its wait for bytes (`DuplexStream.wake`, the next timer,
+`DuplexStream.interrupt`) and in its pause for a full backlog (after `BACKPRESSURE_POLL`); a writer at the write lock or
+in ``stream.send_some`` (its deadline, `DuplexStream.interrupt`); `Link.ping` and `Link.close` at the status of the link
+(their deadline, the end of the link).
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
+from ..errors.safe_text import logger
 from ..options import Heartbeat
-from ..stages import Ending
-from ..transport.wire import TEXT, Close, Ping, Pong, Wire, WireError
-from .heartbeat import Beat, Pongs, Pulse
-from .reading import LOOK, Reading
+from ..protocol.carrier import CarrierEvents
+from ..states import CloseInfo
+from ..transport.frames import Close, FramingError, Ping, Pong
+from ..transport.framing import Framing
+from .endings import failed_error
+from .failed_write import FailedWrite
+from .heartbeat import HeartbeatAction, HeartbeatTimer, PingTracker
+from .link_state import LinkState, LinkStatus
+from .reader import ReaderRole
 from .writer import Writer
 
-logger = logging.getLogger("owlsocket_sync")
-
-PAUSE = 0.02
-GATHER = 0.004
-PIECE_SIZE = 32_768
+BACKPRESSURE_POLL = 0.02
+COALESCE_DELAY = 0.004
+LED_PAUSE = 0.001
 FLUSH_RETRY = 0.05
 CLOSE_GRACE = 0.2
-ABNORMAL = 1006
+MAX_CLOSE_REASON = 60
+NORMAL_CLOSURE, ABNORMAL_CLOSURE, INTERNAL_ERROR = 1000, 1006, 1011
 
 
 class Link:
-    """One WebSocket link, after its upgrade.
+    """One WebSocket link, after its handshake.
 
     Args:
-        wire: what it reads from and writes to.
-        deliver: called by the reader with each message.
-        answer: called by a thread that reads in place of the reader; see `Reading`.
-        has_room: asked by the reader before each read; while it is false, nothing is read.
-        tick: called by the reader with the time; returns when to be called again.
-        heartbeat: when to ping, and when to give up.
+        framing: the frames of the link; its stream is closed with the link.
+        number: the number of the link on its connection.
+        events: gets the messages, and runs timers.
+        heartbeat: when to ping, and when to time out.
+        run_timers: called by the reader instead of the method of ``events``.
 
     Attributes:
-        ending: how it ended, ``None`` while it lives.
-        lease_until: the moment at which the link ends unless it is in use by then; set while somebody authenticates.
+        run_timers: runs the timers of the connection, and returns when to run them next.
+        is_reader: return whether this thread is the reader; read_for: read in its place, as `ReaderRole.lead` does.
+        writer: writes the frames of the link.
+        auth_deadline: when the link is closed unless authentication has completed (``time.monotonic``).
     """
 
     def __init__(
         self,
-        wire: Wire,
-        *,
-        deliver: Callable[[str | bytes], None],
-        answer: Callable[[str], bool | None],
-        has_room: Callable[[], bool],
-        tick: Callable[[float], float],
+        framing: Framing,
+        number: int,
+        events: CarrierEvents,
         heartbeat: Heartbeat | None,
+        run_timers: Callable[[float], float] | None = None,
     ) -> None:
-        self._wire = wire
-        self._stream = wire.stream
-        self._deliver = deliver
-        self._reading = Reading(wire, answer, self._take, self._may_go_on)
-        self._has_room = has_room
-        self._tick = tick
-        self._pulse = Pulse(heartbeat, time.monotonic())
-        self._pongs = Pongs()
-        self._writer = Writer(wire, self._over, self._broke, self._pongs.asked)
-        self._owed: bytes | None = None
-        self._ending_lock = threading.Lock()
-        self._wake_at = -math.inf
-        self._alarmed = False
-        self._gathered = False
-        self._peer_ended = False
-        self._last_beat = b""
-        self._ended = threading.Event()
-        self.ending: Ending | None = None
-        self.lease_until = math.inf
+        self._framing, self._stream = framing, framing.stream
+        framing.count_wire = events.count_wire
+        self._number = number
+        self._receive = events.receive
+        self._has_room = events.has_room
+        self.run_timers = run_timers or events.run_timers
+        self._status = LinkStatus(framing.stream.state_lock)
+        self._reader = ReaderRole(framing, events.try_complete, self._handle, self._may_continue)
+        self.is_reader, self.read_for = self._reader.is_reader, self._reader.lead
+        self._heartbeat = HeartbeatTimer(heartbeat, monotonic())
+        self._heartbeat_timeout = heartbeat.interval + heartbeat.timeout if heartbeat else math.inf
+        self._pings = PingTracker(self._status)
+        self._failed_write = FailedWrite(self._status, self._stream.wake, self.abort)
+        self.writer = self._writer = Writer(framing, self._status, self._failed_write.note, self._pings.on_ping_sent)
+        self._pending_pong: bytes | None = None
+        self._last_ping = b""
+        self._waiting_until = -math.inf
+        self._wakeup_requested = False
+        self._timers_due = -math.inf
+        self._coalescing = False
+        self._peer_closed = False
+        self.auth_deadline = math.inf
+
+    @property
+    def is_open(self) -> bool:
+        """True as long as the link takes messages."""
+        return self._status.state is LinkState.OPEN
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """The reason why the link ended, ``None`` before it has."""
+        return self._status.info
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def pump(self) -> Ending:
-        """Read until the link ends, then close its descriptor; by the reader."""
+    def run(self) -> CloseInfo:
+        """Read until the link ends, and return how it did; by the reader, which has to `release` it afterwards."""
+        self._reader.begin()
         try:
-            while self.ending is None:
-                self._turn()
-        except WireError as error:
-            self._refuse(error.code, error.reason, error)
+            while self._status.info is None:
+                self._step()
+        except FramingError as error:
+            self._fail(error.code, error.reason, error)
         except EOFError as error:
-            self.die(Ending(ABNORMAL, "the peer ended the stream without a close frame", error))
+            reason = "the peer closed the stream without a close frame"
+            self.abort(self._failed_write.ending() or CloseInfo(ABNORMAL_CLOSURE, reason, error))
         except OSError as error:
-            self.die(Ending(ABNORMAL, f"the link broke: {error}", error))
+            self.abort(CloseInfo(ABNORMAL_CLOSURE, f"the link broke: {error}", error))
         except Exception as error:
             logger.exception("the reader failed")
-            self._refuse(1011, "internal error", error)
+            self._fail(INTERNAL_ERROR, "internal error", failed_error("internal error, please report it", error))
         finally:
-            self._release()
-        assert self.ending is not None
-        return self.ending
+            self.abort(CloseInfo(ABNORMAL_CLOSURE, "the reader ended"))
+        assert self._status.info is not None
+        return self._status.info
 
-    def _turn(self) -> None:
-        """One message, or one look at the clock."""
-        self._alarmed = False
-        now = time.monotonic()
-        reads = self._peer_ended or self._has_room()
-        due = self._look_at_clock(now, reads)
-        if not reads:
-            self._answer_ping()
-            # What comes before the end fits into the buffer of the system: it is read at once, room or not.
-            self._peer_ended = self._stream.await_end(max(0.0, min(due - now, PAUSE)))
+    def _step(self) -> None:
+        """Run the timers, wait for bytes, and handle them."""
+        now = monotonic()
+        reading = self._peer_closed or self._has_room()
+        if now >= self._timers_due or self._wakeup_requested or not reading:
+            # Cleared before the timers run: a wake-up that is requested from here on is noticed before the wait.
+            self._wakeup_requested = False
+            self._timers_due = self._run_timers(now, reading)
+        due = self._timers_due
+        if not reading:
+            self._send_pending_pong()
+            # All that the peer sent before it closed is in the system's buffer, so its size is bounded: read it whether
+            # or not there is room, to notice the end at once.
+            self._peer_closed |= self._stream.wait_peer_close(max(0.0, min(due - now, BACKPRESSURE_POLL)))
+            # In a pause the heartbeat has other rules: the timers run again once it is over.
+            self._timers_due = -math.inf
             return
-        if not (self._reading.left or self._gathered):
-            self._stream.read_until = self._wake_at = min(due, now + LOOK) if self._reading.aside else due
+        if not (self._reader.has_leftover or self._coalescing):
+            self._stream.read_deadline = self._waiting_until = due
             try:
-                if self._alarmed:
+                # schedule_wakeup sets the flag and reads the moment, we set the moment and read the flag: one of the
+                # two threads sees the other.
+                if self._wakeup_requested:
                     return
-                self._stream.await_news()
+                self._stream.wait_readable()
+                if self._reader.is_led:
+                    # Woken although it is muted: by an error of the socket, which the leader has yet to meet.
+                    # A leader may be held up, by a signal handler for example: without a pause this loop would spin.
+                    time.sleep(LED_PAUSE)
             except TimeoutError:
-                if not self._reading.aside:
-                    return
+                # Woken, or out of time: a writer may have left something, a timer may be due.
+                self._timers_due = -math.inf
+                self._reader.listen()
+                if not self._reader.has_leftover:
+                    return  # else a leader left it: at once, as it may be the end, which pending calls wait for
             finally:
-                self._wake_at = -math.inf
-        self._read_on()
+                self._waiting_until = -math.inf
+        self._read_available()
 
-    def _read_on(self) -> None:
-        close, end = self._reading.read_on()
-        self._answer_ping()
-        self._gathered = not self._reading.urgent
-        if self._gathered:
-            time.sleep(GATHER)  # let answers that nobody waits for yet come together
+    def _read_available(self) -> None:
+        close, error = self._reader.read_available()
+        if self._heartbeat.pinged_at is not None:
+            self._timers_due = -math.inf  # what was read answers the ping, so the next one is due at another time
+        self._send_pending_pong()
+        # Only results arrived, and no thread waits for them yet: let more of them arrive, so that a thread that submits
+        # call after call keeps the interpreter. A thread that asks for a result meanwhile reads for itself.
+        self._coalescing = not self._reader.deliver_now
+        if self._coalescing:
+            time.sleep(COALESCE_DELAY)
         if close is not None:
-            self._take_close(close)
-        elif end is not None and not self._reading.left:
-            raise end
+            self._on_close_frame(close)
+        elif error is not None and not self._reader.has_leftover:
+            raise error
 
-    def _may_go_on(self) -> bool:
-        """Whether more may be taken in of what came."""
-        return self.ending is None and (self._peer_ended or self._has_room())
+    def _may_continue(self) -> bool:
+        """Return whether to handle more of what was received."""
+        return self._status.info is None and (self._peer_closed or self._has_room())
 
-    def _take(self, incoming: str | bytes | Ping | Pong) -> None:
-        if isinstance(incoming, (str, bytes)):
-            self._deliver(incoming)
-        elif isinstance(incoming, Ping):
-            self._owed = incoming.payload  # of the pings that came together, the last is answered (section 5.5.3)
+    def _handle(self, event: str | bytes | Ping | Pong) -> None:
+        if isinstance(event, (str, bytes)):
+            self._receive(event, self._number)
+        elif isinstance(event, Ping):
+            # Of several pings that arrived together, only the last need be answered (RFC 6455, section 5.5.3).
+            self._pending_pong = event.payload
         else:
-            self._pongs.arrived(incoming.payload)
+            self._pings.on_pong(event.payload)
 
-    def _answer_ping(self) -> None:
-        if self._owed is not None:
-            owed, self._owed = self._owed, None
-            self._writer.pong(owed)
+    def _send_pending_pong(self) -> None:
+        if self._pending_pong is not None:
+            payload, self._pending_pong = self._pending_pong, None
+            self._writer.send_pong(payload)
+            if self._writer.has_unsent:
+                self._timers_due = -math.inf  # the peer accepts no data: the timers try again
 
-    def _look_at_clock(self, now: float, reads: bool) -> float:
-        """Do what is due; return when something is due again."""
-        following = min(self._tick(now), self.lease_until)
-        if now >= self.lease_until:
-            self.give_up(Ending(1000, "authentication took too long", SocketTimeout("authentication took too long")))
-        stream = self._stream
-        self._pulse.heard(stream.heard_at)
-        beat = self._pulse.beat(now) if reads else self._pulse.beat_unheard(now, stream.stalled_at)
-        if beat is Beat.DEAD:
-            error = SocketConnectionError("the peer gave no sign of life in time (Heartbeat)")
-            self.die(Ending(ABNORMAL, "no sign of life", error))
-        elif beat is Beat.PING:
-            self._pongs.forget(self._last_beat)
-            self._last_beat = self._pongs.expect()[0]
-            self._writer.ping(self._last_beat)
-        self._writer.flush()
-        following = min(following, self._pulse.next_at())
-        return min(following, now + FLUSH_RETRY) if self._writer.waiting else following
+    def _run_timers(self, now: float, reading: bool) -> float:
+        """Do what is due, and return when to run the timers next."""
+        next_at = min(self.run_timers(now), self.auth_deadline, self._failed_write.run_timer(now))
+        if self._failed_write.error is not None:
+            self._peer_closed = True  # what arrived before is bounded, too
+        if now >= self.auth_deadline:
+            timeout = SocketTimeout("authentication timed out")
+            self.close_now(CloseInfo(NORMAL_CLOSURE, "authentication timed out", timeout))
+        stream, timer = self._stream, self._heartbeat
+        timer.on_activity(stream.last_activity)
+        action = timer.poll(now) if reading else timer.poll_while_paused(now, stream.stalled_since)
+        if action is HeartbeatAction.TIMED_OUT:
+            error = SocketConnectionError(f"heartbeat timeout: nothing received for {self._heartbeat_timeout:g} s")
+            self.abort(CloseInfo(ABNORMAL_CLOSURE, "heartbeat timeout", error))
+        elif action is HeartbeatAction.PING:
+            # One heartbeat ping at a time is tracked: an unanswered one is superseded.
+            self._pings.unregister(self._last_ping)
+            self._last_ping = self._pings.register(is_measured=reading)[0]  # in a pause, its pong waits for us
+            self._writer.send_ping(self._last_ping)
+        self._writer.flush_and_watch()
+        next_at = min(next_at, timer.next_at())
+        return min(next_at, now + FLUSH_RETRY) if self._writer.has_unsent else next_at
 
-    def wake_at(self, at: float) -> None:
-        """Have the reader look at its clock at this moment; from any thread.
-
-        One that does not wait looks before it does: either it sees that it was told, or we see until when it waits.
-        """
-        self._alarmed = True
-        if at < self._wake_at:
+    def schedule_wakeup(self, at: float) -> None:
+        """Make the reader run its timers at a moment (``time.monotonic``); from any thread."""
+        # In this order; see _step.
+        self._wakeup_requested = True
+        if at < self._waiting_until:
             self._stream.wake()
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, messages: Sequence[bytes], deadline: Deadline) -> None:
-        """Send text messages together; from any thread.
+        """Send text messages together.
 
         Raises:
-            SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next.
+            SocketTimeout: the peer did not accept them in time. The next writer finishes what was begun.
             SocketConnectionError: the link has ended.
         """
-        if len(messages) == 1:
-            self._writer.write(self._wire.frame(TEXT, messages[0]), deadline)
-        else:
-            pieces = self._pieces(messages)
-            self._writer.write(next(pieces), deadline, rest=pieces)
+        if not self._reader.step_aside():
+            self._writer.write_later(messages)
+            return
+        try:
+            self._writer.write_messages(messages, deadline)
+        except SocketConnectionError as failure:
+            raise self._failed_write.settle(failure, deadline) from failure.__cause__
 
-    def ask(self, messages: Sequence[bytes], deadline: Deadline, answered: Callable[[], bool]) -> None:
-        """`write`, and read for the answer in place of the reader, as `Reading.lead` does."""
-        self._reading.lead(answered, deadline, partial(self.write, messages, deadline))
+    def send_and_read(self, messages: Sequence[bytes], deadline: Deadline, done: Callable[[], bool]) -> None:
+        """Do what `write` does, then read in place of the reader as `ReaderRole.lead` does."""
+        try:
+            self._reader.lead(done, deadline, partial(self._writer.write_messages, messages, deadline))
+        except SocketConnectionError as failure:
+            raise self._failed_write.settle(failure, deadline) from failure.__cause__
 
-    def read_for(self, answered: Callable[[], bool], deadline: Deadline) -> None:
-        """Read in place of the reader, as `Reading.lead` does; from any thread."""
-        self._reading.lead(answered, deadline)
+    def step_aside(self) -> tuple[threading.RLock, ...]:
+        """Give up the role of the reader before a wait; return the locks to be free meanwhile, in their order."""
+        self._reader.step_aside()
+        if self._status.state is LinkState.CLOSING and self._writer.is_interrupted():
+            self.abort(CloseInfo(ABNORMAL_CLOSURE, "interrupted while closing"))
+        return (self._stream.read_lock, self._writer.lock, *self._stream.locks)
 
-    def _pieces(self, messages: Sequence[bytes]) -> Iterator[bytes]:
-        """Their frames, some at a time: the peer can work on the first ones while the last are made."""
-        frames: list[bytes] = []
-        size = 0
-        for message in messages:
-            frame = self._wire.frame(TEXT, message)
-            frames.append(frame)
-            size += len(frame)
-            if size >= PIECE_SIZE:
-                yield b"".join(frames)
-                frames, size = [], 0
-        if frames:
-            yield b"".join(frames)
-
-    # -- signs of life -----------------------------------------------------------------------------------------------
+    # -- pings -------------------------------------------------------------------------------------------------------
 
     @property
     def latency(self) -> float | None:
-        """Seconds of the last round trip."""
-        return self._pongs.latency
+        """Seconds of the last round trip, ``None`` before the first."""
+        return self._pings.latency
 
     def ping(self, deadline: Deadline) -> float:
-        """Seconds of one round trip; from any thread but the reader's."""
-        payload, waiter = self._pongs.expect()
-        try:
-            self._writer.write(self._wire.ping_frame(payload), deadline, payload)
-            waiter.arrived.wait(deadline.wait_seconds())
-        finally:
-            self._pongs.forget(payload)
-        if waiter.seconds is not None:
-            return waiter.seconds
-        raise self._over() or SocketTimeout(f"no pong came within {deadline.seconds:g} s")
+        """Return the seconds of one round trip.
 
-    # -- the end -----------------------------------------------------------------------------------------------------
+        Raises:
+            SocketTimeout: no pong arrived in time.
+            SocketConnectionError: the link has ended.
+        """
+        payload, waiter = self._pings.register()
+        send = partial(self._writer.write, self._framing.ping_frame(payload), deadline, payload)
+        try:
+            self._reader.lead(lambda: waiter.seconds is not None, deadline, send)  # the reader may sleep for a moment
+            seconds = self._pings.wait(waiter, deadline)
+        except SocketConnectionError as failure:
+            raise self._failed_write.settle(failure, deadline) from failure.__cause__
+        finally:
+            self._pings.unregister(payload)
+        if seconds is not None:
+            return seconds
+        error = self._status.error() or SocketTimeout(f"no pong received within {deadline.seconds:g} s")
+        error.sent = True
+        raise error
+
+    # -- closing -----------------------------------------------------------------------------------------------------
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
-        """Say goodbye, wait for the peer's, and end; from any thread but the reader's. Idempotent."""
+        """Perform the closing handshake (RFC 6455, section 7.1.2), and end the link at the deadline. Idempotent."""
         grace = Deadline(max(0.0, deadline.remaining() - CLOSE_GRACE))
-        if self._writer.say_goodbye(code, reason, grace):
-            self._ended.wait(grace.wait_seconds())
-        self.die(Ending(ABNORMAL, "the peer did not answer the close frame"))
-        self._ended.wait(deadline.wait_seconds())
+        self._reader.step_aside()
+        try:
+            if self._writer.send_close(code, reason, grace):
+                self._status.wait_released(grace)
+            else:
+                self._failed_write.wait(grace)
+        except BaseException:
+            # An interrupt may have lost the close frame, after which nothing else may be sent: the link is of no use.
+            self.abort(CloseInfo(ABNORMAL_CLOSURE, "interrupted while closing"))
+            raise
+        self.abort(CloseInfo(ABNORMAL_CLOSURE, "the peer did not answer the close frame"))
+        self._status.wait_released(deadline)
 
-    def say_goodbye(self, code: int, reason: str) -> None:
-        """Send a close frame as soon as that needs no waiting, and read on until the peer's; from any thread."""
-        if not self._writer.say_goodbye(code, reason, Deadline(0.0)):
-            self._stream.wake()  # the reader sends it when the peer takes it
+    def send_close(self, code: int, reason: str) -> None:
+        """Send a close frame as soon as that needs no waiting, and keep reading until the peer's; from any thread."""
+        if not self._writer.send_close(code, reason, Deadline(0.0)):
+            self._stream.wake()  # the reader sends it once the peer accepts data
 
-    def _take_close(self, close: Close) -> None:
-        """The peer says goodbye: answer in kind (RFC 6455, section 5.5.1), unless we did first."""
-        self._writer.say_goodbye(close.code)
-        self.die(Ending(close.code, close.reason))
+    def _on_close_frame(self, close: Close) -> None:
+        """Answer the peer's close frame unless it answers ours (RFC 6455, section 5.5.1), and end the link."""
+        self._writer.send_close(close.code)
+        self.abort(CloseInfo(close.code, close.reason))
 
-    def give_up(self, ending: Ending) -> None:
-        """Say goodbye without waiting for the peer's, and end for this reason; from any thread."""
-        self._writer.say_goodbye(ending.code)
-        self.die(ending)
+    def close_now(self, info: CloseInfo) -> None:
+        """Send a close frame, and end the link without waiting for the peer's; from any thread."""
+        self._writer.send_close(info.code)
+        self.abort(info)
 
-    def _refuse(self, code: int, reason: str, error: Exception) -> None:
-        self._answer_ping()
-        self._writer.say_goodbye(code, reason[:60])
+    def _fail(self, code: int, reason: str, error: Exception) -> None:
+        """Fail the connection (RFC 6455, section 7.1.7)."""
+        self._send_pending_pong()
+        self._writer.send_close(code, reason[:MAX_CLOSE_REASON])
         self._stream.linger(CLOSE_GRACE)
-        self.die(Ending(code, reason, error))
+        self.abort(CloseInfo(code, reason, error))
 
-    def die(self, ending: Ending) -> None:
-        """End for this reason, unless it ended already, and free everybody who waits; from any thread."""
-        with self._ending_lock:
-            if self.ending is not None:
-                return
-            self.ending = ending
-        self._stream.interrupt()
-        self._stream.wake()
+    def abort(self, info: CloseInfo) -> None:
+        """End the link without a close frame, unless it has ended, and free all threads that wait; from any thread."""
+        if self._status.enter(LinkState.ENDED, info):
+            # The shutdown frees writers and leaders, the wake-up a reader that is muted.
+            self._stream.interrupt()
+            self._stream.wake()
 
-    def _release(self) -> None:
-        """Nobody reads any more: close the descriptor once nobody writes, and tell who waits."""
-        self.die(Ending(ABNORMAL, "the reader ended"))
-        self._reading.retire(lambda: self._writer.retire(self._stream.close))
-        self._ended.set()
-        self._pongs.end()
+    def release(self) -> None:
+        """Close the descriptor of a link that ended, once no thread reads or writes; by the reader, at its end."""
+        # A signal handler may hold up a thread that writes: calls fail before.
+        self._reader.retire(lambda: self._writer.close_when_idle(self._stream.close))
+        self._status.enter(LinkState.RELEASED)
 
-    def _over(self) -> SocketConnectionError | None:
-        """A fresh error once it has ended, else ``None``."""
-        ending = self.ending
-        if ending is None:
-            return None
-        error = SocketConnectionError(f"the link has ended: {ending.code} {ending.reason}".strip())
-        error.__cause__ = ending.error
-        return error
-
-    def _broke(self, error: OSError) -> SocketConnectionError:
-        self.die(Ending(ABNORMAL, f"the link broke: {error}", error))
-        return self._over() or SocketConnectionError(f"the link broke: {error}")
-
-    def abandon(self) -> None:
-        """In a forked child: let go of the parent's descriptors without a word on the parent's link."""
-        self._stream.abandon()
+    def close_in_child(self) -> None:
+        """Close the parent's descriptors in a forked child, without a byte on the parent's link."""
+        self._stream.close_in_child()

@@ -1,319 +1,340 @@
-"""One connection over many links: who dials, who reads, and what happens when a link is lost.
+"""Keeping a connection connected: one link after another, with backoff and authentication.
 
-Threads. One thread, the reader, dials, reads, and dials again; it is the only one that changes links. Where it can
-block, and what frees it: in a dial (its deadline, slices that ask whether it is still wanted), in a link (there), in
-a backoff (``_hurry``, set by `Supervisor.close` and `Supervisor.reconnect`). Authentication runs beside it on a thread
-of its own, while it reads. How others wait is told in `standing`.
+Threads: one thread, the reader, connects, reads, and reconnects; only this thread changes the link. Authentication runs
+on a thread of its own while the reader reads. Other threads wait in `carrier_state`.
+
+Where the reader can block, and what frees it: an attempt to connect (its deadline, a check every 50 ms), a link (see
+`link`), a backoff (`Supervisor.close` and `Supervisor.reconnect`, which skip the rest of it).
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-import time
 from collections.abc import Callable
 
+from .. import fork
+from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import ResilientError
 from ..options import Backoff
-from ..stages import ConnectionState, Ending
-from ..values import on_one_line
-from .guards import guard, release
-from .link import Link
-from .standing import Hooks, Standing
+from ..protocol.carrier import CarrierEvents
+from ..states import CloseInfo, ConnectionState
+from .at_exit import EXIT_REGISTRY
+from .carrier_state import CarrierState
+from .endings import abnormal_end, aborting, failed_attempt, failed_authentication, failed_end, failed_error
+from .link import INTERNAL_ERROR, Link
+from .pause import AttemptLog, ReconnectSchedule
+from .supervisor_phase import PHASES, SupervisorPhase
 from .workers import WorkerPool
 
-logger = logging.getLogger("owlsocket_sync")
-
 RECONNECT_SECONDS = 1.0
-SLICE = 0.05
-SPREAD_CODES = frozenset({1001, 1012, 1013})
+TIMER_INTERVAL = 0.05
+MAX_READER_FAILURES = 3
 
-Dial = Callable[[Deadline, Callable[[], bool], int], Link]
+Connect = Callable[[Deadline, Callable[[], bool], int, CarrierEvents], Link]
 
 
-class Supervisor(Standing):
+class Supervisor(CarrierState):
     """Keeps one connection connected.
 
     Args:
-        dial: makes a link within a deadline, asks now and then whether it is still wanted, and is told its number.
-        pool: runs handlers, and ends with the connection.
-        backoff: how to reconnect; ``None`` never.
-        timeout: seconds for one attempt to connect, authentication included.
-        patient: keep trying when the very first attempt fails.
-        name: what threads and errors call the connection.
-        address: where it leads, fit to be shown.
+        connect: opens a link; gets a deadline, a function that returns whether to continue, and the link's number.
+        pool: runs handlers; ended with the connection.
+        backoff: the delays between attempts; ``None`` never reconnects.
+        timeout: seconds for one attempt to connect, including authentication.
+        retry_initial: keep trying if the first attempt fails.
+        name: the name of the connection in threads and errors.
+        address: returns the URL of the peer, without secrets.
+        authenticate: authenticates a new link, on a thread of its own; may raise. ``None`` without authentication.
     """
 
     def __init__(
         self,
-        dial: Dial,
+        connect: Connect,
         pool: WorkerPool,
         *,
         backoff: Backoff | None,
         timeout: float,
-        patient: bool,
+        retry_initial: bool,
         name: str,
         address: Callable[[], str],
+        authenticate: Callable[[], object] | None = None,
     ) -> None:
         super().__init__(name, address)
-        self._dial = dial
+        self._connect = connect
         self._pool = pool
+        pool.starts.schedule = self.schedule_wakeup
         self._backoff = backoff
         self._timeout = timeout
-        self._patient = patient
-        self._dormant = False
-        self._hooks: Hooks
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self._hurry = threading.Event()
-        self._first_use = threading.Lock()  # taken once, by whoever ends the dormancy
-        self._asked_to_reconnect = False
+        self._retry_initial = retry_initial
+        self._authenticate = authenticate
+        self._phase = SupervisorPhase.DORMANT
+        self._reconnect_requested = False
+        self._reader_failures = 0  # links in a row that an error of our own has ended
+        self._schedule = ReconnectSchedule(backoff)
+        self._attempt_log = AttemptLog(name)
         self._opened_at: float | None = None
-        self._struggles = False
-        self._last_ending: Ending | None = None
+        self._last_info: CloseInfo | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, hooks: Hooks) -> None:
-        """Begin to connect."""
-        self._hooks = hooks
-        self._moved = hooks.moved
-        guard(self)
-        self._thread = threading.Thread(target=self._run, name=f"{self._name}-reader", daemon=True)
-        self._thread.start()
+    def start(self, events: CarrierEvents) -> None:
+        """Start to connect, unless it has started or is closed."""
+        self._events = events
+        self._start_if_dormant()
+
+    def start_dormant(self, events: CarrierEvents) -> None:
+        """Postpone connecting to the first use."""
+        self._events = events
+
+    def _start_if_dormant(self) -> None:
+        # First without the lock: each look for a link comes here while there is none.
+        if self._phase is not SupervisorPhase.DORMANT:
+            return
+        if self._advance(SupervisorPhase.DORMANT, SupervisorPhase.RUNNING):
+            EXIT_REGISTRY.add(self)
+            self._thread = threading.Thread(target=self._run, name=f"{self._name}-reader", daemon=True)
+            try:
+                self._thread.start()
+            except Exception as error:  # the process has reached its limit of threads
+                self._advance(SupervisorPhase.RUNNING, SupervisorPhase.DORMANT)
+                raise failed_error("cannot start the thread of the connection", error) from error
+
+    def _advance(self, before: SupervisorPhase, after: SupervisorPhase) -> bool:
+        """Change the phase if it is ``before``, and return whether it was."""
+        assert after in PHASES[before]
+        # `before` decides between threads: of a first use and a close() at once, one begins and the other does not.
+        with self._state_lock:
+            if self._phase is not before:
+                return False
+            self._phase = after
+            return True
 
     # -- the reader --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        failures = 0
+        try:
+            error = self._run_links()
+        except BaseException as failure:
+            # Such as SystemExit of a log handler: other threads would wait for a link that has no reader.
+            self._last_info = failed_end("the reader failed", failure)
+            error = self._last_info.error
+        if self._is_abandoned():
+            fork.end_inherited_thread()
+        elif self._advance(SupervisorPhase.RUNNING, SupervisorPhase.FINISHED):
+            self._finish(error)
+            self._pool.work_until_end()
+
+    def _run_links(self) -> Exception | None:
+        """Run one link after another, and return the error of the last one."""
         error: Exception | None = None
-        while self._wanted_here():
-            ending: Ending | None = None
+        while self._should_continue():
+            info: CloseInfo | None = None
             self._opened_at = None
             try:
-                ending = self._live()
-                error = ending.error
+                info = self._run_link()
+                error = info.error
             except Exception as failure:
-                error = failure
-            if not self._reads():
-                return
-            self._last_ending = ending
-            failures = 1 if self._was_healthy() else failures + 1
-            if not self._rest(failures, ending, error):
+                error = failed_attempt(failure)
+            if self._is_abandoned():
                 break
-        if self._reads():
-            self._finish(error)
+            self._last_info = info
+            self._last_failure = error or self._last_failure
+            if not self._wait_backoff(info, error):
+                break
+        return error
 
-    def _reads(self) -> bool:
-        """Whether this thread is the reader. One that a fork took along, a greenlet, is not: it ends without a word."""
-        return threading.current_thread() is self._thread
+    def _is_abandoned(self) -> bool:
+        # Greenlets survive a fork: a reader that belongs to the parent ends without touching the link.
+        return self._phase is SupervisorPhase.ABANDONED
 
-    def _wanted_here(self) -> bool:
-        return self._wanted() and self._reads()
+    def _should_continue(self) -> bool:
+        return self._should_run() and not self._is_abandoned()
 
-    def _live(self) -> Ending:
-        """One link, from dialling to its end."""
+    def _run_link(self) -> CloseInfo:
+        """Connect, and run the link until it ends."""
         deadline = Deadline(self._timeout)
-        link = self._dial(deadline, self._wanted_here, self._link_number + 1)
-        if not self._reads():
-            link.abandon()
-            return Ending(1006, "it belongs to the parent process")
-        with self._standing:
+        link = self._connect(deadline, self._should_continue, self._link_number + 1, self._events)
+        link.run_timers = self._run_timers
+        if self._is_abandoned():
+            link.close_in_child()
+            return CloseInfo(1006, "the link belongs to the parent process")
+        with self._state_lock:
             number = self._link_number + 1
             self._current = link, number
-        if not self._wanted():
-            link.die(Ending(1006, "closed while connecting"))
-        elif self._hooks.authenticate is None:
+        with aborting(link):
+            self._begin(link, deadline)
+        try:
+            info = link.run()
+            failed = info.code == INTERNAL_ERROR and info.error is not None
+        except BaseException as failure:
+            info, failed = link.close_info or failed_end("the reader failed", failure), True
+        if not self._is_abandoned():
+            self._reader_failures = (0 if self._was_healthy() else self._reader_failures) + 1 if failed else 0
+            self._lose(number, info)
+        return info
+
+    def _lose(self, number: int, info: CloseInfo) -> None:
+        """Fail the calls of the link that ended, then do all else that follows from its end."""
+        comes_back = self._state is ConnectionState.OPEN and self._will_reconnect(info.error)
+        try:
+            self._leave_link(info, ConnectionState.RECONNECTING if comes_back else None)
+            if not self._should_run():
+                self._events.handlers_discarded(self._pool.discard())
+            self._events.link_lost(number, info)
+        finally:
+            self._deliver_changes()
+
+    def _begin(self, link: Link, deadline: Deadline) -> None:
+        """Open a link, or begin its authentication, which opens it."""
+        if not self._should_run():
+            link.abort(CloseInfo(1006, "closed while connecting"))
+        elif self._authenticate is None:
             self._open(link)
         else:
-            link.lease_until = deadline.at
+            link.auth_deadline = deadline.at
             name = f"{self._name}-auth"
-            threading.Thread(target=self._authenticate, args=(link, deadline), name=name, daemon=True).start()
-        ending = link.pump()
-        if not self._reads():
-            return ending
-        with self._standing:
-            self._current = None, number
-            self._latency = link.latency
-        if self._state is ConnectionState.OPEN and self._will_reconnect(ending.error):
-            self._move(ConnectionState.RECONNECTING, ending)
-        if not self._wanted():
-            self._hooks.discarded(self._pool.discard())
-        self._hooks.lost(number, ending)
-        return ending
+            threading.Thread(target=self._run_auth, args=(link, deadline), name=name, daemon=True).start()
 
-    def _authenticate(self, link: Link, deadline: Deadline) -> None:
-        """Say who we are, on a thread of its own, whose messages alone may leave meanwhile.
-
-        Not on a worker: handlers that keep all of those busy must not keep the link from opening.
-        """
-        assert self._hooks.authenticate is not None
-        with self._standing:
-            self._early_thread = threading.get_ident()
+    def _run_auth(self, link: Link, deadline: Deadline) -> None:
+        """Authenticate a link, then open it for all threads."""
+        # On a thread of its own: on a worker, handlers that keep all workers busy would keep the link from opening.
+        assert self._authenticate is not None
+        with self._state_lock:
+            self._auth_thread = threading.get_ident()
         try:
-            self._hooks.authenticate()
-        except Exception as error:
-            link.give_up(Ending(1000, f"authentication failed: {error}", error))
+            self._authenticate()
+        except BaseException as error:  # SystemExit as well: the link must not stay without a thread that opens it
+            link.close_now(failed_authentication(error))
             return
         finally:
-            with self._standing:
-                if self._early_thread == threading.get_ident():
-                    self._early_thread = None
-        self._open(link)
+            with self._state_lock:
+                # Authentication of a later link may have begun on another thread.
+                if self._auth_thread == threading.get_ident():
+                    self._auth_thread = None
+        with aborting(link):
+            self._open(link)
 
     def _open(self, link: Link) -> None:
-        with self._standing:
-            if self._link is not link or link.ending is not None:
+        with self._state_lock:
+            # The link may have been lost, and replaced, while it was authenticated.
+            if self._link is not link or link.close_info is not None:
                 return
-        link.lease_until = math.inf
-        self._opened_at = time.monotonic()
-        self._move(ConnectionState.OPEN, None)
-        self._pool.submit("opened", self._hooks.opened)
+        link.auth_deadline = math.inf
+        self._opened_at = monotonic()
+        self._set_state(ConnectionState.OPEN)
+        # After the state: a call that found no link is in the table by now.
+        if self._events.awaits_link():
+            self._pool.submit("opened", self._events.link_opened)
 
-    def _rest(self, failures: int, ending: Ending | None, error: Exception | None) -> bool:
-        """Wait before the next attempt; false when there is to be none."""
+    def _wait_backoff(self, info: CloseInfo | None, error: Exception | None) -> bool:
+        """Wait before the next attempt; return false if there is none."""
         if not self._will_reconnect(error):
             return False
-        if self._take_request():
+        schedule, was_open = self._schedule, self._opened_at is not None
+        is_planned = schedule.plan(info, error, was_open=was_open, was_healthy=self._was_healthy())
+        if self._consume_reconnect_request():
             return True
-        delay = self._backoff.delay(failures) if self._backoff else None
-        if delay is None:
+        if not is_planned:
             return False
-        if ending is not None and ending.code in SPREAD_CODES and self._backoff:
-            import random
+        self._attempt_log.log(self.url, schedule.failures, schedule.seconds_left(), error, failed=not was_open)
+        while (seconds := schedule.seconds_left(self._is_awaited())) > 0:
+            if self._wait_skipped(min(seconds, TIMER_INTERVAL)):
+                break
+            # Without a link, this is where submitted calls time out.
+            self._run_timers(monotonic())
+        if not self._is_abandoned():
+            self._consume_reconnect_request()
+        return self._should_continue()
 
-            delay = max(delay, random.uniform(0.0, self._backoff.initial * self._backoff.factor))
-        self._log_failure(failures, delay, error)
-        over = Deadline(delay)
-        while not over.expired() and not self._hurry.wait(min(over.remaining(), SLICE)):
-            self._hooks.tick(time.monotonic())
-        if self._reads():
-            self._take_request()
-        return self._wanted_here()
+    def _run_timers(self, now: float) -> float:
+        return min(self._events.run_timers(now), self._pool.retry(now))
 
-    def _log_failure(self, failures: int, delay: float, error: Exception | None) -> None:
-        """The loss of a link is told as a state; of attempts that failed, the first in a row is news."""
-        failed = self._opened_at is None
-        news, self._struggles = failed and not self._struggles, failed
-        level = logging.WARNING if news else logging.DEBUG
-        if not logger.isEnabledFor(level):
-            return
-        fields = {
-            "owlsocket_connection": self._name,
-            "owlsocket_url": self.url,
-            "owlsocket_attempt": failures,
-            "owlsocket_delay": delay,
-            "owlsocket_error": None if error is None else type(error).__name__,
-        }
-        why = f" ({on_one_line(str(error))})" if error else ""
-        logger.log(level, "%s: next attempt in %.2f s%s", self._name, delay, why, extra=fields)
+    def _wait_skipped(self, seconds: float) -> bool:
+        with self._state_lock:
+            return self._state_changed.wait_for(lambda: self._reconnect_requested or not self._should_run(), seconds)
 
     def _will_reconnect(self, error: Exception | None) -> bool:
-        """Whether another attempt makes sense after this."""
-        if not self._wanted():
+        """Return whether to connect again after this error."""
+        if not self._should_run():
             return False
-        if self._asked_to_reconnect:
+        if self._reconnect_requested:
             return True
-        if self._backoff is None or isinstance(error, (ValueError, TypeError)):
+        if self._backoff is None or _is_final(error) or self._reader_failures >= MAX_READER_FAILURES:
             return False
-        if isinstance(error, ResilientError) and not error.retryable:
-            return False
-        return self._patient or self._state is not ConnectionState.CONNECTING
+        return self._retry_initial or self._state is not ConnectionState.CONNECTING
 
-    def _take_request(self) -> bool:
-        """Whether `reconnect` asked for the next attempt to come at once."""
-        self._hurry.clear()
-        if not self._wanted():
-            self._hurry.set()
-        asked, self._asked_to_reconnect = self._asked_to_reconnect, False
-        return asked
+    def _consume_reconnect_request(self) -> bool:
+        """Return whether `reconnect` was called since the last attempt."""
+        with self._state_lock:
+            requested, self._reconnect_requested = self._reconnect_requested, False
+        return requested
 
     def _was_healthy(self) -> bool:
-        """Whether the last link was open long enough for its loss to be news, and no flapping."""
+        """Return whether the last link was open for long enough not to count as flapping."""
         healthy_after = self._backoff.healthy_after if self._backoff else 0.0
-        return self._opened_at is not None and time.monotonic() - self._opened_at >= healthy_after
+        return self._opened_at is not None and monotonic() - self._opened_at >= healthy_after
 
     def _finish(self, error: Exception | None) -> None:
-        """The connection is over: free everybody, then let the workers go."""
-        self._ending = self._closing
-        if self._ending is None:
-            self._ending = self._last_ending or Ending(1006, str(error or "the link ended"), error)
-        self._move(ConnectionState.CLOSED, self._ending)
-        self._hooks.over(self._closed_error)
-        release(self)
-        self._pool.end(Deadline(0.0))
+        """Close the connection: free all threads that wait, and end the workers."""
+        with self._state_lock:
+            self._enter(ConnectionState.CLOSED, self._closing or self._last_info or abnormal_end(error))
+        try:
+            self._deliver_changes()
+        finally:  # whatever a log handler raises
+            self._events.closed(self._closed_error)
+            EXIT_REGISTRY.remove(self)
+            self._end_workers(self._pool, Deadline(0.0))
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
     def reconnect(self) -> None:
-        """Give up the link that there is and make a new one, at once."""
-        with self._standing:
-            self._asked_to_reconnect = True
+        """Close the link and open a new one, without backoff."""
+        with self._state_lock:
+            self._reconnect_requested = True
+            self._state_changed.notify_all()
             link = self._link
-        self._hurry.set()
-        if link is not None and threading.current_thread() is not self._thread:
-            link.close(1000, "reconnecting", Deadline(RECONNECT_SECONDS))
+        if link is not None:
+            link.close(1000, "reconnecting", Deadline(0.0 if self.is_reader() else RECONNECT_SECONDS))
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
-        """End for good."""
-        with self._standing:
-            first = self._closing is None and self._state is not ConnectionState.CLOSED
-            if first:
-                self._closing = Ending(code, reason)
+        """Close the connection."""
+        with self._state_lock:
+            self._enter(ConnectionState.CLOSING, CloseInfo(code, reason))
             link = self._link
-        if first:
-            self._move(ConnectionState.CLOSING, self._closing)
-        self._hurry.set()
+        self._deliver_changes()
         if threading.current_thread() is self._thread:
             return
         if link is not None:
-            try:
-                link.close(code, reason, deadline)
-            except BaseException:  # an interrupt: whoever does not wait for the goodbye does without it
-                link.die(Ending(1006, "interrupted while closing"))
-                raise
-        if self._wake_up():
+            link.close(code, reason, deadline)
+        if self._advance(SupervisorPhase.DORMANT, SupervisorPhase.FINISHED):
             self._finish(None)
         elif self._thread is not None and self._thread.is_alive():
-            self._thread.join(deadline.wait_seconds())
-            self._hooks.over(self._closed_error)  # nobody waits on, though the reader may be a moment behind
-        self._pool.end(deadline)
+            deadline.join(self._thread)
+            # The reader may miss the deadline: nothing waits on after close() has returned.
+            self._events.closed(self._closed_error)
+        self._end_workers(self._pool, deadline)
 
-    def is_at_work(self) -> bool:
-        """Whether it has a link or wants one, in this process; takes no lock."""
-        return self._wanted() and self._state is not ConnectionState.CLOSED and not self._dormant
+    def is_active(self) -> bool:
+        """Return whether the connection has a link or tries to connect, in this process; takes no lock."""
+        return self._phase is SupervisorPhase.RUNNING and self._should_run()
 
     # -- forks and exits ---------------------------------------------------------------------------------------------
 
-    def disown(self) -> None:
-        """In a forked child: leave the link to the parent, and forget what its threads held."""
-        link, over = self._link, self._state is ConnectionState.CLOSED or self._closing is not None
-        if link is not None:
-            link.abandon()
-        self._stand_anew()
-        self._begin_anew()
-        self._pool.renew()
-        self._hooks.renew()
-        if over or self._backoff is None:
-            self._state = ConnectionState.CLOSED
-            self._ending = Ending(1006, "it belongs to the parent process, and does not reconnect")
-        else:
-            self._patient = self._dormant = True
+    def close_in_child(self) -> None:
+        """Leave the link to the parent; in a forked child."""
+        # Not by `_advance`: a thread of the parent may have held its lock at the fork. No other thread is here.
+        self._phase = SupervisorPhase.ABANDONED
+        if self._link is not None:
+            self._link.close_in_child()
+        self._pool.abandon()
 
-    def say_goodbye(self, seconds: float) -> None:
-        """At exit: tell the peer, within so many seconds."""
+    def close_at_exit(self, seconds: float) -> None:
+        """Close the connection within ``seconds``."""
         self.close(1001, "the process ends", Deadline(seconds))
 
-    def _awaken(self) -> None:
-        """The first use in a forked child connects anew."""
-        if self._dormant and self._wake_up():
-            self.start(self._hooks)
 
-    def _wake_up(self) -> bool:
-        """Whether it was dormant, and this thread is the one to end that."""
-        if not (self._dormant and self._first_use.acquire(blocking=False)):
-            return False
-        self._dormant = False
-        return True
+def _is_final(error: Exception | None) -> bool:
+    """Return whether each further attempt would fail like this one."""
+    # A wrong option, or a callable of the user that returns a wrong value.
+    return isinstance(error, (ValueError, TypeError)) or (isinstance(error, ResilientError) and not error.retryable)

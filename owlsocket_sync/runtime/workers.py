@@ -1,322 +1,344 @@
-"""The threads that run handlers: a bounded pool, with one ordered lane for each key.
+"""The threads that run handlers: a bounded pool that starts tasks in the order in which they were submitted.
 
-Threads: one lock, ``_pool_lock``, under the conditions ``_work`` (there is some) and ``_rested`` (a worker has none),
-guards everything here but what waits in a lane. It is held for a few instructions, never while a task runs.
-Tasks of one lane run one after another; lanes, and tasks without a lane, run side by side. A worker that waits for an
-answer lends its place (`lend_place`), so that another may run: handlers may call back to any depth with one worker.
-Threads start when there is work for them and end when there was none for a while.
+A task is started when all that were submitted before it have been started, with one exception: tasks of one lane run
+one after another, so a task whose lane is busy is held up alone. The worker that took the last task has the *turn*: it
+goes on with the next one when its own has ended. Where a task waits for the peer (`WorkerPool.managed_block`), or lasts
+(`PATIENCE`), another worker takes the turn over. So quick tasks have ended before the next one begins, and a slow one
+holds up its lane alone. A worker in a managed block leaves its place to another, so handlers may call back to any
+depth with a single worker. Threads start when there is work for them, and end after ``idle_timeout`` without any.
 
-What waits in a lane needs no lock: a task is appended and taken in one step each. Nor can it be left behind. Whoever
-closes a lane closes it first and looks into it afterwards; whoever appends does that first, and looks afterwards
-whether the lane was closed. So of the two that meet, one at least sees the other, and what is in a closed lane is moved
-to one that is open, under the lock.
+Locks: ``_pool_lock``, under the conditions ``_work_available``, ``_turn_changed`` and ``_idle_changed``, guards
+everything but what follows; held for a few instructions, never while a task runs. A leaf.
+
+Tasks are appended and taken in one step of the interpreter each, mostly without the lock:
+
+* The turn of a worker is a list. It holds an item from the start of a task on. The thread that removes it decides on
+  the turn, in one step: its worker when the task has ended, which goes on, or another one, which takes the turn over.
+  So a turn cannot be taken over between the taking of a task and its start, and one worker at a time takes tasks.
+* A thread that appends looks afterwards whether a worker will look at the tasks (`_is_attended`). A worker first makes
+  that untrue, and looks at the tasks afterwards. So at least one of the two sees the other.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..deadline import Deadline
+from .. import fork
+from ..errors.safe_text import logger
+from ..protocol.carrier import BlockFlag
+from .managed_block import ManagedBlock, WorkerLocal
+from .pool_state import PATIENCE, SHORT_WAITS, WAITS, PoolState, Task, Turn, take_over
 
-logger = logging.getLogger("owlsocket_sync")
+TASK_FAILED = "a task of a worker failed"
 
-Task = tuple[Callable[..., object], tuple[Any, ...]]
-"""A function, and what it is called with."""
+_NOT_A_WORKER = nullcontext()
 
-SHARE = 0.001
-"""Seconds for which a lane may go on while others wait for a worker; a task that has begun takes the time it takes."""
+_NOTHING = object()
+"""In place of the key of a lane: there was no task."""
 
-FAILED = "a task of a worker failed"
-
-_NO_LOAN = nullcontext()
-
-
-class Lane:
-    """Tasks in order. It is open as long as it is one of the pool's: somebody will come for what is appended."""
-
-    __slots__ = ("key", "open", "tasks")
-
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
-        self.tasks: deque[Task] = deque()
-        self.open = True
-
-    def empty(self) -> int:
-        """Take everything out, beside a worker that may be taking as well; return how many tasks that were."""
-        count = 0
-        try:
-            while True:
-                self.tasks.popleft()
-                count += 1
-        except IndexError:
-            return count
+_END = object()
+"""In place of the key of a lane: the worker is to end."""
 
 
-class Place(threading.local):
-    """What a thread has of the pool: whether it works there, and whether it lent its place."""
-
-    worker = False
-    lent = False
-
-
-class WorkerPool:
-    """Runs tasks on at most ``size`` threads that work at once.
+class WorkerPool(PoolState):
+    """Runs tasks on at most ``size`` threads at once.
 
     Args:
-        size: how many tasks run at once, those that wait not counted.
-        name: what its threads are called.
-        linger: seconds after which a thread without work ends.
+        size: how many tasks run at once, not counting those in a managed block.
+        name: the prefix of thread names.
+        idle_timeout: seconds after which a thread without work ends.
     """
 
-    def __init__(self, size: int, name: str, linger: float = 2.0) -> None:
-        self._size = size
-        self._name = name
-        self._linger = linger
-        self._lanes: dict[Hashable, Lane] = {}
-        self.renew()
-
-    def renew(self) -> None:
-        """Start anew, without threads; also in a forked child."""
-        for lane in self._lanes.values():
-            lane.tasks.clear()  # a worker that the fork took along finds nothing more to do
-        lock = threading.Lock()
-        self._work = threading.Condition(lock)
-        self._rested = threading.Condition(lock)
-        self._pool_lock = lock
-        self._ready: deque[Lane | Task] = deque()
-        self._lanes = {}
-        self._threads: set[threading.Thread] = set()
-        self._busy = 0
-        self._idle = 0
-        self._ended = False
-        self._mine = Place()
-
     def submit(self, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
-        """Have a function run, after those of its lane; ``None`` is no lane. False after `end`: it will not run."""
-        task = (function, arguments)
-        lane = self._lanes.get(key)
-        if lane is None or self._ended:
-            return self._enter(key, task)
-        lane.tasks.append(task)
-        if not lane.open:
-            self._rescue(lane)
-        return True
+        """Run a function on a worker; from any thread.
 
-    def _enter(self, key: Hashable, task: Task) -> bool:
-        """Put a task into a lane that may have to be opened, or among those without one."""
-        with self._pool_lock:
-            if self._ended:
-                return False
-            lane = None if key is None else self._lanes.get(key)
-            if lane is not None:
-                lane.tasks.append(task)
+        Args:
+            key: of the lane, whose tasks run one after another; ``None`` for no lane.
+            function: the function.
+            arguments: its arguments.
+
+        Returns:
+            False after `end`: the function will not run.
+        """
+        task = (key, function, arguments)
+        # The fast path takes no lock: append first, then check whether a worker still looks.
+        appended = not self._ended and self._is_attended()
+        if appended:
+            self._ready.append(task)
+            if self._is_attended():
                 return True
-            if key is None:
+        with self._pool_lock:
+            if not appended:
+                if self._ended:
+                    return False
                 self._ready.append(task)
-            else:
-                lane = self._lanes[key] = Lane(key)
-                lane.tasks.append(task)
-                self._ready.append(lane)
-            thread = self._staff()
+            thread = self._ensure_worker()
         self._start(thread)
         return True
 
-    def _rescue(self, closed: Lane) -> None:
-        """Move what was appended to a lane while it was being closed to the lane that has its key now."""
-        with self._pool_lock:
-            if closed.open or not closed.tasks:  # whoever closed it saw the task, or another one came to the rescue
-                return
-            lane = self._lanes.get(closed.key)
-            if lane is None:
-                lane = self._lanes[closed.key] = closed
-                lane.open = True
-                self._ready.append(lane)
-            else:
-                lane.tasks.extend(closed.tasks)
-                closed.tasks.clear()
-            thread = self._staff()
-        self._start(thread)
+    def _is_attended(self) -> bool:
+        """Return whether a worker is going to look at the tasks, however long the one that has the turn takes."""
+        return (
+            (self._summoned and not self._unstarted)
+            or (self._watcher is not None and self._turn is not None)
+            or self._busy >= self._size  # one of them looks when its task ends, or waits
+        )
 
-    def _staff(self) -> threading.Thread | None:
-        """See to it that somebody takes what is ready, with the lock held; whom to start once it is free."""
-        if not self._ready or self._busy >= self._size:
+    def _is_complete(self) -> bool:
+        """Return whether there are enough workers apart from those in a managed block; with the lock."""
+        # One more than places: a finalizer that submits may have interrupted a worker that is about to wait. Where no
+        # worker is idle and a place is free, one of the others is then on its way here, and looks at the tasks.
+        return len(self._threads) - (self._unfinished - self._busy) > self._size
+
+    def _ensure_worker(self, *, may_start: bool = True) -> threading.Thread | None:
+        """Wake a worker for what is ready, or return a thread to start after the lock is released; with the lock."""
+        if self._unstarted:  # what interrupted the thread that made it needs it now
+            return self._unstarted[-1]
+        if self._is_attended() or not (self._ready or self._resumed):
             return None
         if self._idle:
-            self._work.notify()
+            self._work_available.notify()
+        elif self._watcher is not None:
+            self._turn_changed.notify()
+        elif not may_start or self._is_complete():
             return None
-        thread = threading.Thread(target=self._loop, name=f"{self._name}-worker", daemon=True)
-        self._threads.add(thread)
-        self._busy += 1  # on behalf of the thread that starts, so that nobody starts a second one for the same task
-        return thread
+        else:
+            thread = threading.Thread(target=self._loop, name=f"{self._name}-worker", daemon=True)
+            self._threads.add(thread)
+            # No call from here on, and so no interrupt that finds a worker summoned that no thread starts.
+            self._unstarted += (thread,)
+            self._summoned = True
+            return thread
+        self._summoned = True
+        return None
 
     def _start(self, thread: threading.Thread | None) -> None:
-        """Start it; without the lock, which it may want before it counts as started."""
+        """Start a thread; without the lock, which the thread may take before ``start`` returns."""
         if thread is None:
             return
         try:
+            thread = self._unstarted.popleft()
+        except IndexError:  # what interrupted this thread has started it
+            return
+        try:
             thread.start()
-        except RuntimeError as error:  # no more threads to be had, or the interpreter is going away
+        except Exception as error:  # the system has no more threads, or the interpreter is shutting down
             with self._pool_lock:
                 self._threads.discard(thread)
-                self._busy -= 1
-                self._rested.notify_all()
+                self._summoned = False
+                self._idle_changed.notify_all()
+            # Its work is left to the other workers. Where there are none, the next attempt is the only hope for it.
             if not sys.is_finalizing():
-                logger.warning("%s: no thread for a handler: %s", self._name, error)
+                self.starts.failed(error)
+        else:
+            self.starts.failing = False
 
-    # -- a worker ------------------------------------------------------------------------------------------------------
+    # -- the workers -------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        mine = self._mine
-        mine.worker = True
-        turn: Lane | Task | None = None
-        while self._mine is mine:  # else a fork took this thread along, and its place is not in the pool any more
-            turn = self._next(mine, turn)
-            if turn is None:
-                return
-            if isinstance(turn, Lane):
-                self._drain(turn)
-            else:
-                _perform(turn)
-
-    def _next(self, mine: Place, last: Lane | Task | None) -> Lane | Task | None:
-        """The next thing to do, ``None`` to end; the place of the last one is given back first."""
+        local = self._local
+        local.is_worker = local.matter = True
+        turn: Turn = []
+        local.turn = turn
+        key: Hashable = _NOTHING
         with self._pool_lock:
-            self._busy -= 1
-            if isinstance(last, Lane):
-                self._hand_back(last)
-            while not self._ready or self._busy >= self._size:
-                if self._ended and not self._ready:
-                    self._leave()
-                    return None
-                self._idle += 1
-                self._rested.notify_all()
-                worked = self._work.wait(self._linger)
-                if self._mine is not mine:
-                    return None
-                self._idle -= 1
-                if not worked and not (self._ready and self._busy < self._size):
-                    self._leave()
-                    return None
-            self._busy += 1
-            turn = self._ready.popleft()
-            thread = self._staff()
-        self._start(thread)
-        return turn
+            self._summoned = False  # it has come
+        try:
+            # After a fork, a worker that survives it is not part of the pool any more.
+            while self._local is local and key is not _END:
+                key = self._run(local, turn, key)
+                fork.ensure_process()  # a task may fork: its child is not a worker of the parent's pool
+        finally:
+            if self._turn is turn:  # only after an error: the others must not wait for this worker
+                self._turn = None
+        if self._local is not local:
+            fork.end_inherited_thread()
 
-    def _leave(self) -> None:
-        self._threads.discard(threading.current_thread())
-        self._rested.notify_all()
-        if self._ended:  # others may wait for a place that nobody needs any more
-            self._work.notify_all()
-
-    def _hand_back(self, lane: Lane) -> None:
-        """Let another worker go on with a lane, or close it where nothing is in it, with the lock held."""
-        lane.open = False
-        if lane.tasks:
-            lane.open = True
-            self._ready.append(lane)
-        else:
-            del self._lanes[lane.key]
-
-    def _drain(self, lane: Lane) -> None:
-        """Run tasks of a lane while there are some, and nobody else is kept waiting for long.
-
-        What others do meanwhile is seen without the lock; seen a moment late, it makes a turn longer by one task.
-        """
-        tasks, until = lane.tasks, time.monotonic() + SHARE
-        while tasks:
-            try:
-                function, arguments = tasks.popleft()
-            except IndexError:  # discarded at this moment
-                return
+    def _run(self, local: WorkerLocal, turn: Turn, last: Hashable) -> Hashable:
+        """Run a task, and those behind it while this worker keeps the turn; return the last one's key, or `_END`."""
+        task = self._next(local, turn, last)
+        if task is None:
+            return _END
+        key, function, arguments = task
+        del task  # a worker keeps no message beyond its handler
+        ready, lanes = self._ready, self._lanes
+        # What the lane holds up comes next. While this worker keeps the turn, a lane begins to hold up nothing.
+        holds_up = bool(lanes.get(key))
+        while True:
+            # From here on the turn may be taken over: nothing may come between this and the call.
+            turn.append(None)
             try:
                 function(*arguments)
-            except BaseException:
-                logger.exception(FAILED)
-            if self._busy > self._size or (self._ready and time.monotonic() >= until):
-                return
+            except BaseException:  # SystemExit as well: it must not end the thread, which is counted as busy
+                logger.exception(TASK_FAILED)
+            del function, arguments
+            if not turn or not take_over(turn) or holds_up or self._resumed or self._busy > self._size:
+                return key
+            # No other worker takes tasks now, nor gives a lane to one.
+            try:
+                following, function, arguments = ready.popleft()
+            except IndexError:
+                return key
+            if following is None or following != key:
+                fork.ensure_process()
+                if self._local is not local:
+                    return key
+                if following is not None and following in lanes:
+                    ready.appendleft((following, function, arguments))
+                    return key
+                if key is not None:
+                    lanes.pop(key, None)
+                if following is not None:
+                    lanes[following] = None
+                key = following
+            self._turns += 1
 
-    def lend_place(self) -> AbstractContextManager[None]:
-        """Around a wait: when this thread is a worker, another may work in its place meanwhile."""
-        mine = self._mine
-        return Loan(self, mine) if mine.worker and not mine.lent else _NO_LOAN
+    def _next(self, local: WorkerLocal, turn: Turn, last: Hashable) -> Task | None:
+        """Finish the task of the lane ``last``, and wait for the next one; ``None`` ends the worker."""
+        started_at = -1
+        while True:
+            with self._pool_lock:
+                if last is not _NOTHING:
+                    self._finish(turn, last)
+                    last = _NOTHING
+                if not self._await_turn(local, turn):
+                    return None
+                # Before the task is taken: to start a thread takes a while, in which that thread may take the task.
+                # One for each turn: it has not come yet when this worker looks again, or it could not be started.
+                thread = self._ensure_another(may_start=started_at != self._turns)
+                if thread is None:
+                    task = self._take(turn)
+                    if task is not None:
+                        return task
+                started_at = self._turns
+            self._start(thread)
 
-    # -- all of them ---------------------------------------------------------------------------------------------------
+    def _finish(self, turn: Turn, key: Hashable) -> None:
+        """Note that a task has ended, and resume its lane; with the lock."""
+        self._busy -= 1
+        self._unfinished -= 1
+        if self._turn is turn:
+            self._turn, self._waits = None, WAITS
+        if key is not None:
+            held_up = self._lanes.get(key)
+            if held_up:
+                self._resumed.append(held_up.popleft())
+            else:
+                self._lanes.pop(key, None)
 
-    def settle(self, deadline: Deadline) -> bool:
-        """Wait until nothing is left to do; whether that was within the deadline."""
-        mine = 1 if self._mine.worker else 0
+    def _await_turn(self, local: WorkerLocal, turn: Turn) -> bool:
+        """Wait until this worker may take a task, and there may be one; false if it is to end; with the lock."""
+        waits, turns = 0, -1
+        while True:
+            has_work = bool(self._ready or self._resumed)
+            may_take = self._turn is None or (waits >= self._waits and turns == self._turns)
+            if has_work and self._busy < self._size and may_take and (self._turn is None or take_over(self._turn)):
+                if self._turn is not None:
+                    self._turn, self._waits = None, SHORT_WAITS  # tasks that last come in numbers
+                return True
+            # A watcher stays while tasks come and go: to wake one again for each would cost more.
+            is_needed = has_work or turns not in (-1, self._turns)
+            if is_needed and self._busy < self._size and self._watcher is None:
+                waits, turns = (waits + 1 if turns == self._turns else 1), self._turns
+                self._watcher = turn
+                self._turn_changed.wait(PATIENCE)
+                if self._local is not local:
+                    return False
+                # Cleared first: who appends a task without the lock looks at it afterwards.
+                self._watcher, self._summoned = None, False
+            elif not self._await_work(local):
+                return False
+            else:
+                waits, turns = 0, -1
 
-        def settled() -> bool:
-            return not self._ready and not self._lanes and len(self._threads) - self._idle <= mine
+    def _await_work(self, local: WorkerLocal) -> bool:
+        """Wait for work; false if the worker is to end; with the lock."""
+        if self._ended and not (self._ready or self._resumed):
+            return self._worker_exit()
+        self._idle += 1
+        self._idle_changed.notify_all()
+        notified = self._work_available.wait(self._idle_timeout)
+        if self._local is not local:
+            return False
+        self._idle -= 1
+        self._summoned = False
+        # Work may have become ready between the timeout and the lock.
+        if notified or ((self._ready or self._resumed) and self._busy < self._size):
+            return True
+        return self._worker_exit()
 
+    def _worker_exit(self) -> bool:
+        self._threads.discard(threading.current_thread())
+        self._idle_changed.notify_all()
+        if self._ended:
+            # Workers that wait for a place, not for work, end as well.
+            self._work_available.notify_all()
+        return False
+
+    def _ensure_another(self, *, may_start: bool) -> threading.Thread | None:
+        """As `_ensure_worker`, for what is left when a task was taken; with the lock."""
+        if self._watcher is not None or self._busy + 1 >= self._size or len(self._ready) + len(self._resumed) < 2:
+            return None
+        return self._ensure_worker(may_start=may_start)
+
+    def _take(self, turn: Turn) -> Task | None:
+        """Take the next task whose lane has none that runs, and the turn; with the lock."""
+        lanes, task = self._lanes, None
+        if self._resumed:
+            task = self._resumed.popleft()
+        while task is None and self._ready:
+            task = self._ready.popleft()
+            key = task[0]
+            if key is not None:
+                if key in lanes:
+                    held_up = lanes[key] = lanes[key] or deque()
+                    held_up.append(task)
+                    task = None
+                else:
+                    lanes[key] = None
+        if task is not None:
+            self._busy += 1
+            self._unfinished += 1
+            self._turns += 1
+            self._turn = turn
+        return task
+
+    @property
+    def blocks(self) -> BlockFlag:
+        """The flag of the thread that looks; the object is another one after a fork."""
+        return self._local
+
+    def is_worker(self) -> bool:
+        """Return whether this thread is a worker of this pool."""
+        # Not the local: where gevent patches after the import, all greenlets of a thread share that.
+        return threading.current_thread() in self._threads
+
+    def managed_block(self) -> AbstractContextManager[None]:
+        """Return a context manager for a wait: if this thread is a worker, another may run in its place."""
+        local = self._local
+        return ManagedBlock(self, local) if local.is_worker and not local.is_blocked else _NOT_A_WORKER
+
+    def begin_block(self, local: WorkerLocal) -> None:
+        """Let another worker run in place of this thread."""
+        local.is_blocked = True
         with self._pool_lock:
-            return self._rested.wait_for(settled, deadline.wait_seconds())
+            self._busy -= 1
+            turn = self._turn
+            if turn is not None and turn is local.turn and take_over(turn):
+                self._turn = None
+            thread = self._ensure_worker()
+        self._start(thread)
 
-    def discard(self) -> int:
-        """Forget what has not started, notices (lanes whose key is text) excepted; return how many tasks that were."""
-        count = 0
-        with self._pool_lock:
-            waiting = {id(turn) for turn in self._ready}
-            for lane in [lane for key, lane in self._lanes.items() if not isinstance(key, str)]:
-                if id(lane) in waiting:  # one that runs stays open, so that what comes after it waits for it
-                    lane.open = False
-                    del self._lanes[lane.key]
-                count += lane.empty()
-            count += sum(not isinstance(turn, Lane) for turn in self._ready)
-            kept = [turn for turn in self._ready if isinstance(turn, Lane) and turn.open]
-            self._ready.clear()
-            self._ready.extend(kept)
-        return count
-
-    def end(self, deadline: Deadline) -> None:
-        """Let what is there finish, take nothing more, and wait for the threads, but not for oneself."""
-        with self._pool_lock:
-            self._ended = True
-            self._work.notify_all()
-            mine = {threading.current_thread()}
-            others = self._threads - mine
-            self._rested.wait_for(lambda: self._threads <= mine, deadline.wait_seconds())
-        for thread in others:
-            if thread.is_alive():  # one that was not started yet cannot be joined, and was out of time to wait for
-                thread.join(deadline.wait_seconds())
-
-
-class Loan:
-    """The time for which a worker lends its place."""
-
-    __slots__ = ("_mine", "_pool")
-
-    def __init__(self, pool: WorkerPool, mine: Place) -> None:
-        self._pool = pool
-        self._mine = mine
-
-    def __enter__(self) -> None:
-        pool = self._pool
-        self._mine.lent = True
-        with pool._pool_lock:
-            pool._busy -= 1
-            thread = pool._staff()
-        pool._start(thread)
-
-    def __exit__(self, *_: object) -> None:
-        pool = self._pool
-        if pool._mine is self._mine:
-            with pool._pool_lock:
-                pool._busy += 1
-        self._mine.lent = False
-
-
-def _perform(task: Task) -> None:
-    function, arguments = task
-    try:
-        function(*arguments)
-    except BaseException:  # SystemExit too: it must not take the thread, and the place it holds, with it
-        logger.exception(FAILED)
+    def end_block(self, local: WorkerLocal) -> None:
+        """Count this thread as busy again."""
+        # After a fork within the block, the pool has forgotten this worker. Otherwise there may be more than `size`
+        # workers for a moment: the first one whose task ends takes no other.
+        if self._local is local:
+            with self._pool_lock:
+                self._busy += 1
+        local.is_blocked = False

@@ -1,288 +1,340 @@
-"""The way out of one link: whole frames, one after another, whoever sends them and however slowly they are taken.
+"""Writing the frames of one link: whole, one after another, under a deadline for each writer.
 
-Threads. ``_write_lock`` serializes writers, each of which waits for it, and for the peer, under its own deadline.
-Whoever waits for it puts what it has to send among the parcels, and whoever gets it sends all of those together with
-its own; a parcel leaves them in one step, taken by whoever sends it or by its owner, whose time is over. What was begun
-and not finished is kept in ``_torn``, with the parcels that were taken, and sent first by the next writer, so an
-impatient one never ends the link. The reader never waits for that lock while the link lives: pongs and pings go to
-one-place slots, and whoever holds the lock sends what is in them before it is done; the reader only tries to be that
-one, and then writes without waiting. Parcels and slots change in single steps, and need no lock.
+Threads: ``_write_lock`` serializes writers; each waits for it, and for the peer, under its own deadline. A writer that
+waits for the lock queues its frames, and the holder writes all queued frames with its own. A frame that was begun and
+not finished is kept in ``_unfinished``, and written first by the next writer, so an impatient writer never breaks the
+link. The reader never waits for the lock while the link is open: pongs, pings and close frames go to
+``_control_frames`` (one place for each opcode), and the holder of the lock writes them before it releases it. The queue
+and the control frames change in single steps of the interpreter, and need no lock.
 
-A signal may interrupt a writer anywhere. So the lock is released by whoever has it, whether it came to know of that or
-not; and a handler that writes in its turn, on the thread that was interrupted within ``_writing``, leaves a parcel.
+A signal may interrupt a writer anywhere. So the lock is released by the thread that holds it, whether or not its
+``acquire`` returned. A signal handler or a finalizer that writes on a thread that it interrupted while ``_writing``
+sends what is in flight to its end, then its own: each step of a flight can be continued by the other one.
+
+Lock order: ``_write_lock``, then the status of the link, or the TLS lock of the stream.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
-from ..transport.stream import RECORD_SIZE
-from ..transport.wire import CLOSE, PING, PONG, Wire
+from ..errors.marshalled import unsent
+from ..locks import LocksReleased, acquire_until
+from ..transport.frames import CLOSE, PING, PONG, TEXT
+from ..transport.framing import Framing
+from ..transport.tls import TLS_RECORD_SIZE
+from .deferred_writes import NOTHING_DEFERRED, DeferringWriter, NotBegun
+from .interrupted_writer import Flight
+from .link_state import LinkState, LinkStatus
 
-LAST_WORDS = 0.2
-PARCEL_SIZE = 4096
-PARCELS = 64
+CLOSE_WRITE_TIMEOUT = 0.2
+MAX_COALESCED_SIZE = 4096
+ALL = slice(None)
 
 
-class Writer:
+class Writer(DeferringWriter):
     """Writes the frames of one link.
 
     Args:
-        wire: what makes the frames, and holds the stream that takes them.
-        over: the error to raise once the link has ended, ``None`` before.
-        broke: called with what broke while something was written; returns the error to raise.
-        asks: called with the payload of each ping as it leaves, with the write lock held.
+        framing: encodes the frames; its stream sends them.
+        status: of the link.
+        on_error: called with an error of the stream; has the link end, and returns the error to raise.
+        on_ping_sent: called with the payload of each ping before it is written, with the write lock held.
     """
 
     def __init__(
         self,
-        wire: Wire,
-        over: Callable[[], SocketConnectionError | None],
-        broke: Callable[[OSError], SocketConnectionError],
-        asks: Callable[[bytes], None],
+        framing: Framing,
+        status: LinkStatus,
+        on_error: Callable[[OSError], SocketConnectionError],
+        on_ping_sent: Callable[[bytes], None],
     ) -> None:
-        self._wire = wire
-        self._stream = wire.stream
-        self._over = over
-        self._broke = broke
-        self._asks = asks
+        self._framing = framing
+        self._stream = framing.stream
+        self._status = status
+        self._on_error = on_error
+        self._on_ping_sent = on_ping_sent
+        # Reentrant: a signal handler that writes must not deadlock with the writer that it interrupted.
         self._write_lock = threading.RLock()
-        self._writing = False
-        self._torn: list[bytes] = []
-        self._parcels: deque[bytes] = deque()
-        self._slots: dict[int, Any] = {}
-        self._close_sent = False
+        self.lock, self._writing = self._write_lock, False
+        self._unfinished: list[bytes] = []
+        self._flight: Flight | None = None
+        self._queued_writes: deque[bytes] = deque()
+        self._control_frames: dict[int, Any] = {}
+        self.defer_to(NOTHING_DEFERRED)
 
     @property
-    def waiting(self) -> bool:
-        """Whether something is left to be sent by whoever comes next."""
-        return bool(self._torn or self._slots or self._parcels)
+    def has_unsent(self) -> bool:
+        """True if the next writer has something to write besides its own frames."""
+        if self._deferred and self._status.state is LinkState.OPEN:
+            return True
+        return bool(self._unfinished or self._control_frames or self._queued_writes or self._flight)
+
+    def write_messages(self, messages: Sequence[bytes], deadline: Deadline) -> None:
+        """Write text messages together; raise what `write` raises."""
+        if len(messages) == 1 and self._framing.compression is None:
+            self.write(self._framing.frame(TEXT, messages[0]), deadline)
+        else:
+            self._write_encoded(messages, deadline)
 
     def write(
-        self, data: bytes, deadline: Deadline, ping: bytes | None = None, rest: Iterator[bytes] | None = None
+        self, data: bytes, deadline: Deadline, ping: bytes | None = None, more: Iterator[bytes] | None = None
     ) -> None:
-        """Send frames; from any thread but the reader's.
+        """Write frames; from any thread but the reader.
 
         Args:
-            data: the frames.
-            deadline: until when they are to be taken.
-            ping: the payload, where they are a ping.
-            rest: more of them, each piece made while the peer has those before; what begins is sent to its end.
+            data: the encoded frames.
+            deadline: when to stop waiting for the write lock, and for the peer to accept the frames.
+            ping: the payload, if the frame is a ping.
+            more: further chunks, each encoded while the peer works on those before; what is begun is finished.
 
         Raises:
-            SocketTimeout: they were not taken within the deadline. What was begun is finished by whoever writes next,
-                what was not begun is not sent.
-            SocketConnectionError: the link has ended, or said goodbye.
+            SocketTimeout: the peer did not accept the frames in time. The next writer finishes what was begun; what was
+                not begun is not sent.
+            SocketConnectionError: the link has ended, or its close frame was sent.
         """
         try:
-            if not self._write_lock.acquire(False) and self._sent_together(
-                data, deadline, ping is not None or rest is not None
+            if not self._write_lock.acquire(False) and self._coalesced(
+                data, deadline, ping is not None or more is not None
             ):
-                return
-            if self._writing:
-                self._leave_to_interrupted(data, ping, rest)
-                return
-            try:
-                self._writing = True
-                over = self._over()
-                if over is not None or self._close_sent:
-                    raise over or SocketConnectionError("the link is closing")
-                if ping is not None:
-                    self._asks(ping)
-                if self._torn or self._parcels:
-                    self._send_after_others(data, deadline.at, rest or ())
-                else:
-                    self._send_all(data, deadline.at, rest=rest or ())
-                if rest is not None:
-                    self._send_rest(rest, deadline.at)
-                if self._slots:
-                    self._send_slots_at_once()
-            finally:
-                self._writing = False
+                pass  # the holder of the lock wrote these frames along with its own; not `return`: see the last line
+            elif self._writing:
+                # Writing has begun, and the lock is ours: we are a signal handler that interrupted the writer, or that
+                # handler waits meanwhile and has let go of the lock.
+                self._write_within(data, deadline, ping, more)
+            else:
+                try:
+                    self._writing = True
+                    if self._status.state is not LinkState.OPEN:
+                        raise unsent(self._status.error() or SocketConnectionError("the link is closing"))
+                    if ping is not None:
+                        self._on_ping_sent(ping)
+                    if self._unfinished or self._queued_writes or self._deferred:
+                        self._send_after_unfinished(data, deadline.at, more or ())
+                    else:
+                        self._send_all(data, deadline.at, more=more or ())
+                    if more is not None:
+                        self._send_more(more, deadline.at)
+                    if self._control_frames:
+                        self._send_control_frames()
+                finally:
+                    self._writing = False
         except TimeoutError as error:
-            self._stream.wake()  # the reader finishes what is torn when the peer takes it
-            raise SocketTimeout(f"the peer took nothing more within {deadline.seconds:g} s") from error
+            self._stream.wake()  # the reader finishes the frame once the peer accepts data again
+            raise _send_timeout(error, deadline) from error
         except SocketConnectionError:
             raise
         except OSError as error:
-            raise self._broke(error) from error
+            raise self._on_error(error) from error
         except BaseException:
-            self._stream.wake()
+            self._stream.wake()  # as above, after an interrupt
             raise
         finally:
+            # An interrupt may come between acquire and the next line: release whatever this thread holds.
             try:
                 self._write_lock.release()
             except RuntimeError:
-                pass  # not ours
-        if self._torn or self._slots or self._parcels:
-            self.flush()
+                pass  # not acquired
+        # Other threads may have left frames after the check above and before the release, and whatever this thread did
+        # with the lock, they did not get it: the last one out flushes.
+        if self._unfinished or self._control_frames or self._queued_writes or self._deferred or self._unsettled:
+            self.flush_or_wake()
 
-    def _sent_together(self, data: bytes, deadline: Deadline, alone: bool) -> bool:
-        """Wait for the lock: false with it, true where whoever had it sent this as well."""
-        alone = alone or len(data) > PARCEL_SIZE
+    def _coalesced(self, data: bytes, deadline: Deadline, alone: bool) -> bool:
+        """Wait for the lock, and return false with it; return true if its holder wrote ``data`` as well."""
+        alone = alone or len(data) > MAX_COALESCED_SIZE
         if not alone:
-            self._parcels.append(data)
+            self._queued_writes.append(data)
         try:
-            mine = self._write_lock.acquire(timeout=min(deadline.remaining(), threading.TIMEOUT_MAX))
+            # The holder of the lock may need another one that this thread held when a signal handler interrupted it.
+            with LocksReleased((self._stream.state_lock,)):
+                acquired = deadline.acquire(self._write_lock)
         except BaseException:
-            self._withdraw(data)
+            self._unqueue(data)
             raise
-        unsent = alone or self._withdraw(data)
-        if unsent and not mine:
-            raise SocketTimeout(f"the link was busy with other messages for all of {deadline.seconds:g} s")
+        unsent = alone or self._unqueue(data)
+        if unsent and not acquired:
+            raise SocketTimeout(f"timed out waiting for the write lock after {deadline.seconds:g} s")
         return not unsent
 
-    def _withdraw(self, data: bytes) -> bool:
-        """Whether a parcel was not taken by anybody else; one of two that are equal is as good as the other."""
+    def _unqueue(self, data: bytes) -> bool:
+        """Remove queued frames, and return whether they were still queued."""
+        # Of two equal entries either may be removed: they are interchangeable.
         try:
-            self._parcels.remove(data)
+            self._queued_writes.remove(data)
         except ValueError:
             return False
         return True
 
-    def _leave_to_interrupted(self, data: bytes, ping: bytes | None, rest: Iterator[bytes] | None) -> None:
-        if ping is None:
-            self._parcels.extend((data, *(rest or ())))
-        else:
-            self._slots[PING] = ping
-
-    def pong(self, payload: bytes) -> None:
-        """Answer a ping as soon as that needs no waiting; an older one that waits gives way."""
-        self._slots[PONG] = payload
+    def send_pong(self, payload: bytes) -> None:
+        """Send a pong as soon as that needs no waiting; it replaces an older one that was not sent."""
+        self._control_frames[PONG] = payload
         self.flush()
 
-    def ping(self, payload: bytes) -> None:
+    def send_ping(self, payload: bytes) -> None:
         """Send a ping as soon as that needs no waiting."""
-        self._slots[PING] = payload
+        self._control_frames[PING] = payload
         self.flush()
 
-    def flush(self) -> None:
-        """Send what waits, unless somebody else holds the lock and will, or the peer takes nothing."""
+    def flush(self, until: float = 0.0) -> bool:
+        """Write what is unsent, unless another thread writes, which does it then; by default without waiting.
+
+        Args:
+            until: when to stop waiting for the peer to accept it (``time.monotonic``).
+
+        Returns:
+            Whether the peer accepted no more by then.
+        """
+        is_stalled = False
         try:
-            while self.waiting and self._over() is None and self._send_waiting(0.0):
+            # What else is unsent on an interrupted thread is left to the writer that was interrupted.
+            is_once = self.is_interrupted()
+            while self.has_unsent and self._status.info is None and self._try_flush(until) and not is_once:
                 pass
         except TimeoutError:
-            pass  # it is torn now, and the reader comes back to it
+            is_stalled = True  # unfinished now: the reader tries again
         except OSError as error:
-            self._broke(error)
+            self._on_error(error)
+        if self._unsettled:
+            self._settle()
+        return is_stalled
 
-    def say_goodbye(self, code: int, reason: str = "", deadline: Deadline | None = None) -> bool:
-        """Send a close frame, unless one was sent, after what waits; nothing follows it. Whether it left in time."""
-        if not self._close_sent:
-            self._slots.setdefault(CLOSE, (code, reason))
-        try:
-            return self._send_waiting((deadline or Deadline(LAST_WORDS)).at)
-        except OSError:
-            return False  # the peer takes nothing, so it will not answer either
+    def send_close(self, code: int, reason: str = "", deadline: Deadline | None = None) -> bool:
+        """Send a close frame after what is unsent, unless one was sent; nothing follows it.
 
-    def _send_waiting(self, until: float) -> bool:
-        """Send what waits; false where somebody else holds the lock until then."""
+        Returns:
+            Whether a close frame was sent in time.
+        """
+        if self._status.state is LinkState.OPEN:
+            self._control_frames.setdefault(CLOSE, (code, reason))
         try:
-            if not self._write_lock.acquire(timeout=_seconds_until(until)) or self._writing:
+            return self._try_flush((deadline or Deadline(CLOSE_WRITE_TIMEOUT)).at)
+        except TimeoutError:
+            return False  # a peer that accepts no data will not answer a close frame either
+        except OSError as error:
+            self._on_error(error)
+            return False
+        finally:
+            if self._unsettled:
+                self._settle()
+
+    def _try_flush(self, until: float) -> bool:
+        """Write what is unsent; return false if another thread holds the lock until then."""
+        try:
+            if not acquire_until(self._write_lock, until):
                 return False
+            if self._writing:
+                # Control frames that cannot be sent now are left to the writer that was interrupted.
+                if not self._fly_deferred(until) or self._unfinished:
+                    return False
+                return self._fly_within(self._encode_control_frames(), until, may_close=True)
             try:
                 self._writing = True
-                self._finish_torn(until)
-                self._send_all(self._take_slots(), until, keep=True)
+                self._flush_unfinished(until)
+                self._send_all(self._encode_control_frames(), until, keep=True)
             finally:
                 self._writing = False
             return True
         finally:
+            # As in write(): after an interrupt, too.
             try:
                 self._write_lock.release()
             except RuntimeError:
-                pass  # not ours
+                pass  # not acquired
 
-    def retire(self, close: Callable[[], None]) -> None:
-        """Close the descriptor once nobody writes; by the reader, after the stream was interrupted."""
+    def close_when_idle(self, close: Callable[[], None]) -> None:
+        """Close the descriptor with ``close`` once no thread writes; by the reader, after the stream was shut down."""
+        # No thread can be in a system call on the descriptor then: its number may belong to another file right after.
         with self._write_lock:
             close()
 
     # -- with the write lock -----------------------------------------------------------------------------------------
 
-    def _send_slots_at_once(self) -> None:
-        """Let pongs and pings leave, as far as that needs no waiting: the next writer may be here already."""
-        with contextlib.suppress(TimeoutError):  # the reader comes back to it
-            self._send_all(self._take_slots(), 0.0, keep=True)
+    def _send_control_frames(self) -> None:
+        """Send control frames as far as that needs no waiting: the next writer may be waiting for the lock."""
+        with contextlib.suppress(TimeoutError):  # unfinished now: the reader tries again
+            if self._deferred and CLOSE in self._control_frames:
+                self._flush_deferred()
+            self._send_all(self._encode_control_frames(), 0.0, keep=True)
 
-    def _finish_torn(self, until: float) -> None:
-        """Send what earlier writers began, and what others wait with."""
-        self._take_parcels()
-        if self._torn:
-            self._send_all(b"".join(self._torn), until, keep=True)
-
-    def _send_after_others(self, data: bytes, until: float, rest: Iterable[bytes]) -> None:
-        """Send that first, and then this, as far as it is taken in time."""
-        self._take_parcels()
-        self._send_all(b"".join([*self._torn, data]), until, last=len(data), rest=rest)
-
-    def _send_rest(self, rest: Iterator[bytes], until: float) -> None:
-        """Send the pieces that follow on one that was sent."""
-        for piece in rest:
-            self._send_all(piece, until, keep=True, rest=rest)
-
-    def _take_parcels(self) -> None:
-        """Make what others wait with part of what is torn."""
-        with contextlib.suppress(IndexError):  # there are no more
-            self._torn.extend(islice(iter(self._parcels.popleft, None), PARCELS))
+    def _send_more(self, more: Iterator[bytes], until: float) -> None:
+        """Send the chunks that follow the first."""
+        for chunk in more:
+            self._send_all(chunk, until, keep=True, more=more)
 
     def _send_all(
-        self, data: bytes, until: float, *, keep: bool = False, last: int | None = None, rest: Iterable[bytes] = ()
+        self, data: bytes, until: float, *, keep: bool = False, own_size: int | None = None, more: Iterable[bytes] = ()
     ) -> None:
-        """Send, all that is torn included; what was begun and not taken is torn then, the rest only where asked.
+        """Send frames, which include all that are unfinished; keep what was begun and not sent as unfinished.
 
         Args:
-            data: what is to be sent.
-            until: until when it is to be taken.
-            keep: what was not begun, too.
-            last: how many bytes of it, at its end, make the part that may not have been begun; all of it, by default.
-            rest: what follows on that part, and is torn with it where it was begun.
+            data: the encoded frames.
+            until: when to stop waiting for the peer (``time.monotonic``).
+            keep: keep frames that were not begun as well.
+            own_size: how many bytes at the end of ``data`` are the writer's own, dropped if not begun; all by default.
+            more: chunks that follow the writer's own, and are kept with them if those were begun.
         """
-        view: bytes | memoryview = data if len(data) <= RECORD_SIZE else memoryview(data)  # no copy of much
-        taken: list[int] = []
+        # A slice of bytes copies; a memoryview is only worth it for more than one part.
+        view: bytes | memoryview = data if len(data) <= TLS_RECORD_SIZE else memoryview(data)
+        mine: Flight = view, [], False
+        is_begun = False
         try:
-            while view:
-                self._stream.send_some(view, until, taken)
-                view, taken = view[taken[0] :], []
+            while self._flight is not None:
+                self._fly(until)  # begun by a signal handler on this thread
+            if view:
+                # No call in between, and so no interrupt: what was unfinished is part of the flight from here on.
+                self._flight, is_begun = mine, True
+                del self._unfinished[ALL]
+                # As in `_fly`, inline for the frames that are sent in one step.
+                self._stream.send_some(view, until, mine[1])
+                if mine[1][0] == len(view) and self._flight is mine:
+                    self._flight = None
+            while self._flight is not None:
+                self._fly(until)
         except BaseException as error:
-            if isinstance(error, TimeoutError) or not isinstance(error, OSError):  # the link lives on
-                left = view[taken[0] :] if taken else view
-                last = len(data) if last is None else last
-                begun = keep or self._stream.secure or len(left) < last
-                left = left if begun else left[: len(left) - last]
-                self._torn[:] = [bytes(left)] if left else []
-                if begun:
-                    self._torn.extend(rest)
+            own_size = len(data) if own_size is None else own_size
+            self._end_flight(error, own_size if is_begun else None, keep, more)
             raise
-        if self._torn:
-            self._torn.clear()
 
-    def _take_slots(self) -> bytes:
-        """The frames of the slots, which are empty then."""
-        slots, frames = self._slots, b""
-        if not slots:
+    def _fly(self, until: float) -> None:
+        """Send a part of what is in flight; what interrupts this thread may do so as well, anywhere here."""
+        flight = self._flight
+        if flight is None:
+            return
+        view, sent, is_foreign = flight
+        if not sent:
+            self._stream.send_some(view, until, sent)
+        rest = view[sent[0] :]
+        following: Flight | None = (rest, [], is_foreign) if rest else None
+        if self._flight is flight:
+            self._flight = following
+
+    def _encode_control_frames(self) -> bytes:
+        """Return the encoded control frames, and remove them."""
+        pending, frames = self._control_frames, b""
+        if not pending:
             return frames
-        pong, ping, close = (slots.pop(opcode, None) for opcode in (PONG, PING, CLOSE))
-        if self._close_sent:
+        pong, ping, close = (pending.pop(opcode, None) for opcode in (PONG, PING, CLOSE))
+        # Nothing is sent after a close frame (RFC 6455, section 5.5.1).
+        if self._status.state is not LinkState.OPEN:
             return frames
         if pong is not None:
-            frames += self._wire.pong_frame(pong)
+            frames += self._framing.pong_frame(pong)
         if ping is not None:
-            self._asks(ping)
-            frames += self._wire.ping_frame(ping)
-        if close is not None:
-            self._close_sent = True
-            frames += self._wire.close_frame_of(*close)
+            self._on_ping_sent(ping)
+            frames += self._framing.ping_frame(ping)
+        if close is not None and self._status.enter(LinkState.CLOSING):
+            frames += self._framing.close_frame(*close)
         return frames
 
 
-def _seconds_until(at: float) -> float:
-    return min(max(0.0, at - time.monotonic()), threading.TIMEOUT_MAX)
+def _send_timeout(error: TimeoutError, deadline: Deadline) -> SocketTimeout:
+    timeout = SocketTimeout(f"send timed out after {deadline.seconds:g} s")
+    # A SocketTimeout: another thread held the lock until then.
+    return unsent(timeout) if isinstance(error, (NotBegun, SocketTimeout)) else timeout

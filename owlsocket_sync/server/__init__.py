@@ -1,15 +1,18 @@
-"""The embedded server, for tests, samples and small deployments: ``serve()`` over the protocol of websockets."""
+"""The embedded server, for tests, samples and small deployments: `serve`, over the protocol of websockets."""
 
 from __future__ import annotations
 
-from ..errors import SocketInitializationError
+from ..errors import MissingExtra
+from ..states import ANONYMOUS
 
 try:
-    from .listener import Server, serve
-    from .upgrade import Request
+    from .options import ServerOptions
+    from .request import Request
+    from .server import Server, serve
 except ImportError as error:
-    raise SocketInitializationError(
-        "the embedded server needs the package websockets: python -m pip install 'owlsocket-sync[server]'"
+    raise MissingExtra(
+        "the embedded server needs the package websockets: python -m pip install 'owlsocket-sync[server]'",
+        error.name,
     ) from error
 
-__all__ = ["Request", "Server", "serve"]
+__all__ = ["ANONYMOUS", "Request", "Server", "ServerOptions", "serve"]

@@ -1,88 +1,121 @@
-"""A port of this machine, and a thread that accepts whoever comes to it, until it is told to stop.
+"""A listening port, and the thread that accepts clients there until it is stopped.
 
-Threads: one, which waits for clients and for the end. `Acceptor.stop` frees it, from any thread. That no more
-descriptors are to be had ends nothing: it waits a moment and accepts on.
+Threads: one, which waits for clients and for the stop; `Acceptor.stop` frees it, from any thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import socket
 import threading
 from collections.abc import Callable
 
-from ..transport.readiness import wait_ready
-
-logger = logging.getLogger("owlsocket_sync")
+from .. import fork
+from ..deadline import Deadline
+from ..errors.safe_text import logger
+from ..transport.socket_options import set_options
+from ..transport.waiting import wait_ready
+from ..values import escape_for_log
 
 BACKLOG = 1024
-BREATHER = 0.1
+ACCEPT_RETRY_DELAY = 0.1
 
 
 class Acceptor:
-    """Listens, from the moment it is there.
+    """A listening socket; it listens as soon as it is made, and accepts after `start`.
 
     Args:
         host: the address to listen on.
-        port: the port; 0 takes a free one.
-        take: called with each socket that was accepted; must not block.
-        name: what logs and the thread are called.
+        port: the port; 0 picks a free one.
+        on_accept: called with each accepted socket, on the acceptor's thread; must not block.
+        name: of the server, for logs and the thread.
 
     Attributes:
-        address: what it listens on.
+        address: host and port of the listening socket.
+
+    Raises:
+        OSError: the address cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, take: Callable[[socket.socket], None], name: str) -> None:
+    def __init__(self, host: str, port: int, on_accept: Callable[[socket.socket], None], name: str) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        self._listener.setblocking(False)
         self._wake_read, self._wake_write = socket.socketpair()
+        try:
+            self._listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except BaseException:
+            # Now: an error that is kept would keep them open.
+            self._wake_read.close()
+            self._wake_write.close()
+            raise
+        # A client that leaves between readiness and `accept` would otherwise block the thread, and with it `stop`.
+        self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._take = take
+        self._on_accept = on_accept
         self._name = name
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-acceptor", daemon=True)
+        fork.register(self)
 
     def start(self) -> None:
-        """Accept from now on."""
-        self._thread.start()
+        """Start to accept; if no thread can be started, release the port and raise."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self._close()
+            raise
 
     def _run(self) -> None:
-        complained = False
-        while True:
-            wait_ready([self._listener, self._wake_read], [], math.inf)
-            if self._stopped.is_set():
-                break
+        error_logged = False
+        while not self._stopped.is_set():
             try:
-                sock = self._listener.accept()[0]
-            except (BlockingIOError, ConnectionAbortedError):
-                continue  # whoever came has left already
-            except OSError as error:
-                if not complained:
-                    logger.error("%s: cannot accept clients for the moment: %s", self._name, error)
-                complained = True
-                self._stopped.wait(BREATHER)
-                continue
-            complained = False
-            self._take(sock)
+                self._accept_next()
+                error_logged = False
+            except BaseException as error:
+                # Out of descriptors, memory or threads, or an error of ours. The client stays in the backlog, so the
+                # listener stays readable: without a pause this loop would spin, and without `error_logged` it would
+                # fill the log. Whatever it is, a server that runs must go on accepting.
+                if not error_logged:
+                    logger.error(
+                        "%s: cannot accept clients, retrying every %g s: %s",
+                        self._name,
+                        ACCEPT_RETRY_DELAY,
+                        escape_for_log(str(error)),
+                        exc_info=None if isinstance(error, OSError) else error,
+                    )
+                error_logged = True
+                self._stopped.wait(ACCEPT_RETRY_DELAY)
         self._close()
 
+    def _accept_next(self) -> None:
+        """Wait for a client, or for the stop, and hand the client on."""
+        wait_ready([self._listener, self._wake_read], [], math.inf)
+        if self._stopped.is_set():
+            return
+        try:
+            sock = self._listener.accept()[0]
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client has left again
+        set_options(sock)
+        self._on_accept(sock)
+
     def stop(self, seconds: float) -> None:
-        """Accept nobody more; returns once the port is free, or the seconds are over; idempotent, from any thread."""
+        """Stop accepting; idempotent, from any thread. Returns once the port is free, or after so many seconds."""
         if not self._stopped.is_set():
+            # The flag before the wake: the thread looks at it only after it was woken.
             self._stopped.set()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the thread has closed the pair already
                 self._wake_write.send(b"\0")
         if threading.current_thread() is not self._thread:
-            self._thread.join(min(seconds, threading.TIMEOUT_MAX))
+            Deadline(seconds).join(self._thread)
 
-    def abandon(self) -> None:
-        """In a forked child: let go of the port, which stays the parent's."""
+    def after_fork(self) -> None:
+        """Close the copies of the sockets; the port stays the parent's."""
+        # Another event: a thread of the parent may have held the lock of the old one at the fork.
+        self._stopped = threading.Event()
         self._stopped.set()
         self._close()
 
     def _close(self) -> None:
-        for one in (self._listener, self._wake_read, self._wake_write):
-            one.close()
+        for sock in (self._listener, self._wake_read, self._wake_write):
+            sock.close()

@@ -1,178 +1,252 @@
-"""The carrier of the connection to one client: the handler's turn, then the link, until it ends.
+"""The carrier of the connection to one client: first the user's handler, then the link until it ends.
 
-Threads. Each client has one thread, which runs the user's handler and then reads. A handler that waits or sends before
-it returns has begun its work, so a reader starts beside it at that moment: messages are never read before the handler
-had its chance to register what it answers. Who reads is decided once, under ``_standing``. Everything else is as at the
-other end; see `owlsocket_sync.runtime.standing` and `owlsocket_sync.runtime.link`.
+Threads. Each client has one thread, which runs the user's handler and then reads. A handler that sends or waits before
+it returns needs a reader meanwhile, so one starts at that moment. The reader is chosen once, under ``_state_changed``.
+Everything else is as on the client's side; see `owlsocket_sync.runtime.carrier_state` and
+`owlsocket_sync.runtime.link`.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
-from functools import partial
-from typing import Any
+from datetime import MINYEAR, datetime
+from typing import Any, NoReturn
 
+from .. import fork
+from ..clock import monotonic
 from ..connection import Connection, cut_reason
+from ..core.core import Core, CoreOptions
 from ..deadline import Deadline
 from ..errors import SocketConnectionError
+from ..errors.safe_text import logger, safe_str
+from ..inherited import closed_core
+from ..locks import MAX_WAIT
+from ..protocol.carrier import BlockFlag, CarrierEvents
+from ..protocol.settings import Settings
+from ..runtime.carrier_state import CarrierState
+from ..runtime.endings import is_interrupt
 from ..runtime.link import Link
-from ..runtime.standing import Standing
 from ..runtime.timer import Timer
 from ..runtime.workers import WorkerPool
-from ..stages import ConnectionState, Ending
+from ..states import CloseInfo, ConnectionState
+from ..transport.framing import ServerFraming
+from ..values import escape_for_log
+from .options import Handler, ServerOptions
 from .outbox import Outbox
-from .upgrade import Request
-from .wire import ServerWire
+from .peer_phase import PHASES as _PHASES
+from .peer_phase import PeerPhase
+from .request import Request, url_host
 
-logger = logging.getLogger("owlsocket_sync")
-
-FAREWELL_SECONDS = 15.0
-POLICY = 1008
-
-Handler = Callable[[Connection, Request], object]
-Around = Callable[[], AbstractContextManager[Any]]
+CLOSE_TIMEOUT = 15.0
+POLICY_VIOLATION = 1008
 
 
-class Peer(Standing):
-    """The link to one client; see `owlsocket_sync.protocol.carrier.Carrier`. It does not come again once it is gone.
+class Peer(CarrierState):
+    """The link to one client; see `owlsocket_sync.protocol.carrier.Carrier`. It never reconnects.
 
     Args:
-        wire: where the client is.
-        timer: tells when the client's time is over.
-        name: what logs and threads call it.
-        url: the client's address, fit to be shown.
-        options: those of `owlsocket_sync.server.serve`.
+        framing: of the client's stream.
+        request: the upgrade request, with the identity of the client.
+        options: of the server.
+        core: of the connection, with its name in logs and in the names of threads.
+        timer: of the server, for the expiry of the identity.
 
     Attributes:
-        connection: what the handler gets.
-        outbox: what is broadcast to the client.
-        request: the request with which the client came.
+        connection: the argument of the handler.
+        outbox: sends broadcasts to the client.
+        is_reading: a thread reads, or has read, the link.
     """
 
-    request: Request
-
-    def __init__(self, wire: ServerWire, timer: Timer, name: str, url: str, options: dict[str, Any]) -> None:
-        super().__init__(name, lambda: url)
+    def __init__(
+        self, framing: ServerFraming, request: Request, options: ServerOptions, *, core: CoreOptions, timer: Timer
+    ) -> None:
+        host, port = request.remote
+        url = f"{'wss' if framing.stream.secure else 'ws'}://{url_host(host)}:{port}"
+        super().__init__(name := core.name, lambda: url)
+        self._request = request
         self._timer = timer
-        self._pool = WorkerPool(options["workers"], name)
-        self._granted = False
-        self._reading = False
-        self._gone = threading.Event()
+        self._pool = WorkerPool(options.workers, name)
+        self._pool.starts.schedule = self.schedule_wakeup
+        self._phase = PeerPhase.HANDSHAKE
+        self.is_reading = False
+        self._discarded = 0  # handlers, before the end of the link, which reports them
         self._handler_thread: int | None = None
-        self._ends = math.inf
-        around = options.get("around")
-        self.connection = Connection(
-            self,
-            self._pool.submit if around is None else partial(self._submit_within, around),
-            self.lend_place,
-            self._pool.settle,
-            name=name,
-            limits=options["limits"],
-            call_timeout=options["call_timeout"],
-            accepted=True,
-        )
-        self.connection.expose_tracebacks = options["expose_tracebacks"]
-        self.outbox = Outbox(self.connection, self._pool.submit, options["limits"])
-        self._moved = self.connection._tell_state
-        self._only_link = Link(
-            wire,
-            deliver=partial(self.connection.receive, link=1),
-            answer=self.connection._take_answer,
-            has_room=self.connection._has_room,
-            tick=self.connection.expire,
-            heartbeat=options["heartbeat"],
-        )
+        self._expires_at = math.inf
+        settings = Settings(options.call_timeout, expose_tracebacks=options.expose_tracebacks)
+        self.core = Core(self, self, core, settings)
+        self.connection = Connection(self.core, closed_core)
+        self._only_link = Link(framing, 1, self.core, options.heartbeat, self._run_link_timers)
+        self.outbox = Outbox(self.core, self, self._only_link.writer, options.limits)
+        self.start(self.core)
+
+    def start(self, events: CarrierEvents) -> None:
+        """Make the link available to the connection."""
+        self._events = events
         self._current = self._only_link, 1
 
-    def _submit_within(self, around: Around, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
-        """Have a function run within what the one who hosts us has around the work of its clients."""
-        return self._pool.submit(key, _run_within, around, function, arguments)
+    # -- the workers of the connection: see `owlsocket_sync.protocol.carrier.Workers` --------------------------------
+
+    def submit(self, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
+        """Run a function on a worker; false after the end."""
+        return self._pool.submit(key, function, *arguments)
+
+    @property
+    def blocks(self) -> BlockFlag:
+        """The flag of the thread that looks."""
+        return self._pool.blocks
+
+    def is_worker(self) -> bool:
+        """Return whether this thread is a worker."""
+        return self._pool.is_worker()
+
+    def wait_idle(self, deadline: Deadline) -> bool:
+        """Wait until nothing is left to run; return whether that was within the deadline."""
+        return self._pool.wait_idle(deadline)
 
     # -- the handler and the reader ----------------------------------------------------------------------------------
 
     def run(self, handler: Handler) -> None:
         """Run the handler, then read until the link ends; on the client's thread."""
-        with self._standing:
-            self._granted = True
-            self._standing.notify_all()
-        if self._closing is None:
-            self._move(ConnectionState.OPEN, None)
-            self._handle(handler)
-        else:
-            self._say_farewell(self._closing)
-        if self._claim_reading():
-            self._read()
-        self._gone.wait()
-
-    def _handle(self, handler: Handler) -> None:
-        self._handler_thread = threading.get_ident()
         try:
-            handler(self.connection, self.request)
+            self._run(handler)
+        except BaseException:
+            # A link that nothing reads must not stay open; where no reader has begun, this thread releases it.
+            self.abort()
+            if self._advance(PeerPhase.READING):
+                self._read()
+            raise
+
+    def _run(self, handler: Handler) -> None:
+        # In one step with the state: a server that closes meanwhile keeps it from opening, and its close frame is sent
+        # here; or it finds the peer accepted, and sends the frame itself.
+        with self._state_lock:
+            self._advance(PeerPhase.ACCEPTED)
+            opened = self._enter(ConnectionState.OPEN)
+        self._deliver_changes()
+        if opened:
+            self.outbox.accept()
+            # Calls of threads that found this client in `Server.connections`.
+            if self._events.awaits_link():
+                self._pool.submit("opened", self._events.link_opened)
+            self._run_handler(handler)
+        elif self._closing is not None:
+            self._start_close(self._closing)
+        fork.ensure_process()  # a handler may fork: the child reads nothing of its parent's link
+        if self._phase is PeerPhase.ABANDONED:
+            return
+        if self._advance(PeerPhase.READING):
+            self._read()
+        self._wait_ended(Deadline(math.inf))
+
+    def _advance(self, phase: PeerPhase) -> bool:
+        """Change the phase if the table allows it, and return whether it did."""
+        # READING is claimed here: three threads may want to read, the client's own, a handler that sends, and one that
+        # closes. A link has one reader.
+        with self._state_lock:
+            if phase not in _PHASES[self._phase]:
+                return False
+            self._phase = phase
+            self._state_changed.notify_all()
+            return True
+
+    def _wait_ended(self, deadline: Deadline) -> None:
+        with self._state_lock:
+            deadline.wait_for(self._state_changed, lambda: self._phase in (PeerPhase.ENDED, PeerPhase.ABANDONED))
+
+    def _run_handler(self, handler: Handler) -> None:
+        self._handler_thread = threading.get_ident()
+        self._pool.blocks.matter = True  # its first wait begins to read
+        try:
+            handler(self.connection, self._request)
         except SocketConnectionError as error:
-            if self._ending is None:
-                self._fail(error)
-        except Exception as error:
-            self._fail(error)
+            # A client may disconnect while the handler waits for it: that is not a failure of the handler.
+            if self._close_info is None:
+                self._handler_failed(error)
+        except BaseException as error:
+            # Also SystemExit and CancelledError, which end a thread without a word: the client would be left with a
+            # link that nothing reads.
+            self._handler_failed(error)
+            if is_interrupt(error):
+                raise
         finally:
             self._handler_thread = None
 
-    def give_up(self) -> None:
-        """The client left, or was refused, before it was told that it may talk; instead of `run`."""
-        self._only_link.die(Ending(1006, "the handshake failed"))
-        self._read()
+    def abort_handshake(self) -> None:
+        """End a link whose upgrade was not completed; instead of `run`, on the client's thread."""
+        self._only_link.abort(CloseInfo(1006, "the handshake failed"))
+        if self._advance(PeerPhase.READING):
+            self._read()  # only the reader closes the descriptor
 
-    def _fail(self, error: Exception) -> None:
-        logger.error("%s: the handler failed: %s", self._name, error, exc_info=error)
-        self.close(1011, cut_reason(f"{type(error).__name__}: {error}"), Deadline(FAREWELL_SECONDS))
+    def _handler_failed(self, error: BaseException) -> None:
+        reason = f"{type(error).__name__}: {safe_str(error)}"
+        try:
+            logger.error("%s: the handler failed: %s", self._name, escape_for_log(reason), exc_info=error)
+        finally:  # whatever a log handler raises
+            self.close(1011, cut_reason(reason), Deadline(CLOSE_TIMEOUT))
 
-    def _begin_work(self) -> None:
-        """The handler, before it returned, sends or waits: read beside it from now on."""
+    def _ensure_reading(self) -> None:
+        """Start a reader if the handler sends or waits before it has returned."""
+        # Not earlier: a message that is read before the handler has registered its handlers would find none.
         if self._handler_thread == threading.get_ident():
-            self._read_beside()
+            self._start_reader()
 
-    def _read_beside(self) -> None:
-        if not self._claim_reading():
+    def _start_reader(self) -> None:
+        if not self._advance(PeerPhase.READING):
             return
         try:
             threading.Thread(target=self._read, name=f"{self._name}-reader", daemon=True).start()
-        except RuntimeError:  # no more threads to be had: the client's own reads once the handler has returned
-            with self._standing:
-                self._reading = False
-
-    def _claim_reading(self) -> bool:
-        """Whether it falls to whoever asks to read; true once."""
-        with self._standing:
-            claimed, self._reading = not self._reading, True
-        return claimed
+        except Exception:  # out of threads: the client's own thread reads once the handler has returned
+            self._advance(PeerPhase.ACCEPTED)
 
     def _read(self) -> None:
-        """Read until the link ends, and end with it."""
-        ending = self._only_link.pump()
+        """Read until the link ends, then close the connection."""
+        self.is_reading = True
+        interrupt: BaseException | None = None
+        try:
+            ending = self._only_link.run()
+        except BaseException as error:
+            # Such as SystemExit of an instrument. The link is released; the connection has to end with it.
+            if is_interrupt(error):
+                interrupt = error
+            else:
+                logger.exception("%s: the reader failed", self._name)
+            ending = self._only_link.close_info or CloseInfo(1006, f"the reader failed: {type(error).__name__}")
+        try:
+            self._end(ending)
+        finally:
+            # Whatever a log handler raises meanwhile: the server waits for this phase.
+            try:
+                self._end_workers(self._pool, Deadline(0.0))
+            finally:
+                self._advance(PeerPhase.ENDED)
+                self._pool.work_until_end()
+        if interrupt is not None:
+            raise interrupt
+
+    def _end(self, ending: CloseInfo) -> None:
+        """Close the connection, whose link has ended."""
         if self._closing is not None:
-            self.connection._count("dropped", self._pool.discard())
+            self._events.handlers_discarded(self._discarded + self._pool.discard())
+            # Without an answer to our close frame the link ends with 1006; the reason is our own closing.
             ending = self._closing if ending.code == 1006 else ending
-        with self._standing:
-            self._current = None, 1
-            self._latency = self._only_link.latency
-            self._ending = ending
-        self._move(ConnectionState.CLOSED, ending)
-        self.connection._link_lost(1, ending)
-        self.connection._over(self._closed_error)
-        self._pool.end(Deadline(0.0))
-        self._gone.set()
+        try:
+            self._leave_link(ending, ConnectionState.CLOSED)
+            self._events.link_lost(1, ending)
+            self._deliver_changes()
+        finally:  # whatever a log handler raises
+            self._events.closed(self._closed_error)
+            self.outbox.end()
 
     # -- what the connection asks of its carrier ---------------------------------------------------------------------
 
-    def lend_place(self) -> AbstractContextManager[None]:
-        """Around a wait."""
-        self._begin_work()
-        return self._pool.lend_place()
+    def managed_block(self) -> AbstractContextManager[None]:
+        """Return the context manager around a wait of a handler."""
+        self._ensure_reading()
+        return self._pool.managed_block()
 
     def transmit(
         self,
@@ -180,76 +254,97 @@ class Peer(Standing):
         link: int,
         deadline: Deadline,
         *,
-        answer: bool = False,
-        answered: Callable[[], bool] | None = None,
+        is_answer: bool = False,
+        is_done: Callable[[], bool] | None = None,
     ) -> bool:
-        """Send messages; false when the link is not open any more."""
-        self._begin_work()
-        return super().transmit(frames, link, deadline, answer=answer, answered=answered)
+        """Send messages; false when the link is closed."""
+        self._ensure_reading()
+        return super().transmit(frames, link, deadline, is_answer=is_answer, is_done=is_done)
 
-    def reconnect(self) -> None:
-        """Only the end that connected can."""
-        raise SocketConnectionError("the end that was connected to cannot reconnect")
+    def reconnect(self) -> NoReturn:
+        """Raise, because only a client can reconnect."""
+        raise SocketConnectionError("server-side connections cannot reconnect")
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
-        """End the link."""
+        """Close the link, and wait for the end of it and of the workers."""
         self.begin_closing(code, reason)
-        with self._standing:  # the answer to its upgrade comes before a farewell
-            self._standing.wait_for(self._may_be_told, deadline.wait_seconds())
+        # The response to the upgrade goes before any frame.
+        with self._state_lock:
+            deadline.wait_for(self._state_changed, lambda: self._phase is not PeerPhase.HANDSHAKE)
         self._only_link.close(code, reason, deadline)
         self.wait_closed(deadline)
-        self._pool.end(deadline)
-
-    def _may_be_told(self) -> bool:
-        return self._granted or self._state is ConnectionState.CLOSED
+        self._end_workers(self._pool, deadline)
 
     def begin_closing(self, code: int, reason: str) -> None:
-        """Say goodbye without waiting for anything, or have it said as soon as the client has its answer."""
-        with self._standing:
-            if self._closing is None and self._ending is None:
-                self._closing = Ending(code, reason)
-            closing = self._closing if self._granted else None
+        """Send a close frame without waiting; during the handshake, `run` sends it afterwards."""
+        # In one step, as in `run`: one of the two threads sees what the other did, so the close frame is sent.
+        with self._state_lock:
+            self._enter(ConnectionState.CLOSING, CloseInfo(code, reason))
+            closing = None if self._phase is PeerPhase.HANDSHAKE else self._closing
+        self._deliver_changes()
+        # Now, and not when the link ends: a client that ignores the close frame keeps it open until it is aborted.
+        self._discarded += self._pool.discard()
         if closing is not None:
-            self._say_farewell(closing)
+            self._start_close(closing)
 
-    def _say_farewell(self, closing: Ending) -> None:
-        self._move(ConnectionState.CLOSING, closing)
-        self._only_link.say_goodbye(closing.code, closing.reason)
-        self._read_beside()
+    def _start_close(self, closing: CloseInfo) -> None:
+        self._only_link.send_close(closing.code, closing.reason)
+        self._start_reader()
 
-    def end(self) -> None:
-        """End the link at once."""
-        self._only_link.die(self._closing or Ending(1006, "the server is closed"))
+    def abort(self) -> None:
+        """Abort the link."""
+        self._only_link.abort(self._closing or CloseInfo(1006, "the server is closed"))
 
-    def await_end(self, deadline: Deadline) -> None:
-        """Wait for the link, and then for its workers, to end."""
-        self._gone.wait(deadline.wait_seconds())
-        self._pool.end(deadline)
+    def wait_end(self, deadline: Deadline) -> None:
+        """Wait for the end of the link, and then of its workers."""
+        self._wait_ended(deadline)
+        self._end_workers(self._pool, deadline)
 
-    def disown(self) -> None:
-        """In a forked child: leave the link to the parent."""
-        self._only_link.abandon()
-        self._stand_anew()
-        self._state, self._ending = ConnectionState.CLOSED, Ending(1006, "it belongs to the parent process")
-        self._pool.renew()
-        self.connection._renew_after_fork()
+    def close_in_child(self) -> None:
+        """Close the copy of the socket, without a byte to the client; in a forked child."""
+        # Not by `_advance`: a thread of the parent may have held its lock at the fork.
+        self._phase = PeerPhase.ABANDONED
+        self._only_link.close_in_child()
+        self._pool.abandon()
 
-    def end_at(self, moment: datetime | None) -> None:
-        """Close the link at this moment, unless another one is named before; ``None`` for never."""
-        self._ends = math.inf
+    def expire_at(self, moment: datetime | None) -> None:
+        """Close the link at this moment, unless a later call sets another; ``None`` for never."""
+        self._expires_at = math.inf
         if moment is not None:
-            self._ends = time.monotonic() + moment.timestamp() - time.time()
-            self._timer.add(self._ends, self)
+            # The timer runs on the monotonic clock: a step of the wall clock must not end links.
+            self._expires_at = monotonic() + _seconds_until(moment)
+            self._timer.add(self._expires_at, self)
+            self._only_link.schedule_wakeup(self._expires_at)
 
-    def expire(self, now: float) -> float:
-        """Close the link when its time is over; on a thread of its own, for neither timer nor workers may be kept."""
-        if now >= self._ends and self._state is not ConnectionState.CLOSED:
-            self._ends = math.inf
-            farewell = partial(self.close, POLICY, "the token has expired", Deadline(FAREWELL_SECONDS))
-            threading.Thread(target=farewell, name=f"{self._name}-farewell", daemon=True).start()
-        return self._ends
+    def run_timers(self, now: float) -> float:
+        """Close the link when the identity has expired; return when to be called again; on the timer's thread."""
+        if now >= self._expires_at and self._state is not ConnectionState.CLOSED:
+            self._expires_at = math.inf
+            self.core.dispatcher.stop()  # at once: the thread that closes may start late
+            # On a thread of its own: `close` waits for the client, and neither the timer of all clients nor a worker,
+            # which a handler may occupy for long, may wait with it.
+            try:
+                threading.Thread(target=self._close_expired, name=f"{self._name}-close", daemon=True).start()
+            except Exception:  # out of threads: without the closing handshake, rather than not at all
+                self.abort()
+        return self._expires_at
+
+    def _close_expired(self) -> None:
+        try:
+            self.close(POLICY_VIOLATION, "the token has expired", Deadline(CLOSE_TIMEOUT))
+        except BaseException:  # such as SystemExit of a logging handler, before the close frame was sent
+            logger.exception("%s: closing the link of an expired token failed", self._name)
+            self.abort()
+
+    def _run_link_timers(self, now: float) -> float:
+        """Run the timers of the connection, and check the expiry; by the reader, before it reads on."""
+        # The reader asks as well: what a client sends after its time is dropped, even if the timer thread is late.
+        due = min(self.core.run_timers(now), self.run_timers(now), self._pool.retry(now), self.outbox.expire(now))
+        return min(due, now + MAX_WAIT)
 
 
-def _run_within(around: Around, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    with around():
-        function(*arguments)
+def _seconds_until(moment: datetime) -> float:
+    try:
+        return moment.timestamp() - time.time()
+    except (OverflowError, ValueError, OSError):  # a naive moment at either end of the calendar
+        return math.inf if moment.year > MINYEAR + 1 else -math.inf

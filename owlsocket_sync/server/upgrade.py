@@ -1,185 +1,198 @@
-"""What happens before a client may talk: TLS, its request, and the answer, under one deadline.
+"""The handshakes of a client: TLS, the WebSocket request, and the response to it, under one deadline.
 
-Threads: all of it runs on the thread that serves the client. It waits in slices, and asks between them whether the
-server still takes clients.
+Threads: everything runs on the thread that serves the client. It waits in slices, and checks between them whether the
+server still accepts clients.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
-import ssl
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request as LibraryRequest
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
-from websockets.typing import Origin
 
 from ..deadline import Deadline
-from ..transport.readiness import wait_while
-from ..transport.stream import READ_SIZE, DuplexStream
-from ..transport.tls import shake_hands
-from .wire import ServerWire
+from ..transport.deflate import EXTENSIONS, Compression, negotiate
+from ..transport.framing import ServerFraming
+from ..transport.stream import DuplexStream
+from ..transport.tls import do_handshake
+from ..transport.waiting import wait_while
+from ..urls import SECRET_KEYS
+from ..values import Secret
+from .options import ServerOptions
+from .request import Request
 
 LINGER = 0.2
 HEAD_END = b"\r\n\r\n"
 
-
-@dataclass(frozen=True)
-class Request:
-    """The request with which a client came.
-
-    Attributes:
-        path: of the URL, without the query.
-        query: the parameters of the URL; the last one where a name comes twice.
-        headers: of the request, whatever the case of their names.
-        remote: the address and port that it came from.
-        auth: who sent it, as the guard of the server verified it; ``None`` for nobody in particular.
-    """
-
-    path: str
-    query: Mapping[str, str] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    remote: tuple[str, int]
-    auth: Any = None
-
-
-def encrypt(
-    sock: socket.socket, context: ssl.SSLContext | None, deadline: Deadline, wanted: Callable[[], bool]
-) -> DuplexStream:
-    """The stream to a client, after its TLS handshake where there is to be one; raises `OSError` when that fails."""
-    sock.setblocking(False)
-    if context is None:
-        return DuplexStream(sock)
-    secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-    try:
-        shake_hands(secure, lambda readers, writers: wait_while(wanted, readers, writers, deadline.at))
-    except BaseException:
-        secure.close()
-        raise
-    return DuplexStream(secure)
+# At DEBUG, websockets logs whole requests, and with them the tokens in their queries.
+_library_logger = logging.getLogger("owlsocket_sync.server.websockets")
+_library_logger.setLevel(logging.WARNING)
 
 
 class Upgrade:
-    """The upgrade of one client (RFC 6455, section 4.2).
+    """The upgrade of one client (RFC 6455, section 4.2); its deadline begins when it is made.
 
     Args:
-        stream: where the client is.
-        remote: the address and port that it came from.
-        origins: the web sites whose pages may connect; ``None`` for all.
-        message_size: bytes of the largest message that is taken in later.
-        deadline: until when the client has its answer.
-        wanted: whether the server still takes clients.
-        logger: where websockets may say something.
+        sock: as it was accepted; closed by `close`, or by the link once there is one.
+        options: of the server.
+        accepting: returns whether the server still accepts clients.
+
+    Attributes:
+        remote: the address and port of the client.
+
+    Raises:
+        OSError: the client has disconnected.
     """
 
-    def __init__(
-        self,
-        stream: DuplexStream,
-        remote: tuple[str, int],
-        origins: Sequence[str] | None,
-        message_size: int,
-        deadline: Deadline,
-        wanted: Callable[[], bool],
-        logger: Any,
-    ) -> None:
-        self._stream = stream
-        self._wanted = wanted
-        self._remote = remote
-        self._deadline = deadline
-        self._message_size = message_size
-        self._protocol = ServerProtocol(
-            origins=None if origins is None else [*(Origin(one) for one in origins), None],
-            logger=logger,
-        )
+    def __init__(self, sock: socket.socket, options: ServerOptions, accepting: Callable[[], bool]) -> None:
+        self.remote: tuple[str, int] = sock.getpeername()[:2]
+        self._options = options
+        self._accepting = accepting
+        self._deadline = Deadline(options.timeout)
+        self._sock = sock
+        self._transport: socket.socket | DuplexStream = sock  # the outermost layer, which closes those below
+        self._stream: DuplexStream
+        # Without origins: `BaseServer._authenticate` checks them, for every kind of server.
+        self._protocol = ServerProtocol(logger=_library_logger)
         self._response: Response
-        self._early = b""
-        stream.read_until = stream.write_until = deadline.at
-        stream.wanted = wanted
+        self._compression: Compression | None = None
+        self._leftover = b""
 
-    def read_request(self) -> Request | None:
-        """The request, once it may be granted; ``None`` where it was refused.
+    def open_stream(self) -> None:
+        """Make the stream to the client, after the TLS handshake where the server has a certificate.
 
         Raises:
-            OSError: the client is gone.
+            OSError: the TLS handshake failed, or the client disconnected.
+        """
+        sock, context = self._sock, self._options.ssl_context
+        sock.setblocking(False)
+        if context is not None:
+            # `wrap_socket` detaches the descriptor from the plain socket: from here on only the TLS socket closes it.
+            self._transport = sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            do_handshake(sock, self._wait_ready)
+        self._transport = self._stream = stream = DuplexStream(sock)
+        stream.read_deadline = stream.write_deadline = self._deadline.at
+        stream.should_continue = self._accepting
+
+    def _wait_ready(self, readers: list[socket.socket], writers: list[socket.socket]) -> None:
+        wait_while(self._accepting, readers, writers, self._deadline.at)
+
+    def read_request(self) -> Request | None:
+        """Read and check the request; ``None`` when it was rejected.
+
+        Raises:
+            OSError: the client has disconnected.
         """
         try:
-            request = self._await_request()
+            request = self._read_head()
         except TimeoutError:
-            if self._wanted():
-                self.refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.\n")
+            if self._accepting():
+                self.reject(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.\n")
             else:
-                self.refuse_for_good()
+                self.reject_closing()
             return None
         if request is None:
-            self._answer()
+            self._flush()
             return None
         try:
             parts = urlsplit(request.path)
         except ValueError:  # such as "//["
-            self.refuse(HTTPStatus.BAD_REQUEST, "The target of the request cannot be read.\n")
+            self.reject(HTTPStatus.BAD_REQUEST, "The target of the request cannot be parsed.\n")
             return None
         self._response = self._protocol.accept(request)
         if self._response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._refuse(self._response)
+            self._send_rejection(self._response)
             return None
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        return Request(parts.path, query, cast(Mapping[str, str], request.headers), self._remote)
+        if self._options.deflate is not None:
+            offers = ", ".join(request.headers.get_all(EXTENSIONS))
+            answer, self._compression = negotiate(offers, self._options.deflate)
+            if answer:
+                self._response.headers[EXTENSIONS] = answer
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        query = {key: Secret(value) if key.lower() in SECRET_KEYS else value for key, value in pairs}
+        return Request(parts.path, query, cast(Mapping[str, str], _as_latin_1(request.headers)), self.remote)
 
-    def _await_request(self) -> LibraryRequest | None:
-        """Read a request and not a byte more; ``None`` where websockets has an answer to it already."""
+    def _read_head(self) -> LibraryRequest | None:
+        """Read a request; ``None`` when websockets has rejected it already."""
         tail = b""
         while True:
-            data = self._stream.recv(READ_SIZE)
-            if not data:
-                raise ConnectionAbortedError("the client left before its request was whole")
+            chunks: list[bytes] = []
+            try:
+                self._stream.fill(chunks)
+            except EOFError as error:
+                raise ConnectionAbortedError("the client disconnected before the end of its request") from error
+            data = chunks[0]
+            # Give websockets not a byte past the head: a client may send frames right after its request, and those
+            # belong to our own parser. The end of the head may be split between two reads, hence the tail.
             end = (tail + data).find(HEAD_END)
-            taken = len(data) if end < 0 else end + len(HEAD_END) - len(tail)
-            self._protocol.receive_data(data[:taken])
+            head_size = len(data) if end < 0 else end + len(HEAD_END) - len(tail)
+            self._protocol.receive_data(data[:head_size])
+            # The only event of a handshake is its request.
             for event in self._protocol.events_received():
-                self._early = data[taken:]
+                self._leftover = data[head_size:]
                 return cast(LibraryRequest, event)
             if self._protocol.handshake_exc is not None:
                 return None
             tail = (tail + data)[-len(HEAD_END) + 1 :]
 
-    def wire(self) -> ServerWire:
-        """What carries messages once the upgrade was granted."""
-        return ServerWire(self._stream, self._message_size, self._early)
+    def make_framing(self) -> ServerFraming:
+        """Return the framing of the link, which begins with the bytes that arrived after the request."""
+        framing = ServerFraming(self._stream, self._options.limits.message_size, self._leftover)
+        if self._compression is not None:
+            framing.agree(self._compression)
+        return framing
 
-    def grant(self) -> None:
-        """Tell the client that it may talk; raises `OSError` when it is gone."""
+    def accept(self) -> None:
+        """Send the response that completes the upgrade; raises `OSError` when the client has disconnected."""
         self._protocol.send_response(self._response)
-        self._answer()
+        self._flush()
 
-    def refuse(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
-        """Tell the client why it may not, and end the stream; raises `OSError` when it is gone."""
+    def reject(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
+        """Send an error response and end the stream; raises `OSError` when the client has disconnected."""
         response = self._protocol.reject(status, text)
         response.headers.update(Headers(headers or {}))
-        self._refuse(response)
+        self._send_rejection(response)
 
-    def refuse_for_good(self) -> None:
-        """Tell the client that the server takes nobody any more; raises `OSError` when it is gone."""
-        self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.\n")
+    def reject_closing(self) -> None:
+        """Reject the client because the server is closing; raises `OSError` when the client has disconnected."""
+        self.reject(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.\n")
 
-    def _refuse(self, response: Response) -> None:
+    def _send_rejection(self, response: Response) -> None:
         self._protocol.send_response(response)
-        self._stream.write_until = max(self._deadline.at, Deadline(LINGER).at)
-        self._answer()
+        # The deadline may be over, which is then the reason for the response: that still gets a moment to leave.
+        self._stream.write_deadline = max(self._deadline.at, Deadline(LINGER).at)
+        self._flush()
 
-    def _answer(self) -> None:
-        """Send what websockets has to say; where that is the end, let the client read it."""
-        self._stream.wanted = None
-        said = self._protocol.data_to_send()
-        if said == [b""]:  # it has no words for what is no HTTP at all
-            said = [self._protocol.reject(HTTPStatus.BAD_REQUEST, "This is no request.\n").serialize(), b""]
-        for data in said:
+    def _flush(self) -> None:
+        """Send the output of websockets; an empty piece of it ends the stream."""
+        # What is written from here on is written even while the server closes: 503 says so to the client.
+        self._stream.should_continue = None
+        output = self._protocol.data_to_send()
+        if output == [b""]:  # websockets has no response for bytes that are not HTTP at all
+            output = [self._protocol.reject(HTTPStatus.BAD_REQUEST, "This is not a request.\n").serialize(), b""]
+        for data in output:
             if data:
                 self._stream.send(data)
             else:
+                # Closing at once, with bytes of the client unread, would reset the connection under the response.
                 self._stream.linger(LINGER)
+
+    def close(self) -> None:
+        """Close the connection to a client that got no link."""
+        self._transport.close()
+
+
+def _as_latin_1(headers: Headers) -> Headers:
+    """Return headers whose values are Latin-1 (RFC 9110, section 5.5), as any release of websockets reads them."""
+    # Earlier releases read ASCII, and escape other bytes as surrogates.
+    return Headers(
+        (name, value.encode("latin-1", "surrogateescape").decode("latin-1")) for name, value in headers.raw_items()
+    )

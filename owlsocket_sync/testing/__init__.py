@@ -1,17 +1,17 @@
-"""For tests of what is built on this package: a proxy that makes a network misbehave, and fixtures for pytest."""
+"""Tools for tests of applications: a proxy with network faults, connections in memory, and fixtures for pytest."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazily
+from ..lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from .pair import pair as pair
+    from .memory import pair as pair
     from .proxy import FaultProxy as FaultProxy
-    from .proxy import Proxied as Proxied
+    from .proxy import ProxiedConnection as ProxiedConnection
 
-_HOMES = {"pair": ("pair",), "proxy": ("FaultProxy", "Proxied")}
+_EXPORTS = {"memory": ("pair",), "proxy": ("FaultProxy", "ProxiedConnection")}
 
-__all__ = sorted(name for names in _HOMES.values() for name in names)
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__all__ = sorted(name for names in _EXPORTS.values() for name in names)
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

@@ -1,8 +1,4 @@
-"""Fixtures for pytest: a server, a connection to it, and a proxy between the two.
-
-Every run of pytest where this package is installed imports this module, so it imports nothing else of the package;
-what is dear is imported by the fixtures that need it.
-"""
+"""Fixtures for pytest: a server, a connection to it, and a proxy between the two."""
 
 from __future__ import annotations
 
@@ -11,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# pytest imports this module in every run where the package is installed, used or not: nothing else of the package may
+# be imported here, only inside the fixtures.
 if TYPE_CHECKING:
     from ..connection import Connection
     from ..server import Request, Server
@@ -23,13 +21,13 @@ def _echo(conn: Connection, request: Request) -> None:
 
 @pytest.fixture
 def owlsocket_handler() -> Callable[[Connection, Request], object]:
-    """What `owlsocket_server` calls for each client; override it. This one answers ``echo`` with what came."""
+    """The handler of `owlsocket_server`; override it. The default answers ``echo`` with its argument."""
     return _echo
 
 
 @pytest.fixture
 def owlsocket_server(owlsocket_handler: Callable[[Connection, Request], object]) -> Iterator[Server]:
-    """A running server whose clients are served by `owlsocket_handler`; needs the extra ``server``."""
+    """A running server with `owlsocket_handler`; needs the extra ``server``."""
     from ..server import serve
 
     with serve(owlsocket_handler) as server:
@@ -47,9 +45,9 @@ def fault_proxy(owlsocket_server: Server) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def owlsocket_connection(request: pytest.FixtureRequest, owlsocket_server: Server) -> Iterator[Connection]:
-    """An open connection to `owlsocket_server`; through `fault_proxy` where the test uses that too.
+    """An open connection to `owlsocket_server`, through `fault_proxy` if the test uses that too.
 
-    It reconnects within 50 ms of the first loss, and at the end of the test says goodbye with all faults ended.
+    It reconnects within 50 ms of the first loss. At the end of the test all faults end before it closes.
     """
     from .. import Backoff, connect
 
@@ -59,4 +57,4 @@ def owlsocket_connection(request: pytest.FixtureRequest, owlsocket_server: Serve
     with connect(owlsocket_server.url if proxy is None else proxy.url(), reconnect=Backoff(initial=0.05)) as conn:
         yield conn
         if proxy is not None:
-            proxy.clear()
+            proxy.clear()  # under a black hole the close frame would wait for its timeout

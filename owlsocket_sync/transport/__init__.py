@@ -1,1 +1,1 @@
-"""How it travels: streams, dialling and WebSocket frames; no JSON, and no thread of its own."""
+"""The transport: connecting, streams and WebSocket frames. It knows no JSON and starts no thread."""

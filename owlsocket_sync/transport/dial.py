@@ -1,45 +1,44 @@
-"""From an address to a connected stream: DNS, TCP, proxy and TLS, under one deadline.
+"""Connecting a stream to an address: DNS, TCP, proxy and TLS, under one deadline.
 
-Threads: whoever dials, one at a time for one connection. It waits in slices, and asks between them whether it is still
-wanted, so that closing a connection need not wait for a server that does not answer.
+Threads: belongs to the thread that connects, one at a time for one connection. Every wait is cut into slices of
+`POLL_INTERVAL`, between which the thread checks whether to continue: closing a connection does not wait for a server
+that does not respond.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
 import os
+import re
 import socket
 import ssl
-import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
-from ..urls import Target
-from .readiness import wait_while
+from ..errors.http_status import is_final, parse_retry_after
+from ..urls import Target, decode_zone, split_proxy
+from .refusal import header_value
+from .socket_options import OPTIONS, set_options
 from .stream import DuplexStream
-from .tls import shake_hands, tls_failure
+from .tls import do_handshake, tls_error
+from .waiting import wait_while
 
-PROXY_ANSWER_BYTES = 65_536
+MAX_PROXY_RESPONSE = 65_536
 
 Address = tuple[Any, ...]
+Socket = socket.socket
 
-_OPTIONS = (
-    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
-    ("IPPROTO_TCP", "TCP_KEEPIDLE", 30),
-    ("IPPROTO_TCP", "TCP_KEEPINTVL", 10),
-    ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
-    ("IPPROTO_TCP", "TCP_NODELAY", 1),
-)
+_OPTIONS = OPTIONS
 
 
 class ProxyAddress(NamedTuple):
-    """An HTTP proxy, and who we are to it."""
+    """An HTTP proxy, and the value of its ``Proxy-Authorization`` header."""
 
     host: str
     port: int
@@ -49,31 +48,25 @@ class ProxyAddress(NamedTuple):
         return f"ProxyAddress({self.host!r}, {self.port})"
 
 
-def parse_proxy(proxy: str) -> ProxyAddress:
-    """Take an ``http://[user:password@]host:port`` URL apart.
+def parse_proxy(proxy: str, option: str = "proxy") -> ProxyAddress:
+    """Parse a URL ``http://[user:password@]host:port``; ``option`` names it in the error.
 
     Raises:
-        ValueError: it is another kind of URL; the message holds no password.
+        ValueError: it is not such a URL; the message does not contain the password.
     """
-    try:
-        parts = urlsplit(proxy)
-        port = parts.port
-    except ValueError:
-        raise ValueError("proxy must be a URL such as 'http://user:password@host:port'") from None
-    if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"proxy must be an http:// URL with a host, 'env' or None, not a {parts.scheme or '?'}:// one")
+    parts = split_proxy(proxy, option)
     authorization = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         try:
             authorization = "Basic " + base64.b64encode(pair.encode()).decode()
         except UnicodeEncodeError:
-            raise ValueError("proxy has a user or password with half a character in it") from None
-    return ProxyAddress(parts.hostname, port or 80, authorization)
+            raise ValueError(f"the user or password of {option} cannot be encoded as UTF-8") from None
+    return ProxyAddress(decode_zone(parts.hostname or ""), parts.port or 80, authorization)
 
 
 def proxy_for(target: Target, proxy: str | None) -> ProxyAddress | None:
-    """The proxy on the way to a target: the one that is named, or for ``"env"`` the one of the environment."""
+    """Return the proxy for a target: the given URL, or the environment's proxy for ``"env"``."""
     if proxy is None:
         return None
     if proxy != "env":
@@ -82,8 +75,11 @@ def proxy_for(target: Target, proxy: str | None) -> ProxyAddress | None:
 
     if proxy_bypass(f"{target.host}:{target.port}"):
         return None
-    named = getproxies().get("https" if target.secure else "http")
-    return parse_proxy(named) if named else None
+    proxies = getproxies()
+    for scheme in ("https" if target.secure else "http", "all"):
+        if proxies.get(scheme):
+            return parse_proxy(proxies[scheme], f"the proxy of the environment, {scheme}_proxy,")
+    return None
 
 
 def dial(
@@ -91,71 +87,104 @@ def dial(
     deadline: Deadline,
     ssl_context: ssl.SSLContext | None = None,
     proxy: ProxyAddress | None = None,
-    wanted: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
 ) -> DuplexStream:
     """Connect to a target.
 
+    Args:
+        target: host, port and scheme.
+        deadline: for all steps together.
+        ssl_context: for ``wss://``; `default_context` if ``None``.
+        proxy: the HTTP proxy to connect through.
+        should_continue: checked regularly; false cancels the attempt.
+
     Raises:
-        SocketConnectionError: it cannot be reached, or its certificate does not hold (then not ``retryable``).
-        SocketTimeout: it was not reached within the deadline.
+        SocketConnectionError: the target cannot be reached, or its certificate is invalid (then not ``retryable``).
+        SocketTimeout: the deadline passed.
     """
-    attempt = Attempt(target, deadline, wanted)
-    sock = attempt.connect(proxy.host if proxy else target.host, proxy.port if proxy else target.port)
+    attempt = ConnectAttempt(target, deadline, should_continue)
+    if proxy is None:
+        sock = attempt.connect(target.host, target.port)
+    else:
+        sock = attempt.connect(proxy.host, proxy.port, "the proxy ")
     try:
         if proxy is not None:
             attempt.tunnel(sock, proxy)
         if target.secure:
             sock = attempt.encrypt(sock, ssl_context or default_context())
         return DuplexStream(sock)
-    except SocketTimeout:
-        sock.close()
-        raise
     except TimeoutError as error:
         sock.close()
-        who = f"the proxy {proxy.host}:{proxy.port}" if proxy else f"{target.host}:{target.port}"
-        raise SocketTimeout(f"{who} did not answer within {deadline.seconds:g} s") from error
+        peer = f"proxy {proxy.host}:{proxy.port}" if proxy else f"{target.host}:{target.port}"
+        raise SocketTimeout(f"connecting to {peer} timed out after {deadline.seconds:g} s") from error
     except BaseException:
         sock.close()
         raise
 
 
 def default_context() -> ssl.SSLContext:
-    """Certificates and host names are checked; TLS 1.2 or newer."""
+    """Return a context that verifies certificates and host names, and requires TLS 1.2 or newer."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def _in_turn(addresses: Sequence[Address]) -> list[Address]:
-    """One of each family after the other (RFC 8305, section 4): a family that leads nowhere costs one share."""
+def resolve(host: str, port: int) -> list[Address]:
+    """Return the addresses of a host, as `socket.getaddrinfo` has them.
+
+    Raises:
+        SocketConnectionError: the host cannot be resolved.
+    """
+    try:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError) as error:
+        raise SocketConnectionError(f"cannot resolve host '{host}': {error}") from error
+
+
+def _interleave_families(addresses: Sequence[Address]) -> list[Address]:
+    """Alternate between address families (RFC 8305, section 4)."""
+    # A family without a route then costs one share of the time, not the shares of all its addresses.
     families: dict[int, list[Address]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)
-    return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
+    return [address for row in zip_longest(*families.values()) for address in row if address is not None]
 
 
-class Attempt:
-    """One walk from a name to a stream."""
+class ConnectAttempt:
+    """The steps from a host name to an encrypted socket, which share one deadline.
 
-    def __init__(self, target: Target, deadline: Deadline, wanted: Callable[[], bool]) -> None:
+    Args:
+        target: where to connect.
+        deadline: for all steps together.
+        should_continue: checked regularly; false cancels the attempt.
+    """
+
+    def __init__(self, target: Target, deadline: Deadline, should_continue: Callable[[], bool]) -> None:
         self._target = target
         self._deadline = deadline
-        self._wanted = wanted
+        self._should_continue = should_continue
 
-    def connect(self, host: str, port: int) -> socket.socket:
-        """Connect to the first address that answers; each gets an even share of the time that is left."""
-        try:
-            addresses = _in_turn(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            raise SocketConnectionError(f"{host} is no known host: {error}") from error
+    def connect(self, host: str, port: int, role: str = "") -> socket.socket:
+        """Connect to the first address that accepts; each address gets an equal share of the remaining time.
+
+        Args:
+            host: name or address.
+            port: of the host.
+            role: what it is, before its address in an error.
+        """
+        addresses = _interleave_families(resolve(host, port))
         failure: Exception | None = None
-        for place, (family, kind, protocol, _, address) in enumerate(addresses):
-            share = time.monotonic() + self._deadline.remaining() / (len(addresses) - place)
+        for index, (family, kind, protocol, _, address) in enumerate(addresses):
+            # What an address leaves of its share goes to those after it.
+            share = monotonic() + self._deadline.remaining() / (len(addresses) - index)
             sock = socket.socket(family, kind, protocol)
             try:
-                self._set_options(sock)
-                self._connect_one(sock, address, share)
-            except (OSError, SocketTimeout) as error:
+                set_options(sock, _OPTIONS)
+                self._connect_address(sock, address, share)
+            except SocketConnectionError:  # closed while connecting: no other address is tried
+                sock.close()
+                raise
+            except OSError as error:
                 sock.close()
                 failure = error
             except BaseException:
@@ -164,11 +193,13 @@ class Attempt:
             else:
                 return sock
         if isinstance(failure, TimeoutError) and self._deadline.expired():
-            raise SocketTimeout(f"{host}:{port} did not accept within {self._deadline.seconds:g} s") from failure
-        raise SocketConnectionError(f"{host}:{port} cannot be reached: {failure}") from failure
+            seconds = self._deadline.seconds
+            raise SocketTimeout(f"connecting to {role}{host}:{port} timed out after {seconds:g} s") from failure
+        raise SocketConnectionError(f"{role}{host}:{port} cannot be reached: {failure}") from failure
 
-    def _connect_one(self, sock: socket.socket, address: object, until: float) -> None:
+    def _connect_address(self, sock: socket.socket, address: object, until: float) -> None:
         sock.setblocking(False)
+        # A non-blocking connect reports its result as SO_ERROR once the socket is writable.
         code = sock.connect_ex(address)  # type: ignore[arg-type]
         if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY):
             self._wait([], [sock], until)
@@ -176,34 +207,34 @@ class Attempt:
         if code:
             raise OSError(code, os.strerror(code))
 
-    @staticmethod
-    def _set_options(sock: socket.socket) -> None:
-        for level, option, value in _OPTIONS:
-            if hasattr(socket, option):
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(getattr(socket, level), getattr(socket, option), value)
-
     def _wait(self, readers: list[socket.socket], writers: list[socket.socket], until: float) -> None:
-        wait_while(self._wanted, readers, writers, until)
+        wait_while(self._should_continue, readers, writers, until)
 
     def tunnel(self, sock: socket.socket, proxy: ProxyAddress) -> None:
-        """Have an HTTP proxy connect us through (RFC 9110, section 9.3.6)."""
-        host = f"[{self._target.host}]" if ":" in self._target.host else self._target.host
-        place = f"{host}:{self._target.port}"
-        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        """Open a tunnel through an HTTP proxy with CONNECT (RFC 9110, section 9.3.6)."""
+        host = f"[{self._target.server_name}]" if ":" in self._target.host else self._target.host
+        authority = f"{host}:{self._target.port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
         if proxy.authorization:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
         self._send(sock, "\r\n".join([*lines, "", ""]).encode("ascii"))
-        answer = self._read_header(sock)
-        status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+        response = self._read_header(sock)
+        # A proxy may send interim responses first (RFC 9110, section 15.2); each is bounded, and so is the time.
+        while re.match(rb"HTTP/1\.\d 1\d\d\b", response):
+            response = self._read_header(sock)
+        status = response.split(b"\r\n", 1)[0].decode("latin-1")
         words = status.split(" ", 2)
         if not status.startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
-            raise SocketConnectionError(f"the proxy {proxy.host}:{proxy.port} does not speak HTTP: {status[:100]!r}")
+            raise SocketConnectionError(f"proxy {proxy.host}:{proxy.port} did not respond with HTTP: {status[:100]!r}")
         if not 200 <= int(words[1]) < 300:
-            hint = " (put user and password into proxy=)" if words[1] == "407" else ""
-            error = SocketConnectionError(f"the proxy {proxy.host}:{proxy.port} refuses {place}: {status[:100]}{hint}")
+            hint = " (add user and password to the URL in proxy=)" if words[1] == "407" else ""
+            error = SocketConnectionError(
+                f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {status[:100]}{hint}"
+            )
             error.status = int(words[1])
-            error.retryable = words[1] != "407"
+            error.retry_after = parse_retry_after(header_value(response, b"retry-after"))
+            # Wrong credentials stay wrong, and so does a rule of the proxy; only some refusals are temporary.
+            error.retryable = not is_final(error.status)
             raise error
 
     def _send(self, sock: socket.socket, data: bytes) -> None:
@@ -214,32 +245,33 @@ class Attempt:
                 self._wait([], [sock], self._deadline.at)
 
     def _read_header(self, sock: socket.socket) -> bytes:
-        """Read up to the empty line, and not a byte more: what follows is the server's."""
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            if len(answer) >= PROXY_ANSWER_BYTES:
-                raise SocketConnectionError(f"the proxy's answer is longer than {PROXY_ANSWER_BYTES} bytes")
+        """Read the response up to its empty line, and not one byte more."""
+        # What follows belongs to the server behind the proxy: peek, and receive up to the empty line only.
+        response = b""
+        while not response.endswith(b"\r\n\r\n"):
+            if len(response) >= MAX_PROXY_RESPONSE:
+                raise SocketConnectionError(f"the response of the proxy is longer than {MAX_PROXY_RESPONSE} bytes")
             self._wait([sock], [], self._deadline.at)
-            seen = sock.recv(4096, socket.MSG_PEEK)
-            end = (answer + seen).find(b"\r\n\r\n", max(0, len(answer) - 3))
-            wanted = len(seen) if end < 0 else end + 4 - len(answer)
-            taken = sock.recv(wanted)
-            if not taken:
-                raise SocketConnectionError("the proxy closed the connection instead of answering")
-            answer += taken
-        return answer
+            peeked = sock.recv(4096, socket.MSG_PEEK)
+            # The empty line may have begun in the bytes before.
+            end = (response + peeked).find(b"\r\n\r\n", max(0, len(response) - 3))
+            chunk = sock.recv(len(peeked) if end < 0 else end + 4 - len(response))
+            if not chunk:
+                raise SocketConnectionError("the proxy closed the connection without a response")
+            response += chunk
+        return response
 
     def encrypt(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        """Do the TLS handshake."""
+        """Perform the TLS handshake; closes the socket if it fails."""
         secure = sock
         try:
-            secure = context.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
-            shake_hands(secure, lambda readers, writers: self._wait(readers, writers, self._deadline.at))
+            secure = context.wrap_socket(sock, server_hostname=self._target.server_name, do_handshake_on_connect=False)
+            do_handshake(secure, lambda readers, writers: self._wait(readers, writers, self._deadline.at))
         except OSError as error:
             secure.close()
             if isinstance(error, (TimeoutError, SocketConnectionError)):
                 raise
-            raise tls_failure(error, self._target.host) from error
+            raise tls_error(error, self._target.host) from error
         except BaseException:
             secure.close()
             raise

@@ -1,11 +1,12 @@
-"""A connected socket that one thread reads and others write: buffered, with a deadline for either direction.
+"""A connected, non-blocking socket that one thread reads while others write, with a deadline for each direction.
 
-Threads: `capture` and `unread` belong to whoever holds the link's reading lock, everything else about reading to the
-reader; `send_some` to whoever holds the write lock. The socket never blocks; a thread waits for readiness in
-`readiness`, outside of any lock. Whoever reads may be interrupted (by a signal, in the main thread): bytes are captured
-in one go, so that none is ever lost. A TLS object must never be in read and write at once (OpenSSL demands it and
-CPython does not see to it), so each single call into it holds ``_tls_lock``; a plain socket needs none. `wake` and
-`interrupt` free the reader from any thread; only the reader closes.
+Threads: `recv_available` requires ``read_lock``; all other reading methods belong to the reader. `send_some` requires
+the write lock (`runtime.writer`). `wake` and `interrupt` free the reader from any thread; only the reader closes the
+descriptor. No thread waits while it holds a lock of this module: it waits for readiness, and repeats the system call.
+
+Locks: ``read_lock`` guards the received bytes, wherever they are kept. ``state_lock`` guards whether the descriptor is
+open, and is used by the link on top for its own state, so that one link has one lock for both. Order: ``read_lock``,
+then the lock of the TLS object (`tls`); ``state_lock`` is a leaf.
 """
 
 from __future__ import annotations
@@ -19,295 +20,300 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
 
-from .readiness import SLICE, Readable, make_gate, wait_ready
-from .tls import tls_failure
-from .unread import Unread
+from ..clock import monotonic
+from ..locks import MAX_WAIT
+from .tls import TLS_RECORD_SIZE, TlsChannel
+from .waiting import POLL_INTERVAL, make_read_poll, make_reader_waiter, wait_ready
 
-READ_SIZE = 65_536
-LEAST_READ_SIZE = 4096
-WRITE_SIZE = 262_144
-RECORD_SIZE = 16_384
-
-_WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
+MAX_READ_SIZE = 65_536
+MIN_READ_SIZE = 4096
+MAX_WRITE_SIZE = 262_144
 
 
 class Woken(TimeoutError):
-    """The reader was asked to look up from its reading."""
+    """Another thread woke the reader with `DuplexStream.wake`."""
 
 
 class DuplexStream:
-    """A socket with two directions that do not wait for one another.
+    """A socket whose two directions do not wait for each other.
 
     Args:
-        sock: connected; its timeout becomes 0. A `ssl.SSLSocket` has done its handshake.
+        sock: a connected socket, set to non-blocking here; an `ssl.SSLSocket` has completed its handshake.
 
     Attributes:
-        read_until: the moment (``time.monotonic``) at which `recv` gives up.
-        write_until: likewise for `send`.
-        wanted: asked now and then while `recv` waits, where it is set; when it says no, `recv` gives up.
-        unread: what was captured and not taken yet.
-        gate: what the reader waits at; while it is shut, bytes that come do not wake it.
-        heard_at: when the peer last gave a sign of life: when a byte came, or when it took what it had no room for.
-        stalled_at: since when it has no room for what is to be sent, ``None`` while it has.
-        secure: whether it is encrypted; then a write that was tried must be tried again before any other.
-        await_readable: wait for bytes without taking them, until then; by one thread that reads in place of the reader.
+        read_deadline: when `fill` times out (``time.monotonic``).
+        write_deadline: when `send` times out.
+        longest_wait: the longest single wait of the reader, in seconds.
+        should_continue: checked regularly while the reader waits, if set; the wait times out once it returns false.
+        read_lock: guards `recv_available`, and what is parsed from the bytes that it received.
+        state_lock: guards whether the descriptor is open; shared with the link on top.
+        reader_waiter: where the reader waits; while it is muted, received bytes do not wake the reader.
+        last_activity: when the peer last sent a byte, or accepted bytes after a stall.
+        stalled_since: since when the peer has accepted nothing, ``None`` while it does.
+        secure: whether the stream is encrypted; then a write that was tried must be repeated before any other.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self.secure = isinstance(sock, ssl.SSLSocket)
-        self._tls_lock: AbstractContextManager[object] = threading.Lock() if self.secure else contextlib.nullcontext()
-        # The inner read and write of a TLS socket do in one go what `recv` and `send` do in several, see `capture`.
-        inner: Any = sock._sslobj if isinstance(sock, ssl.SSLSocket) else None  # type: ignore[attr-defined]
-        self._receive: Callable[[int], bytes] = inner.read if self.secure else sock.recv
-        self._give: Callable[[bytes | memoryview], int] = inner.write if self.secure else sock.send
+        self._tls = TlsChannel(sock) if isinstance(sock, ssl.SSLSocket) else None
+        self.secure = self._tls is not None
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._send: Callable[[bytes | memoryview], int] = sock.send
         self._fileno = sock.fileno()
-        self.gate = make_gate(sock)
-        self._readable = Readable(sock)
-        self.await_readable: Callable[[float], bool] = self._await_decrypted if self.secure else self._readable.wait
-        self.unread = Unread()
-        self._end: Exception | None = None
-        self._read_size = LEAST_READ_SIZE
+        self.reader_waiter = make_reader_waiter(sock)
+        self._read_poll: Callable[[float], object] | None = None
+        # Reentrant, both: a signal handler may read or close on the thread that it interrupted within them.
+        self.read_lock = threading.RLock()
+        self.state_lock = threading.RLock()
+        self._read_error: Exception | None = None
+        self._read_size = MIN_READ_SIZE
         self._closed = False
-        self._close_lock = threading.Lock()
-        self.read_until = math.inf
-        self.write_until = math.inf
-        self.wanted: Callable[[], bool] | None = None
-        self.heard_at = time.monotonic()
-        self.stalled_at: float | None = None
+        self.read_deadline = math.inf
+        self.longest_wait = MAX_WAIT
+        self.write_deadline = math.inf
+        self.should_continue: Callable[[], bool] | None = None
+        self.last_activity = monotonic()
+        self.stalled_since: float | None = None
+
+    @property
+    def locks(self) -> tuple[threading.RLock, ...]:
+        """The leaves among its locks."""
+        return (self.state_lock, *(() if self._tls is None else (self._tls.lock,)))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def capture(self) -> bool:
-        """Take in what one system call gives, without waiting; whether there was anything.
+    def recv_available(self, chunks: list[bytes]) -> bool:
+        """Receive what one system call returns, without waiting, and return whether there was anything.
+
+        Args:
+            chunks: the received bytes are appended to it in the same step that receives them.
 
         Raises:
-            EOFError: the peer ended the stream.
-            OSError: the connection broke. What ended it is raised by every later call as well.
+            EOFError: the peer closed the stream.
+            OSError: the connection broke. Every later call raises the same error.
         """
-        if self._end is not None:
-            raise self._end
-        later = self.unread.block.later
+        if self._read_error is not None:
+            raise self._read_error
         try:
-            # In one go: an interrupt between the system call and keeping what it gave would lose that.
-            if self.secure:
-                with self._tls_lock:
-                    later.extend(map(self._receive, (self._read_size,)))
+            # extend(map()) receives and stores in one builtin call: an interrupt between the system call and an
+            # assignment would lose the bytes.
+            if self._tls is None:
+                chunks.extend(map(self._recv, (self._read_size,)))
             else:
-                later.extend(map(self._receive, (self._read_size,)))
-        except _WANT_READ:
+                self._tls.recv_into(chunks, self._read_size)
+        except BlockingIOError:
             return False
-        except ssl.SSLWantWriteError:
-            wait_ready([], [self._sock], time.monotonic() + SLICE)
-            return False
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            later.append(b"")
-        except ssl.SSLError as error:
-            self._end = self._explained(error)
-            raise self._end from error
         except OSError as error:
-            self._end = error
+            self._read_error = error
             raise
-        size = len(later[-1])
+        size = len(chunks[-1])
         if not size:
-            self._end = EOFError("the peer ended the stream without a close frame")
-            raise self._end
-        self.heard_at = time.monotonic()
-        if size == self._read_size or 8 * size < self._read_size > LEAST_READ_SIZE:
-            self._adapt(size)
+            self._read_error = EOFError("the peer closed the stream without a close frame")
+            raise self._read_error
+        self.last_activity = monotonic()
+        # CPython allocates the full read size and shrinks it: large reads of little data fragment the heap.
+        if size == self._read_size:
+            self._read_size = min(MAX_READ_SIZE, 4 * size)
+        elif 8 * size < self._read_size > MIN_READ_SIZE:
+            self._read_size = max(MIN_READ_SIZE, self._read_size // 2)
         return True
 
-    def _adapt(self, size: int) -> None:
-        """Ask for as much as tends to come: large reads that bring little leave holes in the heap of the process."""
-        if size == self._read_size:
-            self._read_size = min(READ_SIZE, 4 * size)
-        else:
-            self._read_size = max(LEAST_READ_SIZE, self._read_size // 2)
-
-    def _pending(self) -> bool:
-        """Whether there is more that was decrypted already, which no readiness tells of."""
-        if not self.secure:
-            return False
-        with self._tls_lock:
-            return self._sock.pending() > 0  # type: ignore[attr-defined, no-any-return]
-
-    def _explained(self, error: ssl.SSLError) -> OSError:
-        host = getattr(self._sock, "server_hostname", None)
-        return tls_failure(error, host) if host is not None else OSError(*error.args)
-
-    def fill(self) -> None:
-        """Wait until `read_until` for bytes, and capture them; by the reader only.
+    def fill(self, chunks: list[bytes]) -> None:
+        """Wait until `read_deadline` for bytes, and append them to ``chunks``; by the reader only.
 
         Raises:
-            Woken: `wake` was called.
-            TimeoutError: nothing came in time.
-            EOFError: the peer ended the stream.
+            Woken: another thread called `wake`.
+            TimeoutError: nothing was received in time.
+            EOFError: the peer closed the stream.
             OSError: the connection broke.
         """
-        self.await_news()
-        while not self.capture():
-            self.await_news()
-
-    def recv(self, size: int) -> bytes:
-        """Up to ``size`` bytes, ``b""`` at the end; by the reader only; raises what `fill` raises."""
-        if size and not self.unread:
-            try:
-                self.fill()
-            except EOFError:
-                return b""
-        chunk = self.unread.take_up_to(size)
-        self.unread.commit()
-        return chunk
+        self.wait_readable()
+        # Readiness is a hint: a TLS record may be incomplete.
+        while not self.recv_available(chunks):
+            self.wait_readable()
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> int:
-        """Send all of it, waiting until `write_until` for the peer to take it; by the reader only.
+        """Send all of ``data`` before `write_deadline`; by the reader only.
 
         Raises:
-            TimeoutError: it was not taken in time; how much was is unknown to the caller.
+            TimeoutError: the peer did not accept all of it in time; how much it accepted is unknown.
             OSError: the connection broke.
         """
         view = memoryview(data)
-        taken: list[int] = []
+        sent: list[int] = []
         try:
             while view:
-                self.send_some(view, self.write_until, taken)
-                view, taken = view[taken[0] :], []
+                self.send_some(view, self.write_deadline, sent)
+                view, sent = view[sent[0] :], []
         except TimeoutError:
             raise
         except OSError:
-            if self.secure:
-                self._look_for_alert()
+            if self._tls is not None:
+                self._tls.raise_alert()
             raise
         return len(data)
 
-    def _look_for_alert(self) -> None:
-        """Raise what the peer said before it went: in TLS 1.3 it refuses a client certificate after our handshake."""
-        try:
-            with self._tls_lock:
-                self._sock.recv(READ_SIZE)
-        except (*_WANT_READ, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return
-        except ssl.SSLError as error:
-            raise self._explained(error) from error
-        except OSError:
-            return  # it went without a word
+    def send_some(self, view: memoryview | bytes, until: float, sent: list[int]) -> None:
+        """Send at least one byte, and append the number of bytes to ``sent``; by the holder of the write lock.
 
-    def send_some(self, view: memoryview | bytes, until: float, taken: list[int]) -> None:
-        """Send a part of it, at least a byte, waiting until then for room; raises what `send` raises.
+        Args:
+            view: the bytes to send.
+            until: when to stop waiting for the peer to accept some (``time.monotonic``).
+            sent: an empty list, which receives the number of bytes in the same step that sends them.
 
-        How much it was is added to ``taken``, in one go: an interrupt leaves no doubt about it.
+        Raises:
+            TimeoutError: the peer accepted nothing in time.
+            OSError: the connection broke.
         """
-        # OpenSSL says nothing of a part before it has sent all: record by record, a slow peer is seen to take them.
-        part = view[: RECORD_SIZE if self.secure else WRITE_SIZE]
+        # OpenSSL reports a write once all of it is sent: one record at a time shows that a slow peer makes progress.
+        part = view[: TLS_RECORD_SIZE if self.secure else MAX_WRITE_SIZE]
         while True:
             try:
-                if self.secure:
-                    with self._tls_lock:
-                        taken.extend(map(self._give, (part,)))
+                if self._tls is None:
+                    attempt = map(self._send, (part,))
+                    # As in `recv_available`: an interrupt never leaves it open how much was sent. What interrupted this
+                    # thread may have sent the part; no call, and so no interrupt, between this look and the attempt.
+                    if not sent:
+                        sent.extend(attempt)
                 else:
-                    taken.extend(map(self._give, (part,)))
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                self.stalled_at = self.stalled_at or time.monotonic()
+                    self._tls.send_from(part, sent, until)
+            except BlockingIOError:
+                self.stalled_since = self.stalled_since or monotonic()
                 wait_ready([], [self._sock], until)
-            except ssl.SSLWantReadError:
-                self._await_news(until)
             else:
-                if self.stalled_at is not None:
-                    self.stalled_at, self.heard_at = None, time.monotonic()
+                if self.stalled_since is not None:
+                    self.stalled_since, self.last_activity = None, monotonic()
                 return
-
-    def _await_news(self, until: float) -> None:
-        """Wait for what the peer must say before we may write; the reader may take it first, so look again soon."""
-        soon = time.monotonic() + SLICE
-        try:
-            wait_ready([self._sock], [], min(until, soon))
-        except TimeoutError:
-            if until <= soon:
-                raise
 
     # -- waiting and waking ------------------------------------------------------------------------------------------
 
-    def _await_decrypted(self, until: float) -> bool:
-        return self._pending() or self._readable.wait(until)
+    def poll_readable(self, until: float) -> bool:
+        """Wait until a moment for bytes, without receiving them, and return whether there are any; by a leader."""
+        milliseconds = (until - monotonic()) * 1000
+        if self._tls is not None and self._tls.has_decrypted():
+            return True
+        if milliseconds < 0:
+            return False
+        # A poll object refuses concurrent use: a signal handler that waits here finds None, and makes its own.
+        try:
+            poll, self._read_poll = self._read_poll or make_read_poll(self._sock), None
+        except ValueError:
+            return True  # the stream is closed, as receiving from it shows
+        try:
+            return bool(poll(milliseconds))
+        finally:
+            self._read_poll = poll
 
-    def await_news(self) -> None:
-        """Wait for bytes without taking them, until `read_until`; by the reader only.
+    def wait_readable(self) -> None:
+        """Wait until `read_deadline` for bytes, without receiving them; by the reader only.
 
         Raises:
-            Woken: `wake` was called.
-            TimeoutError: nothing came in time.
+            Woken: another thread called `wake`.
+            TimeoutError: there was nothing to receive in time.
         """
-        if self._pending():
+        if self._tls is not None and self._tls.has_decrypted():
             return None
-        while self.wanted is not None and self.wanted():
-            now = time.monotonic()
+        while self.should_continue is not None and self.should_continue():
+            now = monotonic()
             with contextlib.suppress(TimeoutError):
-                return self._await_gate(min(self.read_until, now + SLICE))
-            if now >= self.read_until:
+                return self._wait_or_woken(min(self.read_deadline, now + POLL_INTERVAL))
+            if now >= self.read_deadline:
                 break
-        return self._await_gate(self.read_until if self.wanted is None else 0.0)
+        return self._wait_or_woken(self.read_deadline if self.should_continue is None else 0.0)
 
-    def _await_gate(self, until: float) -> None:
-        if self.gate.wait(until):
-            raise Woken("asked to look up")
+    def watch_writable(self, is_stalled: bool) -> bool:
+        """Let the reader be woken, once, when the peer accepts data again; by the reader.
 
-    def await_end(self, seconds: float) -> bool:
-        """Whether the peer ends the stream within so many seconds; by the reader, while it does not read."""
+        Args:
+            is_stalled: the peer accepts no more for now; otherwise the reader is not to be woken any more.
+
+        Returns:
+            Whether it will be woken.
+        """
+        # A TLS stream may also wait for bytes of the peer: it is writable all the time then.
+        if is_stalled and self.stalled_since is not None:
+            return self.reader_waiter.watch_writable()
+        self.reader_waiter.ignore_writable()
+        return False
+
+    def _wait_or_woken(self, until: float) -> None:
+        waiter = self.reader_waiter
+        while True:
+            ready = waiter.poll(min(max(0.0, until - monotonic()), self.longest_wait))
+            if ready:
+                break
+            if monotonic() >= until:
+                raise TimeoutError("timed out waiting for data")
+        if any(fileno != self._fileno for fileno, _ in ready):
+            waiter.waker.clear()
+            raise Woken("woken by another thread")
+
+    def wait_peer_close(self, seconds: float) -> bool:
+        """Return whether the peer closes the stream within ``seconds``; by the reader, while it does not read."""
         if not hasattr(select, "poll"):
             time.sleep(seconds)
             return False
         poll = select.poll()
+        # Not POLLIN: unread bytes would end the wait at once. Without POLLRDHUP, POLLHUP and POLLERR still arrive.
         poll.register(self._sock, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(math.ceil(seconds * 1000)))
 
     def wake(self) -> None:
-        """Have `recv` raise `Woken`, now or when it next waits; from any thread."""
-        with self._close_lock:
+        """Make the reader raise `Woken`, now or at its next wait; from any thread."""
+        # Under the lock, here and below: the number of a closed descriptor may belong to another file already.
+        with self.state_lock:
             if not self._closed:
-                self.gate.ring()
+                self.reader_waiter.waker.wake()
 
     def interrupt(self) -> None:
-        """End both directions at once; whoever waits here is freed, the descriptor stays; from any thread."""
-        with self._close_lock:
+        """Shut down both directions, which frees every thread that waits here; from any thread.
+
+        The descriptor stays open until the reader closes it.
+        """
+        with self.state_lock:
             if not self._closed:
                 with contextlib.suppress(OSError):
-                    # Not SSLSocket.shutdown: that throws the TLS object away under the reader.
+                    # Not SSLSocket.shutdown, which discards the TLS object while the reader may use it.
                     socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def linger(self, seconds: float) -> None:
-        """End our direction and let the peer read what we said before it sees the end; by the reader.
-
-        Closing with unread bytes would reset the connection, and take our last words with it.
-        """
-        self.read_until = time.monotonic() + seconds
+        """Shut down the sending direction, and read until the peer closes the stream or time is up; by the reader."""
+        # close() with unread bytes resets the connection, which discards what we sent last on its way to the peer.
+        self.read_deadline = monotonic() + seconds
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
-        with contextlib.suppress(OSError):
-            while self.recv(READ_SIZE):
-                pass
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self.fill([])
 
-    def abandon(self) -> None:
-        """In a forked child: let go of the descriptors; the parent's connection goes on untouched."""
+    def close_in_child(self) -> None:
+        """Close the descriptors in a forked child; the parent's connection is not affected."""
+        # No lock: a thread of the parent may have held it at the fork, and the child has only this thread. Only
+        # close(): a shutdown would end the parent's connection.
+        if self._closed:
+            return  # the numbers of the descriptors may belong to other files by now
         self._closed = True
         self._sock.close()
-        self.gate.close()
+        self.reader_waiter.close()
 
     def close(self) -> None:
-        """Close the descriptor; by the reader only, once nobody writes."""
-        with self._close_lock:
+        """Close the descriptor; by the reader only, once no thread writes. Idempotent."""
+        with self.state_lock:
             if self._closed:
                 return
             self._closed = True
-            self._end = OSError(errno.EBADF, "the stream is closed")  # its number may be somebody else's by now
-            self._sock.close()
-            self.gate.close()
+            # A late read must not reach the descriptor: its number may belong to another file by then.
+            self._read_error = OSError(errno.EBADF, "the stream is closed")
+            self._close_socket()
+            self.reader_waiter.close()
+
+    def _close_socket(self) -> None:
+        self._sock.close()
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._fileno

@@ -1,15 +1,15 @@
-// The page of the chat: what happens on the socket is shown, what is typed is sent. Whatever others say is text, and is
-// never put into the page as anything else.
+// The page of the chat: shows incoming messages, and sends typed text. Text from other users is inserted only as text,
+// never as markup.
 
 import { Peer } from "./peer.js";
 
-const MOST_LINES = 500;
+const MAX_LINES = 500;
 const STATES = { connecting: "coming in…", open: "here", reconnecting: "away, trying to come back…", closed: "gone" };
 
 const element = (id) => document.getElementById(id);
 const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 const shown = new Set();
-let held = []; // what is said before we know what was said before
+let held = []; // messages that arrive before the history
 let peer = null;
 
 function line(who, text, kind = "", id = "") {
@@ -20,7 +20,7 @@ function line(who, text, kind = "", id = "") {
   item.append(text);
   const list = element("said");
   list.append(item);
-  while (list.children.length > MOST_LINES) {
+  while (list.children.length > MAX_LINES) {
     shown.delete(list.firstElementChild.dataset.id);
     list.firstElementChild.remove();
   }
@@ -36,14 +36,14 @@ function show({ id, name, text }) {
 function showHere(names) {
   element("here").replaceChildren(...names.map((name) => {
     const button = Object.assign(document.createElement("button"), { textContent: name, title: "What do they look at?" });
-    button.addEventListener("click", () => attempt(async () => line(name, `looks at ${await peer.call("where", name)}`, "note")));
+    button.addEventListener("click", () => runAction(async () => line(name, `looks at ${await peer.call("where", name)}`, "note")));
     const item = document.createElement("li");
     item.append(button);
     return item;
   }));
 }
 
-async function attempt(action) {
+async function runAction(action) {
   element("trouble").textContent = "";
   try {
     return await action();
@@ -63,30 +63,30 @@ function showState(state, error) {
   element("trouble").textContent = error?.message ?? "";
 }
 
-async function comeIn(name) {
+async function join(name) {
   const { url } = await (await fetch("socket.json")).json();
   const enter = async (link) => {
     const { here, said } = await link.call("join", name, key);
     showHere(here);
-    [...said, ...held].forEach(show);
+    [...said, ...held].forEach(show); // the history first
     held = null;
   };
   peer = new Peer(url, { enter, onstate: showState });
   showState("connecting");
-  peer.observe("said", (one) => (held ? held.push(one) : show(one)));
+  peer.observe("said", (message) => (held ? held.push(message) : show(message)));
   peer.observe("here", showHere);
   peer.perform("title", () => document.title);
 }
 
 element("door").addEventListener("submit", (event) => {
   event.preventDefault();
-  attempt(() => comeIn(element("name").value));
+  runAction(() => join(element("name").value));
 });
 
 element("speak").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = element("text");
-  attempt(async () => {
+  runAction(async () => {
     await peer.call("say", field.value);
     field.value = "";
   });

@@ -1,35 +1,37 @@
-// One end of an OwlMeans socket: calls and events in both directions, over a link that is made anew when it is lost.
-// It is one file without dependencies, to be copied as it is.
+// One end of an OwlMeans connection: calls and events in both directions, with automatic reconnects.
+// One file without dependencies; copy it as it is.
 
 const SEPARATOR = "|||";
-const LONGEST_TIMER = 2147483647;
+const MAX_TIMER = 2147483647;
 
-/** What the other end answered a call with, or what kept it from answering; `type` is the name that it has on the wire. */
+/** The error of a failed call; `type` is the name of the error on the wire. */
 export class PeerError extends Error {
   constructor(type, message) {
     super(message);
     this.name = this.type = type;
   }
 
-  /** Read what a peer marshalled: `type|||message`, or text of any other kind. */
+  /** Parse a marshalled error: `type|||message`, `ResilientError|||message|||name: message`, or any other text. */
   static read(payload) {
     if (typeof payload !== "string") return new PeerError("ResilientError", JSON.stringify(payload));
-    const [first, message] = payload.split(SEPARATOR);
-    return message === undefined ? new PeerError("ResilientError", first) : new PeerError(first, message);
+    const [first, message, stack = ""] = payload.split(SEPARATOR);
+    if (message === undefined) return new PeerError("ResilientError", first);
+    const [, name] = first === "ResilientError" ? /^(\w+)(?:: |\n|$)/.exec(stack) ?? [] : [];
+    return new PeerError(name ?? first, message);
   }
 }
 
 /**
- * Connects at once, and again whenever the link is lost, until `close`.
+ * Connects at once, and reconnects after each lost link, until `close`.
  *
- * All times are milliseconds. `enter(peer)` runs on each new link before it counts as open, to say who we are; when the
- * other end answers it with an error, that is the end. `onstate(state, error)` hears of "connecting", "open",
+ * All times are in milliseconds. `enter(peer)` runs on each new link before the state is open, for example to log in; an
+ * error from the peer closes the connection for good. `onstate(state, error)` is called with "connecting", "open",
  * "reconnecting" and "closed".
  */
 export class Peer {
   #url; #options; #socket = null; #state = "connecting"; #attempts = 0; #number = 0;
   #calls = new Map(); #performers = new Map(); #observers = new Map();
-  #again; #beat; #openedAt = 0; #heardAt = 0;
+  #reconnectTimer; #heartbeatTimer; #openedAt = 0; #lastActivity = 0;
 
   constructor(url, { enter = async () => {}, onstate = () => {}, callTimeout = 10000, connectTimeout = 10000,
                      heartbeat = 20000, initial = 500, cap = 30000, healthyAfter = 10000 } = {}) {
@@ -44,67 +46,67 @@ export class Peer {
 
   get state() { return this.#state; }
 
-  /** Answer calls of `method` with what `handler(...payload)` returns, or throws; it may be async. */
+  /** Handle calls of `method`: reply with the result of `handler(...payload)`, or its error. The handler may be async. */
   perform(method, handler) { this.#performers.set(method, handler); }
 
-  /** Have `handler(payload)` run for each event of this name. */
+  /** Call `handler(payload)` for each event with this name. */
   observe(event, handler) { this.#observers.set(event, [...(this.#observers.get(event) ?? []), handler]); }
 
-  /** Send an event; throws where there is no link. */
+  /** Send an event; throws if there is no link. */
   notify(event, payload = null) { this.#send({ type: "event", event, payload, dt: Date.now() }); }
 
-  /** Call a method of the other end: a promise of what it answers, that `callTimeout` ends. */
+  /** Call a method of the peer; returns a promise of the result, rejected after `callTimeout`. */
   call(method, ...payload) {
     const id = `page-${++this.#number}`;
     const timeout = this.#options.callTimeout;
     return new Promise((resolve, reject) => {
-      const end = (settle, value) => {
+      const finish = (settle, value) => {
         clearTimeout(timer);
         this.#calls.delete(id);
         settle(value);
       };
-      const late = () => end(reject, new PeerError("SocketErrorTimeout", `no answer to ${method} within ${timeout / 1000} s`));
-      const timer = setTimeout(late, Math.min(timeout, LONGEST_TIMER));
-      this.#calls.set(id, { resolve: (value) => end(resolve, value), reject: (error) => end(reject, error) });
+      const expire = () => finish(reject, new PeerError("SocketErrorTimeout", `no reply to ${method} within ${timeout / 1000} s`));
+      const timer = setTimeout(expire, Math.min(timeout, MAX_TIMER));
+      this.#calls.set(id, { resolve: (value) => finish(resolve, value), reject: (error) => finish(reject, error) });
       try {
-        this.#send({ type: "call", id, method, payload, timeout: timeout > LONGEST_TIMER ? 0 : timeout, dt: Date.now() });
+        this.#send({ type: "call", id, method, payload, timeout: timeout > MAX_TIMER ? 0 : timeout, dt: Date.now() });
       } catch (error) {
-        end(reject, error);
+        finish(reject, error);
       }
     });
   }
 
-  /** Do not wait for the next attempt to connect: make it now. */
+  /** Skip the backoff and reconnect now. */
   retry() {
     if (this.#state === "reconnecting" && this.#socket === null) this.#connect();
   }
 
-  /** Say goodbye, for good. */
+  /** Close the connection for good. */
   close(error = null) {
     removeEventListener("online", this.retry);
-    clearTimeout(this.#again);
+    clearTimeout(this.#reconnectTimer);
     const socket = this.#socket;
     this.#drop();
     socket?.close(1000);
-    this.#move("closed", error);
+    this.#setState("closed", error);
   }
 
-  // -- the link -------------------------------------------------------------------------------------------------------
+  // -- link -----------------------------------------------------------------------------------------------------------
 
   #connect() {
-    clearTimeout(this.#again);
+    clearTimeout(this.#reconnectTimer);
     const socket = this.#socket = new WebSocket(this.#url);
-    const ours = (handler) => (event) => this.#socket === socket && handler(event);
-    socket.onopen = ours(() => this.#opened(socket));
-    socket.onmessage = ours((event) => this.#receive(event.data));
-    socket.onclose = ours((event) => this.#lost(`the link ended with ${event.code} ${event.reason}`.trim()));
-    this.#beat = setTimeout(() => this.#lost("nobody answered"), this.#options.connectTimeout);
+    const ifCurrent = (handler) => (event) => this.#socket === socket && handler(event);
+    socket.onopen = ifCurrent(() => this.#opened(socket));
+    socket.onmessage = ifCurrent((event) => this.#receive(event.data));
+    socket.onclose = ifCurrent((event) => this.#lost(`the link ended with ${event.code} ${event.reason}`.trim()));
+    this.#heartbeatTimer = setTimeout(() => this.#lost("connecting timed out"), this.#options.connectTimeout);
   }
 
   async #opened(socket) {
-    clearTimeout(this.#beat);
-    this.#heardAt = this.#openedAt = Date.now();
-    this.#beat = setInterval(() => this.#ask(), this.#options.heartbeat);
+    clearTimeout(this.#heartbeatTimer);
+    this.#lastActivity = this.#openedAt = Date.now();
+    this.#heartbeatTimer = setInterval(() => this.#checkHeartbeat(), this.#options.heartbeat);
     try {
       await this.#options.enter(this);
     } catch (error) {
@@ -113,12 +115,12 @@ export class Peer {
       else this.close(error);
       return;
     }
-    if (this.#socket === socket) this.#move("open", null);
+    if (this.#socket === socket) this.#setState("open", null);
   }
 
-  // A browser answers pings by itself but sends none, and may not notice for many minutes that nobody is there.
-  #ask() {
-    if (Date.now() - this.#heardAt > 2 * this.#options.heartbeat) this.#lost("the other end fell silent");
+  // Browsers reply to WebSocket pings but cannot send them, and may not detect a dead link for minutes.
+  #checkHeartbeat() {
+    if (Date.now() - this.#lastActivity > 2 * this.#options.heartbeat) this.#lost("heartbeat timeout");
     else this.#send({ type: "ping" });
   }
 
@@ -129,48 +131,48 @@ export class Peer {
     const socket = this.#socket;
     this.#drop(reason);
     socket?.close();
-    this.#again = setTimeout(() => this.#connect(), pause);
-    this.#move("reconnecting", new PeerError("SocketErrorConnection", reason));
+    this.#reconnectTimer = setTimeout(() => this.#connect(), pause);
+    this.#setState("reconnecting", new PeerError("SocketErrorConnection", reason));
   }
 
-  // What the socket says from now on is no news any more, and what was in flight has failed.
+  // From now on events of the old socket are ignored (ifCurrent), and all pending calls fail.
   #drop(reason = "the connection is closed") {
-    clearInterval(this.#beat);
+    clearInterval(this.#heartbeatTimer);
     this.#socket = null;
     this.#openedAt = 0;
     for (const call of [...this.#calls.values()]) call.reject(new PeerError("SocketErrorConnection", reason));
   }
 
-  #move(state, error) {
+  #setState(state, error) {
     this.#state = state;
     this.#options.onstate(state, error);
   }
 
   #send(message) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) throw new PeerError("SocketErrorConnection", "there is no link now");
+    if (this.#socket?.readyState !== WebSocket.OPEN) throw new PeerError("SocketErrorConnection", "not connected");
     this.#socket.send(JSON.stringify(message));
   }
 
-  // -- what comes -----------------------------------------------------------------------------------------------------
+  // -- incoming messages ----------------------------------------------------------------------------------------------
 
   #receive(text) {
-    this.#heardAt = Date.now();
+    this.#lastActivity = Date.now();
     let message = null;
     try {
       message = JSON.parse(text);
-    } catch { /* told below, like all that is no message */ }
+    } catch { /* reported below, like every invalid message */ }
     switch (message?.type) {
-      case "call": this.#answer(message); break;
+      case "call": this.#handleCall(message); break;
       case "result": this.#calls.get(message.id)?.resolve(message.payload ?? null); break;
       case "error": this.#calls.get(message.id)?.reject(PeerError.read(message.payload)); break;
-      case "event": this.#tell(message); break;
+      case "event": this.#dispatchEvent(message); break;
       case "ping": this.#send({ type: "pong" }); break;
       case "pong": case "system": break;
-      default: console.warn("passed over:", text);
+      default: console.warn("ignored:", text);
     }
   }
 
-  #tell({ event, payload = null }) {
+  #dispatchEvent({ event, payload = null }) {
     for (const handler of this.#observers.get(event) ?? []) {
       try {
         handler(payload);
@@ -180,18 +182,18 @@ export class Peer {
     }
   }
 
-  async #answer({ id, method, payload }) {
+  async #handleCall({ id, method, payload }) {
     const socket = this.#socket;
     let reply;
     try {
       const handler = this.#performers.get(method);
       if (!handler) throw new PeerError("SocketErrorConnectionUnsupported", `socket:connection:unsupported:no method ${method}`);
-      if (!Array.isArray(payload)) throw new PeerError("SocketErrorMessageMalformed", "the payload of a call is a list");
+      if (!Array.isArray(payload)) throw new PeerError("SocketErrorMessageMalformed", "the payload of a call must be a list");
       reply = { type: "result", id, payload: (await handler(...payload)) ?? null };
     } catch (error) {
       reply = { type: "error", id, payload: [error?.name ?? "Error", error?.message ?? String(error)].join(SEPARATOR) };
     }
-    // An answer goes to the link that asked, or nowhere; what has no id is performed, and answered by nothing.
+    // Reply only on the link that the call arrived on. A call without an id gets no reply.
     if (id !== undefined && this.#socket === socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(reply));
   }
 }

@@ -1,4 +1,4 @@
-"""A chat room for browsers and terminals: serves a page over HTTP, and beside it the socket that its people talk on."""
+"""A chat room for browsers and terminals: serves a page over HTTP, and the WebSocket of the chat."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from owlsocket_sync import (
 )
 from owlsocket_sync.server import Request, Server, serve
 
-REMEMBERED = 50
-LONGEST_NAME, LONGEST_TEXT = 20, 500
+HISTORY_SIZE = 50
+MAX_NAME, MAX_TEXT = 20, 500
 TITLE_SECONDS = 5.0
 
 logger = logging.getLogger("browser_chat")
@@ -35,7 +35,7 @@ logger = logging.getLogger("browser_chat")
 
 @register_error_class
 class Refused(ResilientError):
-    """Somebody asked for what the room does not do; the message is for them to read."""
+    """The room refuses a request; the message is shown to the user."""
 
     def __init__(self, message: str) -> None:
         super().__init__("Refused", message)
@@ -43,7 +43,7 @@ class Refused(ResilientError):
 
 @dataclass(eq=False)
 class Visitor:
-    """One link, and who it is once they have joined."""
+    """One connection, with the name of the user after joining."""
 
     conn: Connection
     name: str = ""
@@ -51,87 +51,88 @@ class Visitor:
 
 
 class Room:
-    """Who is here, and what was said last."""
+    """The visitors and the latest messages."""
 
     server: Server
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._visitors: dict[str, Visitor] = {}
-        self._said: deque[dict[str, str]] = deque(maxlen=REMEMBERED)
+        self._history: deque[dict[str, str]] = deque(maxlen=HISTORY_SIZE)
 
     def enter(self, conn: Connection, request: Request) -> None:
-        """Called for each client that connects."""
+        """Register the handlers of a new client."""
         visitor = Visitor(conn)
         conn.on_error(report)
-        conn.on_state(partial(self._moved, visitor))
+        conn.on_state(partial(self._state_changed, visitor))
         conn.perform("join", partial(self.join, visitor))
         conn.perform("say", partial(self.say, visitor))
         conn.perform("where", partial(self.where, visitor))
 
     def join(self, visitor: Visitor, name: object, key: object) -> dict[str, Any]:
-        """Come in; who has the same key is the same one, come back before we saw that they had left."""
-        name, key = checked("a name", name, LONGEST_NAME), checked("a key", key, LONGEST_TEXT)
+        """Join the room; the same key identifies a visitor who reconnects before the old link is found lost."""
+        name, key = checked("a name", name, MAX_NAME), checked("a key", key, MAX_TEXT)
         with self._lock:
             before = self._visitors.get(name)
             if before is not None and not secrets.compare_digest(before.key.encode(), key.encode()):
-                raise Refused(f"somebody called {name} is here already")
+                raise Refused(f"the name {name} is taken")
             if visitor.name not in ("", name):
-                raise Refused(f"you are here already, as {visitor.name}")
+                raise Refused(f"you have joined already, as {visitor.name}")
             visitor.name, visitor.key = name, key
             self._visitors[name] = visitor
-            here, said = self._tell_here(), list(self._said)
+            here, history = self._broadcast_names(), list(self._history)
         if before is not None and before is not visitor:
             before.conn.close(timeout=0.0)
-        return {"here": here, "said": said}
+        return {"here": here, "said": history}
 
     def say(self, visitor: Visitor, text: object) -> None:
-        """Tell everybody, whoever said it included."""
+        """Broadcast a message to all visitors, the sender included."""
         if not visitor.name:
             raise Refused("join first")
-        said = {"id": secrets.token_hex(8), "name": visitor.name, "text": checked("a message", text, LONGEST_TEXT)}
-        with self._lock:  # everybody hears it in the same order
-            self._said.append(said)
-            self.server.broadcast("said", said)
+        message = {"id": secrets.token_hex(8), "name": visitor.name, "text": checked("a message", text, MAX_TEXT)}
+        # Append and broadcast under one lock, so that all visitors see the messages in the same order.
+        with self._lock:
+            self._history.append(message)
+            self.server.broadcast("said", message)
 
     def where(self, visitor: Visitor, name: object) -> object:
-        """Ask somebody for the title of what they look at: a call in the other direction."""
+        """Return the page title of another visitor: a call in the other direction."""
         with self._lock:
-            asked = self._visitors.get(str(name))
-        if not visitor.name or asked is None:
-            raise Refused("nobody of that name is here")
-        return asked.conn.call("title", timeout=TITLE_SECONDS)
+            other = self._visitors.get(str(name))
+        if not visitor.name or other is None:
+            raise Refused("unknown name")
+        return other.conn.call("title", timeout=TITLE_SECONDS)
 
-    def _moved(self, visitor: Visitor, change: StateChange) -> None:
+    def _state_changed(self, visitor: Visitor, change: StateChange) -> None:
         if change.state is not ConnectionState.CLOSED:
             return
         with self._lock:
-            if self._visitors.get(visitor.name) is visitor:  # else they are here on another link
+            if self._visitors.get(visitor.name) is visitor:  # otherwise the visitor has joined again on a new link
                 del self._visitors[visitor.name]
-                self._tell_here()
+                self._broadcast_names()
 
-    def _tell_here(self) -> list[str]:
+    def _broadcast_names(self) -> list[str]:
         names = sorted(self._visitors)
         self.server.broadcast("here", names)
         return names
 
 
-def checked(what: str, value: object, longest: int) -> str:
-    """Text that is neither empty nor too long."""
+def checked(label: str, value: object, max_length: int) -> str:
+    """Return the stripped text; refuse text that is empty or too long."""
     text = value.strip() if isinstance(value, str) else ""
-    if not 0 < len(text) <= longest:
-        raise Refused(f"{what} has 1 to {longest} characters")
+    if not 0 < len(text) <= max_length:
+        raise Refused(f"{label} has 1 to {max_length} characters")
     return text
 
 
 def report(error: Exception, context: ErrorContext) -> None:
-    """Log what went wrong on our side; whoever was refused, or asked whom did not answer, knows already."""
+    """Log errors of this server; the peer has received every `ResilientError` already."""
     if not isinstance(error, ResilientError):
         logger.error("%s: %s", context, error, exc_info=error)
 
 
 class Page(BaseHTTPRequestHandler):
-    """The files of this folder that belong to the page, and where the socket is."""
+    """Serves the files of the page, and the URL of the WebSocket."""
 
     server: Site
     kinds: ClassVar[dict[str, str]] = {
@@ -156,14 +157,14 @@ class Page(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-cache")
-        # Were markup ever to slip into the page, it could still run nothing and connect nowhere else.
+        # Defense in depth: even if markup slipped into the page, it could not run code or connect elsewhere.
         policy = f"default-src 'self'; img-src data:; connect-src 'self' {self.server.socket_url}"
         self.send_header("Content-Security-Policy", policy)
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Discard the log line."""
 
 
 class Site(ThreadingHTTPServer):
@@ -173,18 +174,18 @@ class Site(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """What to open."""
+        """URL of the page."""
         return f"http://127.0.0.1:{self.server_port}"
 
     @property
     def origins(self) -> list[str]:
-        """What browsers call this site; pages of no other may talk to our socket."""
+        """Origins of the page; pages of other sites may not connect."""
         return [self.url, f"http://localhost:{self.server_port}"]
 
 
 @contextmanager
 def chat(port: int = 0, socket_port: int = 0) -> Iterator[tuple[Site, Server]]:
-    """The page and its socket, for as long as the ``with`` block runs."""
+    """Serve the page and its WebSocket during the ``with`` block."""
     room = Room()
     with (
         Site(("127.0.0.1", port), Page) as site,
@@ -201,8 +202,8 @@ def chat(port: int = 0, socket_port: int = 0) -> Iterator[tuple[Site, Server]]:
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8802, help="where the page is (8802); 0 takes a free one")
-    parser.add_argument("--socket-port", type=int, default=8803, help="where the socket is (8803)")
+    parser.add_argument("--port", type=int, default=8802, help="port of the page (8802); 0 chooses a free port")
+    parser.add_argument("--socket-port", type=int, default=8803, help="port of the WebSocket (8803)")
     options = parser.parse_args()
     try:
         with chat(options.port, options.socket_port) as (site, server):

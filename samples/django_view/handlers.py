@@ -1,4 +1,4 @@
-"""What this project does when the server speaks; Django finds it by its name."""
+"""Handlers of this project; the Django integration imports the module by its name."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from owlsocket_sync.contrib.django import observe
 
 @observe("user.changed")
 def forget(message: EventMessage) -> None:
-    """Ask anew for a user that changed."""
+    """Drop a changed user from the cache."""
     cache.delete(f"user-{message.payload}")

@@ -1,4 +1,4 @@
-"""The settings; only what this project needs."""
+"""The minimal settings of this project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one route."""
+"""The route of the view."""
 
 from __future__ import annotations
 

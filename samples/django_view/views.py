@@ -1,4 +1,4 @@
-"""The one view; the first request that needs the connection makes it, and it reconnects by itself."""
+"""The view; the first request makes the connection, and the connection reconnects by itself."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from owlsocket_sync.contrib.django import client
 
 
 def user(request: HttpRequest, number: int) -> JsonResponse:
-    """One user, as the OwlMeans server knows it, and as long as it does not say that it changed."""
+    """Return a user from the OwlMeans server, cached until the server reports a change."""
     try:
-        return JsonResponse(cache.get_or_set(f"user-{number}", lambda: _ask(number)))
+        return JsonResponse(cache.get_or_set(f"user-{number}", lambda: _fetch(number)))
     except SocketTimeout:
         return JsonResponse({"error": "the server took too long"}, status=504)
     except ResilientError as error:
-        return JsonResponse({"error": error.message}, status=502)
+        return JsonResponse({"error": error.plain_message}, status=502)
 
 
-def _ask(number: int) -> dict[str, Any]:
-    known: dict[str, Any] = client.call("getUser", number)
-    return known
+def _fetch(number: int) -> dict[str, Any]:
+    found: dict[str, Any] = client.call("getUser", number)
+    return found

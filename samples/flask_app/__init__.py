@@ -17,7 +17,7 @@ owl = OwlSocket()
 
 
 def create_app(url: str | None = None) -> Flask:
-    """The app; Flask's own way to make one."""
+    """Create the app: the factory that Flask looks for."""
     app = Flask(__name__)
     app.config["OWLSOCKET_URL"] = url or os.environ.get("OWLSOCKET_URL", "ws://127.0.0.1:8765")
     app.config["OWLSOCKET_CALL_TIMEOUT"] = 5
@@ -33,6 +33,6 @@ def create_app(url: str | None = None) -> Flask:
 
     @app.errorhandler(ResilientError)
     def failed(error: ResilientError) -> Any:
-        return jsonify(error=error.message), 502
+        return jsonify(error=error.plain_message), 502
 
     return app

@@ -1,19 +1,20 @@
-"""Guards: nobody comes in who did not prove who they are."""
+"""Guards and authorities: only verified clients are accepted."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from helpers import load, scaled
 from websockets.datastructures import Headers
 
 from owlsocket_sync import AuthenticationStage
-from owlsocket_sync.auth import Authority, Envelope, Guard, KeyPair, Spent, User
-from owlsocket_sync.auth.proof import Claim
+from owlsocket_sync.auth import Authority, Envelope, Guard, KeyPair, MemoryReplayStore, User
+from owlsocket_sync.auth.claims import Claim
+from owlsocket_sync.auth.replay import FailedChallenges
 from owlsocket_sync.errors import (
     AuthenFailed,
     AuthenPayloadError,
@@ -25,6 +26,7 @@ from owlsocket_sync.errors import (
     AuthUnknown,
 )
 from owlsocket_sync.server import Request
+from support.helpers import load, scaled
 
 RECORDED = load("login.json")
 ISSUER = KeyPair.parse(RECORDED["keys"]["app"]["export"])
@@ -43,15 +45,15 @@ INIT, ALLOWENCE, AUTHENTICATE, AUTHENTICATED = (
 
 
 @dataclass
-class Knock:
-    """The part of a request that a guard looks at."""
+class HandshakeRequest:
+    """The part of a handshake request that a guard reads."""
 
     query: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that is set manually."""
 
     def __init__(self, now: float = THEN) -> None:
         self.now = now
@@ -61,54 +63,61 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    "knock",
+    "handshake",
     [
-        Knock(headers={"authorization": BEARER}),
-        Knock(query={"token": BEARER.split()[1]}),
-        Knock(query={"token": BEARER}),
-        Knock(query={"token": "garbage"}, headers={"authorization": BEARER}),
-        Knock(query={"token": BEARER}, headers={"authorization": "Bearer something"}),
+        HandshakeRequest(headers={"authorization": BEARER}),
+        HandshakeRequest(query={"token": BEARER.split()[1]}),
+        HandshakeRequest(query={"token": BEARER}),
+        HandshakeRequest(query={"token": "garbage"}, headers={"authorization": BEARER}),
+        HandshakeRequest(query={"token": BEARER}, headers={"authorization": "Bearer something"}),
     ],
 )
-def test_a_token_of_the_reference_lets_its_owner_in(knock: Knock) -> None:
-    """From the header, or else from the query."""
-    auth = Guard(ISSUER.public).admit(knock)
+def test_token_of_the_reference_is_accepted(handshake: HandshakeRequest) -> None:
+    """In the header, or else in the query."""
+    auth = Guard(ISSUER.public).admit(handshake)
     assert auth is not None
     assert auth.to_dict() == RECORDED["steps"]["3 message (Auth)"]
 
 
 def token(message: Any = None, kind: str = "ed25519-basic-token", key: KeyPair = ISSUER, **changed: Any) -> str:
-    """A bearer token, with something changed."""
-    said = {**RECORDED["steps"]["3 message (Auth)"], **changed} if message is None else message
-    return Envelope(kind, dt=THEN * 1000).send(said, ttl=1000).sign(key).tokenize()
+    """Return a bearer token with some fields changed."""
+    content = {**RECORDED["steps"]["3 message (Auth)"], **changed} if message is None else message
+    return Envelope(kind, dt=THEN * 1000).send(content, ttl=1000).sign(key).tokenize()
 
 
 @pytest.mark.parametrize(
     ("bad", "kind", "words"),
     [
-        (token(key=STRANGER), AuthFailedError, "signed by nobody who is trusted"),
-        (token(kind="basic-ed25519"), AuthFailedError, "of a type that lets nobody in"),
+        (token(key=STRANGER), AuthFailedError, "token signature is not trusted"),
+        (token(kind="basic-ed25519"), AuthFailedError, "unsupported token type"),
         (token(message="text"), AuthMalformed, "expected an object, got str"),
         (token(userId=5), AuthMalformed, "Auth.userId: expected text"),
         (token(role="blocked"), AuthForbidden, "blocked"),
         (token(expiresAt="2020-01-01T00:00:00Z"), AuthFailedError, "expired"),
-        (token()[:-4], AuthMalformed, "no JSON|base64url"),
-        ("x" * 10_000, AuthFailedError, "too long"),
+        (token()[:-4], AuthMalformed, "not contain JSON|base64url"),
+        ("x" * 10_000, AuthFailedError, "longer than 8192 characters"),
         ("garbage", AuthMalformed, "base64url"),
-        (Envelope("ed25519-basic-token").send({"userId": "u"}).tokenize(), AuthFailedError, "signed by nobody"),
+        (
+            Envelope("ed25519-basic-token").send({"userId": "u"}).tokenize(),
+            AuthFailedError,
+            "token signature is not trusted",
+        ),
     ],
 )
-def test_what_does_not_hold_lets_nobody_in(bad: str, kind: type[AuthError], words: str) -> None:
-    """In the header as in the query; and the error does not repeat it."""
+def test_invalid_token_is_rejected(bad: str, kind: type[AuthError], words: str) -> None:
+    """In the header and in the query; the error does not contain it."""
     guard = Guard([AUTH_SERVICE.public, ISSUER], now=Clock())
-    for knock in (Knock(query={"token": bad}), Knock(headers={"authorization": f"ED25519-BASIC-TOKEN {bad}"})):
+    for handshake in (
+        HandshakeRequest(query={"token": bad}),
+        HandshakeRequest(headers={"authorization": f"ED25519-BASIC-TOKEN {bad}"}),
+    ):
         with pytest.raises(kind, match=words) as caught:
-            guard.admit(knock)
+            guard.admit(handshake)
         assert bad not in str(caught.value)
 
 
-def test_a_token_holds_until_its_end() -> None:
-    """And the guard tells when that is."""
+def test_token_is_valid_until_its_expiry() -> None:
+    """The identity carries that expiry."""
     clock = Clock()
     guard = Guard(ISSUER, now=clock)
     end = datetime.fromtimestamp(THEN + 1, timezone.utc)
@@ -120,23 +129,23 @@ def test_a_token_holds_until_its_end() -> None:
         guard.verify(token())
 
 
-def test_several_tokens_are_none() -> None:
-    """Headers that give no value where there are several do not make the guard fail."""
+def test_multiple_authorization_headers_are_rejected() -> None:
+    """A header mapping that raises for them does not make the guard fail."""
     headers = Headers([("authorization", BEARER), ("authorization", BEARER)])
-    with pytest.raises(AuthFailedError, match="not several"):
+    with pytest.raises(AuthFailedError, match="more than one authorization header"):
         Guard(ISSUER.public).admit(Request("/", {}, headers, ("127.0.0.1", 1)))
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "ed25519-basic-token x"}, {"authorization": "Bearer x"}])
-def test_without_a_token_one_stays_outside_or_proves_it_inside(headers: dict[str, str]) -> None:
-    """As the guard was told; the scheme is upper case, exactly."""
+def test_client_without_a_token_is_rejected_if_one_is_required(headers: dict[str, str]) -> None:
+    """A header with another scheme, or in lower case, carries no token."""
     with pytest.raises(AuthFailedError, match="a token is required"):
-        Guard(ISSUER).admit(Knock(headers=headers))
-    assert Guard(ISSUER, required=False).admit(Knock(headers=headers)) is None
+        Guard(ISSUER).admit(HandshakeRequest(headers=headers))
+    assert Guard(ISSUER, required=False).admit(HandshakeRequest(headers=headers)) is None
 
 
-def test_a_one_time_token_of_the_reference_comes_once() -> None:
-    """From whatever connection, and whoever is quicker; then it is spent."""
+def test_one_time_token_of_the_reference_is_accepted_once() -> None:
+    """Of concurrent threads exactly one succeeds."""
     guard = Guard(AUTH_SERVICE.public, now=Clock())
     outcomes: list[object] = []
 
@@ -151,16 +160,16 @@ def test_a_one_time_token_of_the_reference_comes_once() -> None:
         thread.start()
     for thread in threads:
         thread.join(scaled(5))
-    assert sorted(map(str, outcomes)) == ["auth:manager:authen:spent"] * 7 + [USER.address]
+    assert sorted(map(str, outcomes)) == [USER.address] + ["one-time token was already used"] * 7
 
 
-def test_a_one_time_token_is_spent_at_every_door() -> None:
-    """A guard and the authority behind it share their memory."""
+def test_guard_and_authority_share_the_replay_store() -> None:
+    """A one-time token that was used at one is rejected by the other."""
     authority = make_authority()
     claim = Claim(USER)
-    one_time = authority.authenticate(claim.answer(authority.init(claim.ask())["challenge"]))
+    one_time = authority.authenticate(claim.sign_challenge(authority.init(claim.init_request())["challenge"]))
     Guard(authority=authority, now=Clock()).verify(one_time["token"])
-    with pytest.raises(AuthenFailed, match="spent"):
+    with pytest.raises(AuthenFailed, match="already used"):
         authority.exchange(one_time)
 
 
@@ -168,8 +177,8 @@ def test_a_one_time_token_is_spent_at_every_door() -> None:
     ("changed", "words"),
     [({"now": THEN + 901}, "expired"), ({"key": STRANGER}, "signature"), ({"ttl": None}, "type")],
 )
-def test_a_one_time_token_that_does_not_hold_is_refused(changed: dict[str, Any], words: str) -> None:
-    """Too old, of a stranger, or without an end: it could not be remembered for ever."""
+def test_invalid_one_time_token_is_rejected(changed: dict[str, Any], words: str) -> None:
+    """Expired, not trusted, or without an expiry."""
     envelope = Envelope.untokenize(ONE_TIME)
     if "ttl" in changed:
         envelope.ttl = None
@@ -179,55 +188,55 @@ def test_a_one_time_token_that_does_not_hold_is_refused(changed: dict[str, Any],
         Guard(AUTH_SERVICE, now=Clock(changed.get("now", THEN))).verify(envelope.tokenize())
 
 
-def test_what_is_spent_is_remembered_until_its_time_is_over() -> None:
-    """And not a moment longer; a full memory takes nothing more rather than forget."""
+def test_replay_store_keeps_keys_until_they_expire() -> None:
+    """And not longer; a full store refuses new keys instead of forgetting."""
     clock = Clock(0.0)
-    spent = Spent(limit=2, now=clock)
-    assert [spent.spend("a", 10.0), spent.spend("a", 10.0), spent.spend("b", 20.0)] == [True, False, True]
-    with pytest.raises(AuthError, match="2 one-time tokens are remembered already"):
-        spent.spend("c", 30.0)
+    store = MemoryReplayStore(limit=2, now=clock)
+    assert [store.use_once("a", 10.0), store.use_once("a", 10.0), store.use_once("b", 20.0)] == [True, False, True]
+    with pytest.raises(AuthError, match="replay store is full"):
+        store.use_once("c", 30.0)
     clock.now = 11.0
-    assert spent.spend("c", 30.0)
-    assert not spent.spend("b", 20.0)
+    assert store.use_once("c", 30.0)
+    assert not store.use_once("b", 20.0)
 
 
 def make_authority(**options: Any) -> Authority:
-    """Who knows one user."""
+    """Return an authority with one user."""
     options = {"now": Clock(), "source": "test", **options}
     return Authority(ISSUER, [User(USER.public, scopes=("read", "write"), profile_id="profile-1")], **options)
 
 
-def test_a_user_is_logged_in_step_by_step() -> None:
-    """What they asked for beyond what is theirs is not granted; the role is what we know, not what they say."""
+def test_user_is_logged_in_step_by_step() -> None:
+    """Only allowed scopes are granted; the role is that of the record, not of the request."""
     authority = make_authority(token_ttl=60)
     claim = Claim(USER, scopes=["read", "delete"], role="superuser", source="web")
-    challenge = authority.init(claim.ask())["challenge"]
+    challenge = authority.init(claim.init_request())["challenge"]
     assert Envelope.unwrap(challenge).msg.startswith("web:")
-    one_time = authority.authenticate(claim.answer(challenge))
+    one_time = authority.authenticate(claim.sign_challenge(challenge))
     assert len(one_time["token"]) <= 1024
     bearer = authority.exchange(one_time)["token"]
     auth = Guard(authority=authority, now=Clock()).verify(bearer)
     assert (auth.user_id, auth.role, auth.scopes, auth.profile_id) == (USER.address, "user", ["read"], "profile-1")
     assert auth.expires_at == datetime.fromtimestamp(THEN + 60, timezone.utc)
-    with pytest.raises(AuthenFailed, match="spent"):
+    with pytest.raises(AuthenFailed, match="already used"):
         authority.exchange(one_time)
 
 
-def test_a_challenge_is_good_once_whatever_comes_of_it() -> None:
-    """A failure burns it, as the reference has it."""
+def test_challenge_is_used_up_by_any_attempt() -> None:
+    """A failed attempt burns it, as in the reference."""
     authority = make_authority()
     challenge = authority.init({"type": "basic-ed25519"})["challenge"]
-    good = Claim(USER).answer(challenge)
-    with pytest.raises(AuthenFailed, match="challenge:basic-ed25519"):
+    good = Claim(USER).sign_challenge(challenge)
+    with pytest.raises(AuthenFailed, match=r"^challenge:basic-ed25519$"):
         authority.authenticate({**good, "credential": STRANGER.sign("x")})
-    with pytest.raises(AuthenFailed, match=r"challenge$"):
+    with pytest.raises(AuthenFailed, match=r"^challenge$"):
         authority.authenticate(good)
 
 
 @pytest.mark.parametrize(
     ("changed", "kind"),
     [
-        ({"userId": "nobody"}, AuthenFailed),
+        ({"userId": "unknown"}, AuthenFailed),
         ({"userId": None}, AuthenFailed),
         ({"credential": "!!!"}, AuthenFailed),
         ({"type": "google-oauth"}, AuthenFailed),
@@ -236,31 +245,120 @@ def test_a_challenge_is_good_once_whatever_comes_of_it() -> None:
         ({"scopes": None}, AuthMalformed),
     ],
 )
-def test_credentials_that_prove_nothing_are_refused(changed: dict[str, Any], kind: type[AuthError]) -> None:
-    """Whatever is wrong with them."""
+def test_invalid_credentials_are_rejected(changed: dict[str, Any], kind: type[AuthError]) -> None:
+    """In every field."""
     authority = make_authority()
-    answer = Claim(USER).answer(authority.init({"type": "basic-ed25519"})["challenge"])
+    answer = Claim(USER).sign_challenge(authority.init({"type": "basic-ed25519"})["challenge"])
     with pytest.raises(kind):
         authority.authenticate({**answer, **changed})
 
 
-def test_a_challenge_ends_too() -> None:
-    """After a quarter of an hour."""
+def failed_attempts(authority: Authority, user_id: str, count: int) -> None:
+    """Fail to log in, with a good challenge each time."""
+    for _ in range(count):
+        answer = Claim(STRANGER).sign_challenge(authority.init({"type": "basic-ed25519"})["challenge"])
+        with pytest.raises(AuthenFailed):
+            authority.authenticate({**answer, "userId": user_id})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("user_id", ["unknown", USER.address])
+def test_failed_attempts_take_no_room_in_the_replay_store(user_id: str) -> None:
+    """Clients without credentials could fill it otherwise, and then no user could log in."""
+    authority = make_authority(replay_store=MemoryReplayStore(limit=20, now=Clock()))
+    failed_attempts(authority, user_id, 50)
+    assert authority.log_in(Claim(USER).sign_challenge(authority.init({"type": "basic-ed25519"})["challenge"]))
+
+
+def test_an_attempt_tells_nothing_about_which_users_exist() -> None:
+    """Neither the first one, nor the second one with the same challenge."""
+    authority = make_authority()
+    outcomes = []
+    for user_id in ("unknown", USER.address):
+        answer = Claim(STRANGER).sign_challenge(authority.init({"type": "basic-ed25519"})["challenge"])
+        errors = []
+        for _ in range(2):
+            with pytest.raises(AuthenFailed) as caught:
+                authority.authenticate({**answer, "userId": user_id})
+            errors.append(str(caught.value))
+        outcomes.append(errors)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_user_takes_a_share_of_the_replay_store_alone() -> None:
+    """One who logs in without end locks no other user out, and may log in again later."""
+    clock, other = Clock(), KeyPair.generate()
+    store = MemoryReplayStore(limit=100, now=clock)
+    authority = Authority(ISSUER, [USER, other], replay_store=store, now=clock)
+
+    def attempt(key: KeyPair) -> None:
+        authority.log_in(Claim(key).sign_challenge(authority.init({"type": "basic-ed25519"})["challenge"]))
+
+    for _ in range(10):
+        attempt(USER)
+    with pytest.raises(AuthenFailed, match="too many logins of one user"):
+        attempt(USER)
+    attempt(other)
+    clock.now += 301
+    attempt(USER)
+
+
+def test_failed_challenges_are_forgotten_one_by_one() -> None:
+    """The oldest first: the table is bounded, and never full."""
+    failed = FailedChallenges(limit=2)
+    for key in ("a", "b", "c"):
+        failed.add(key)
+    assert [key in failed for key in ("a", "b", "c")] == [False, True, True]
+
+
+@pytest.mark.parametrize("ids", [("Ada", "Ada"), (None, None), (None, USER.address)])
+def test_two_users_of_one_id_are_refused(ids: tuple[str | None, str | None]) -> None:
+    """The role of the last one would hold, and the first one could not log in."""
+    with pytest.raises(ValueError, match="users contains two users with the ID"):
+        Authority(ISSUER, [User(USER, id=ids[0]), User(USER, id=ids[1], role="admin")])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        # Each part of it would be granted, and with a star in it every scope.
+        (lambda: User(USER, scopes="read"), "scopes must be a list of strings"),
+        (lambda: User(USER, scopes=[5]), "scopes must be a list of strings"),  # type: ignore[list-item]
+        (lambda: User(USER, role=None), "role must be str, not NoneType"),  # type: ignore[arg-type]
+        (lambda: User(USER, id=5), "id must be a str or None, not 5"),  # type: ignore[arg-type]
+        (lambda: Authority(ISSUER, 5), "users must be a list"),  # type: ignore[arg-type]
+        (lambda: Authority(ISSUER, [], token_ttl=-1), "token_ttl must be a number of seconds"),
+        (lambda: Authority(ISSUER, [], source=5), "source must be a str or None"),  # type: ignore[arg-type]
+        (lambda: Authority(ISSUER, [], replay_store=5), "replay_store must have"),  # type: ignore[arg-type]
+        (lambda: Guard(5), "trusted must be a key or a list of keys, not int"),  # type: ignore[arg-type]
+        (lambda: Guard(USER, required="no"), "required must be bool, not str"),  # type: ignore[arg-type]
+        (lambda: Guard(USER, authority=5), "authority must be an Authority or None"),  # type: ignore[arg-type]
+        (lambda: Guard(USER, replay_store=5), "replay_store must have a method"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_option_of_the_wrong_type_is_named(make: Callable[[], object], words: str) -> None:
+    """Where it is passed: later, it would refuse the wrong clients, or let them in."""
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_challenge_expires() -> None:
+    """After five minutes."""
     clock = Clock()
     authority = make_authority(now=clock)
-    answer = Claim(USER).answer(authority.init({"type": "basic-ed25519"})["challenge"])
-    clock.now += 901
-    with pytest.raises(AuthenFailed, match=r"challenge$"):
+    answer = Claim(USER).sign_challenge(authority.init({"type": "basic-ed25519"})["challenge"])
+    clock.now += 301
+    with pytest.raises(AuthenFailed, match=r"^challenge$"):
         authority.authenticate(answer)
 
 
-def test_a_socket_is_walked_through_the_stages() -> None:
-    """Challenge, credentials, and who one is."""
+def test_guard_handles_the_stages_of_a_socket() -> None:
+    """Challenge, credentials and identity."""
     authority = make_authority()
     guard = Guard(authority=authority, required=False, now=Clock())
     claim = Claim(USER)
-    first = guard.answer(INIT, claim.ask())
-    second = guard.answer("authenticate", claim.answer(first.response["challenge"]))
+    first = guard.answer(INIT, claim.init_request())
+    second = guard.answer("authenticate", claim.sign_challenge(first.response["challenge"]))
     third = guard.answer(AUTHENTICATED, {}, second.auth)
     assert [first.stage, second.stage, third.stage] == [ALLOWENCE, AUTHENTICATED, AUTHENTICATED]
     assert second.auth is not None
@@ -269,8 +367,8 @@ def test_a_socket_is_walked_through_the_stages() -> None:
     assert first.auth is third.auth is None
 
 
-def test_a_token_may_be_brought_to_the_socket_too() -> None:
-    """A bearer token is given back, a one-time token exchanged for one, once."""
+def test_token_is_accepted_on_the_socket() -> None:
+    """A bearer token is returned; a one-time token is exchanged for one, once."""
     authority = make_authority()
     guard = Guard(AUTH_SERVICE, authority=authority, now=Clock())
     exchanged = guard.answer(AUTHENTICATE, {"token": ONE_TIME})
@@ -278,7 +376,7 @@ def test_a_token_may_be_brought_to_the_socket_too() -> None:
     assert exchanged.auth.user_id == USER.address
     again = guard.answer(AUTHENTICATE, {"token": exchanged.response["token"].split()[1]})
     assert again.response == exchanged.response
-    with pytest.raises(AuthenFailed, match="spent"):
+    with pytest.raises(AuthenFailed, match="already used"):
         guard.answer(AUTHENTICATE, {"token": ONE_TIME})
 
 
@@ -296,24 +394,24 @@ def test_a_token_may_be_brought_to_the_socket_too() -> None:
         ("unheard-of", {}, AuthManagerUnsupported),
     ],
 )
-def test_a_step_that_proves_nothing_is_refused(stage: str, payload: Any, kind: type[AuthError]) -> None:
-    """The object that the reference believes, too."""
+def test_invalid_step_is_rejected(stage: str, payload: Any, kind: type[AuthError]) -> None:
+    """Including the identity object that the reference accepts."""
     with pytest.raises(kind):
         Guard(authority=make_authority()).answer(stage, payload)
 
 
-def test_a_guard_that_issues_nothing_says_so() -> None:
-    """It only verifies."""
+def test_guard_without_an_authority_issues_no_tokens() -> None:
+    """It only verifies them."""
     for stage, payload in ((INIT, {"type": "basic-ed25519"}), (AUTHENTICATE, {"credential": "c"})):
-        with pytest.raises(AuthManagerUnsupported, match="issues no tokens"):
+        with pytest.raises(AuthManagerUnsupported, match="does not issue tokens"):
             Guard(ISSUER).answer(stage, payload)
 
 
-def test_a_guard_without_keys_is_no_guard() -> None:
-    """Nobody could come in; an authority must be able to sign."""
-    with pytest.raises(ValueError, match="trusted must hold a public key"):
+def test_guard_needs_a_key() -> None:
+    """And an authority needs a private key and a list of users."""
+    with pytest.raises(ValueError, match="pass at least one trusted public key"):
         Guard()
-    with pytest.raises(ValueError, match="key must hold its private part"):
+    with pytest.raises(ValueError, match="key must have a private part"):
         Authority(KeyPair.from_public(ISSUER.public), [])
     for alone in (USER.public, USER, User(USER)):
         with pytest.raises(ValueError, match="users must be a list"):

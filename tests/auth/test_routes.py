@@ -1,4 +1,4 @@
-"""The steps of a login as a WSGI application."""
+"""The login steps as a WSGI application."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from wsgiref.validate import validator
 import pytest
 
 from owlsocket_sync.auth import Authority, KeyPair, login_app
-from owlsocket_sync.errors import ResilientError
 
 ISSUER, USER = KeyPair.generate(), KeyPair.generate()
 INIT = "/authentication/init"
@@ -19,7 +18,7 @@ INIT = "/authentication/init"
 def post(
     path: str, body: bytes, authority: Authority | None = None, method: str = "POST", length: str | None = None
 ) -> tuple[int, str, str]:
-    """Status, type and body of the answer."""
+    """POST to the application and return status, content type and body."""
     environ = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
@@ -50,43 +49,43 @@ def post(
     return seen[0], seen[1], text
 
 
-def test_a_step_is_answered_with_json() -> None:
-    """As the reference's service answers it."""
+def test_step_returns_json() -> None:
+    """As the service of the reference does."""
     status, kind, body = post(INIT, b'{"type": "basic-ed25519"}')
     assert (status, kind) == (200, "application/json; charset=utf-8")
     assert list(json.loads(body)) == ["challenge"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{bad", b"[]", b"{}", b"\xff", b"[" * 60_000, b" " * 70_000])
-def test_a_body_that_does_not_fit_is_refused(body: bytes) -> None:
-    """With 400 and a word about what is wrong."""
+def test_malformed_body_is_rejected(body: bytes) -> None:
+    """With status 400 and a message."""
     status, kind, text = post(INIT, body)
     assert (status, kind) == (400, "application/json; charset=utf-8")
     assert json.loads(text)["message"]
 
 
 @pytest.mark.parametrize("length", ["-5", "many"])
-def test_a_length_that_is_none_is_refused(length: str) -> None:
-    """Before anything is read."""
-    from owlsocket_sync.auth.routes import _answer
+def test_malformed_content_length_is_rejected(length: str) -> None:
+    """Before the body is read."""
+    from owlsocket_sync.auth.routes import _respond
 
     environ = {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": length, "wsgi.input": io.BytesIO()}
-    assert _answer(Authority(ISSUER, [USER]).init, environ)[0] == "400 Bad Request"
+    assert _respond(Authority(ISSUER, [USER]).init, environ)[0] == "400 Bad Request"
 
 
-def test_a_refusal_is_a_marshalled_error() -> None:
-    """With 500, as there; without a trace of ours."""
+def test_refusal_is_a_marshalled_error() -> None:
+    """With status 500, as by the reference, and without a stack trace."""
     status, kind, text = post(INIT, b'{"type": "nope"}')
     assert (status, kind, text) == (500, "text/plain; charset=utf-8", "AuthErrorUnknown|||auth:unknown:nope")
 
 
-def test_nothing_else_is_here() -> None:
-    """Neither another path nor another method."""
+def test_other_paths_and_methods_are_not_found() -> None:
+    """Status 404."""
     assert post("/else", b"{}")[0] == post(INIT, b"", method="GET")[0] == 404
 
 
-def test_a_failure_of_ours_stays_ours(caplog: pytest.LogCaptureFixture) -> None:
-    """The peer gets its type alone."""
+def test_unexpected_error_exposes_its_type_only(caplog: pytest.LogCaptureFixture) -> None:
+    """The message goes to the log, not to the peer."""
 
     class Broken(Authority):
         def init(self, request: Any) -> dict[str, str]:
@@ -94,6 +93,6 @@ def test_a_failure_of_ours_stays_ours(caplog: pytest.LogCaptureFixture) -> None:
 
     status, _, text = post(INIT, b"{}", Broken(ISSUER, [USER]))
     assert status == 500
-    assert ResilientError.unmarshal(text).type == "ZeroDivisionError"
+    assert text == "ResilientError|||failed|||ZeroDivisionError: failed"
     assert "s3cret" not in text
-    assert "a step of a login failed" in caplog.text
+    assert "unexpected error in a login step" in caplog.text

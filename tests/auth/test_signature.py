@@ -1,4 +1,4 @@
-"""Requests of one's own over HTTP: signed, or with the token of a login."""
+"""HTTP requests with a signature, or with the token of a login."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import requests
 import responses
-from helpers import load
 
 from owlsocket_sync.auth import Envelope, KeyPair, Login, SignatureAuth, TokenAuth
 from owlsocket_sync.errors import AuthMalformed
+from support.helpers import load
 
 KEY = KeyPair.parse(load("keys.json")["key"]["export"])
 URL = "https://api.example/signed"
@@ -21,7 +21,7 @@ LOGIN = "https://auth.example"
 
 
 def prepared(auth: SignatureAuth, **options: Any) -> requests.PreparedRequest:
-    """A request as it would leave."""
+    """Return a prepared request."""
     return requests.Request("POST", URL, auth=auth, **options).prepare()
 
 
@@ -31,11 +31,12 @@ def prepared(auth: SignatureAuth, **options: Any) -> requests.PreparedRequest:
         ({"json": {"b": 1, "a": "ż"}}, {"body": {"a": "ż", "b": 1}}),
         ({"json": []}, {"body": []}),
         ({"data": '{"x": null}'}, {"body": {"x": None}}),
-        ({}, {}),
+        ({"data": "null"}, {"body": {}}),
+        ({}, {"body": {}}),
     ],
 )
-def test_a_request_is_signed_with_a_time_and_a_nonce(options: dict[str, Any], signed_body: dict[str, Any]) -> None:
-    """Over the canonical JSON of its body and of those two."""
+def test_signature_covers_body_time_and_nonce(options: dict[str, Any], signed_body: dict[str, Any]) -> None:
+    """As canonical JSON; no body counts as an empty object, which is what the services of the reference verify."""
     auth = SignatureAuth(KEY, "service-1", now=lambda: 1_700_000_000.25, nonce=lambda: "nonce-of-16-char")
     request = prepared(auth, **options)
     signed = {"x-auth-time": "2023-11-14T22:13:20.250Z", "x-auth-nonce": "nonce-of-16-char"}
@@ -48,8 +49,8 @@ def test_a_request_is_signed_with_a_time_and_a_nonce(options: dict[str, Any], si
     assert KEY.verify({**signed_body, "headers": signed}, found[2])
 
 
-def test_each_request_has_a_nonce_of_its_own() -> None:
-    """Of 16 characters; without an id the address of the key is named, and the key never."""
+def test_each_request_has_a_new_nonce() -> None:
+    """Of 16 characters; the default ID is the address of the key, and the key is never shown."""
     auth = SignatureAuth(KEY.private)
     nonces = {str(prepared(auth, json=1).headers["x-auth-nonce"]) for _ in range(50)}
     assert len(nonces) == 50
@@ -58,20 +59,20 @@ def test_each_request_has_a_nonce_of_its_own() -> None:
     assert KEY.private.partition(":")[2] not in repr(auth)
 
 
-@pytest.mark.parametrize(("body", "words"), [("no json", "no JSON"), (io.BytesIO(b"{}"), "stream")])
-def test_what_is_no_json_cannot_be_signed(body: Any, words: str) -> None:
-    """Nor can a stream: it could be read once only."""
+@pytest.mark.parametrize(("body", "words"), [("no json", "not JSON"), (io.BytesIO(b"{}"), "stream")])
+def test_only_json_bodies_are_signed(body: Any, words: str) -> None:
+    """A stream is rejected too: it can be read only once."""
     with pytest.raises(AuthMalformed, match=words):
         prepared(SignatureAuth(KEY), data=body)
 
 
 def bearer(dt: float) -> str:
-    """A token that names no end."""
+    """Return a token without an expiry."""
     return Envelope("ed25519-basic-token", "m", dt=dt, ttl=None).sign(KEY).tokenize()
 
 
-def test_the_token_of_a_login_goes_along_and_comes_back_newer() -> None:
-    """One login for many requests; a token that is refused is forgotten."""
+def test_login_token_is_sent_and_refreshed() -> None:
+    """One login serves many requests; a refused token is dropped."""
     challenge = Envelope("basic-ed25519", "text").sign(KEY).wrap()
     with responses.RequestsMock() as http:
         http.post(f"{LOGIN}/authentication/init", json={"challenge": challenge})
@@ -88,3 +89,38 @@ def test_the_token_of_a_login_goes_along_and_comes_back_newer() -> None:
         requests.get(URL, auth=auth, timeout=5)
         steps = [json.loads(call.request.body or b"") for call in http.calls if call.request.method == "POST"]
         assert len(steps) == 6
+
+
+def log_in(http: responses.RequestsMock) -> Login:
+    """Return a login that has a token."""
+    challenge = Envelope("basic-ed25519", "text").sign(KEY).wrap()
+    http.post(f"{LOGIN}/authentication/init", json={"challenge": challenge})
+    http.post(f"{LOGIN}/authentication/authenticate", json={"token": bearer(0)})
+    http.post(f"{LOGIN}/authenticate", json={"token": bearer(1)})
+    login = Login(LOGIN, KEY)
+    login.token()
+    return login
+
+
+@pytest.mark.parametrize(
+    "answer", [{"headers": {"auth-token-refresh": bearer(2)}}, {"status": 401}], ids=["refresh", "refusal"]
+)
+def test_only_the_host_that_got_the_token_replaces_or_refuses_it(answer: dict[str, Any]) -> None:
+    """A redirect leads to another host, which does not get the token."""
+    with responses.RequestsMock() as http:
+        login = log_in(http)
+        http.get(URL, status=302, headers={"location": "https://elsewhere.example/x"})
+        http.get("https://elsewhere.example/x", **answer)
+        requests.get(URL, auth=TokenAuth(login), timeout=5)
+        assert "authorization" not in http.calls[-1].request.headers
+        assert login.token(reuse=True) == f"ED25519-BASIC-TOKEN {bearer(1)}"
+
+
+def test_a_redirect_on_the_same_host_keeps_token_and_refresh() -> None:
+    """That host got the token."""
+    with responses.RequestsMock() as http:
+        login = log_in(http)
+        http.get(URL, status=302, headers={"location": "/moved"})
+        http.get("https://api.example/moved", headers={"auth-token-refresh": bearer(2)})
+        requests.get(URL, auth=TokenAuth(login), timeout=5)
+        assert login.token(reuse=True) == f"ED25519-BASIC-TOKEN {bearer(2)}"

@@ -1,4 +1,4 @@
-"""The playground, served in this process."""
+"""The demo server in this process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from owlsocket_sync.cli.playground import playground
+from owlsocket_sync.cli.demo_handlers import register_handlers
 from owlsocket_sync.server import Server, serve
 
 
 @pytest.fixture
-def playing() -> Iterator[Server]:
-    """What ``owlsocket serve`` serves."""
-    with serve(playground) as server:
+def demo_server() -> Iterator[Server]:
+    """Run the server of ``owlsocket serve``."""
+    with serve(register_handlers) as server:
         yield server

@@ -1,4 +1,4 @@
-"""The commands, as somebody in front of a terminal sees them: results, words, and exit codes."""
+"""The commands as a user sees them: results, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import PATIENCE, answers, complaint, finish, run, running
-from helpers import VECTORS, Collector, eventually, scaled
-from sockets import ByteServer, RawPeer, client_context, free_port, full_port
 
 from owlsocket_sync import AuthForbidden, Connection, EventMessage, __version__, connect
-from owlsocket_sync.cli import NEEDED, main
-from owlsocket_sync.cli.outcome import plain
+from owlsocket_sync.cli import REQUIRED, main
+from owlsocket_sync.contrib.exit_codes import escape_control
 from owlsocket_sync.server import Request, Server, serve
 from owlsocket_sync.testing import FaultProxy
+from support.command_line import PATIENCE, answers, complaint, finish, run, running
+from support.helpers import VECTORS, Collector, eventually, scaled
+from support.sockets import ByteServer, RawPeer, client_context, free_port, full_port
+
+pytestmark = pytest.mark.slow
 
 SECRET = "eyJ0IjoiaGlkZGVuIn0"
 
 
 class Backend:
-    """What the commands talk to; it keeps the events and the tokens that came."""
+    """The handlers of the test server; records events, queries and headers."""
 
     def __init__(self) -> None:
         self.events = Collector()
@@ -66,13 +68,13 @@ def _reply(conn: Connection, id: Any, payload: Any) -> bool:
 
 @pytest.fixture
 def backend() -> Backend:
-    """The backend behind `server`."""
+    """Return the handlers of `server`."""
     return Backend()
 
 
 @pytest.fixture
 def server(backend: Backend) -> Iterator[Server]:
-    """A server in this process."""
+    """Run a server in this process."""
     with serve(backend) as server:
         yield server
 
@@ -90,30 +92,30 @@ def server(backend: Backend) -> Iterator[Server]:
         (["ünï", "🦉"], ["ünï", "🦉"]),
     ],
 )
-def test_an_argument_is_json_or_else_text(server: Server, arguments: list[str], values: list[Any]) -> None:
-    """What is no JSON travels as the text that it is, and a negative number is no option."""
+def test_an_argument_is_json_or_text(server: Server, arguments: list[str], values: list[Any]) -> None:
+    """Invalid JSON is sent as text, and a negative number is not taken for an option."""
     result = run("call", server.url, "echo", *arguments)
     assert (result.returncode, answers(result)) == (0, [values])
 
 
-def test_what_a_peer_sends_cannot_steer_a_terminal(server: Server) -> None:
-    """Control characters, line separators and changes of direction are escaped, and mean the same in the JSON."""
+def test_results_cannot_control_the_terminal(server: Server) -> None:
+    """Control characters, line separators and bidirectional marks are escaped, and mean the same in the JSON."""
     nasty = "\x1b[31m\x07\x7f\x9b\u0085\u2028\u202e\ufeff\r\n"
     result = run("call", server.url, "echo", json.dumps(nasty))
     assert answers(result) == [[nasty]]
-    assert plain(result.stdout[:-1]) == result.stdout[:-1]
+    assert escape_control(result.stdout[:-1]) == result.stdout[:-1]
     assert len(result.stdout.splitlines()) == 1
 
 
-def test_half_a_character_of_a_peer_is_shown_as_it_came(server: Server) -> None:
-    """A lone surrogate, which no encoding has, is an escape."""
+def test_a_lone_surrogate_is_printed_as_an_escape(server: Server) -> None:
+    """No encoding has one."""
     result = run("call", server.url, "echo", '"\\ud800"')
     assert (result.returncode, result.stdout) == (0, '["\\ud800"]\n')
 
 
 @pytest.mark.parametrize(("arguments", "payload"), [([], None), (["7"], 7), (["-7"], -7), (["owl"], "owl")])
 def test_notify_sends_an_event(server: Server, backend: Backend, arguments: list[str], payload: Any) -> None:
-    """It is there once the command has ended, and nothing is printed."""
+    """The event has arrived when the command ends, and nothing is printed."""
     result = run("notify", server.url, "news", *arguments)
     assert (result.returncode, answers(result)) == (0, [])
     message: EventMessage = backend.events.wait(1)[0]
@@ -121,24 +123,24 @@ def test_notify_sends_an_event(server: Server, backend: Backend, arguments: list
 
 
 def test_request_prints_responses_up_to_the_limit(server: Server) -> None:
-    """As many as were asked for."""
+    """It ends at the limit."""
     result = run("request", server.url, "5", "--limit", "3")
     assert (result.returncode, answers(result)) == (0, [0, 1, 2])
 
 
-def test_request_ends_well_when_responses_cease(server: Server) -> None:
-    """After at least one, a pause is the end."""
+def test_request_succeeds_when_responses_stop(server: Server) -> None:
+    """After at least one response, a pause ends the command."""
     result = run("request", server.url, "2", "--timeout", str(scaled(0.5)))
     assert (result.returncode, answers(result)) == (0, [0, 1])
 
 
-def test_listen_hears_what_a_server_says_at_once(server: Server) -> None:
-    """An event that is sent right after the upgrade is not missed."""
+def test_listen_receives_an_event_sent_at_connect(server: Server) -> None:
+    """An event that is sent right after the handshake is not missed."""
     result = run("listen", f"{server.url}/here", "welcome", "--limit", "1")
     assert (result.returncode, answers(result)) == (0, [{"event": "welcome", "payload": {"path": "/here"}}])
 
 
-def test_listen_prints_each_event_as_it_comes(server: Server) -> None:
+def test_listen_prints_each_event_as_it_arrives(server: Server) -> None:
     """Line by line, not only at the end."""
     with running("listen", server.url, "--limit", "3") as process:
         assert process.stdout is not None
@@ -149,8 +151,23 @@ def test_listen_prints_each_event_as_it_comes(server: Server) -> None:
         assert finish(process) == (0, "", "")
 
 
-def test_listen_may_outlive_a_lost_connection(server: Server, backend: Backend) -> None:
-    """With ``--reconnect``; what happens is told on stderr."""
+def test_listen_prints_events_of_any_depth(server: Server) -> None:
+    """As deep as a message may be nested, and it goes on with the next one."""
+    text = "[" * 1023 + '"Ü"' + "]" * 1023
+    with running("listen", server.url, "--limit", "3") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "welcome"
+        for conn in server.connections:
+            conn.send(f'{{"type":"event","event":"deep","payload":{text}}}')
+        server.broadcast("tick", 1)
+        assert process.stdout.readline().strip() == f'{{"event":"deep","payload":{text}}}'
+        assert json.loads(process.stdout.readline()) == {"event": "tick", "payload": 1}
+        assert finish(process) == (0, "", "")
+
+
+@pytest.mark.timing
+def test_listen_reconnects_on_request(server: Server, backend: Backend) -> None:
+    """With ``--reconnect``; the states are printed on stderr."""
     with FaultProxy("127.0.0.1", server.port) as proxy, running("listen", proxy.url(), "--reconnect") as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["event"] == "welcome"
@@ -162,8 +179,8 @@ def test_listen_may_outlive_a_lost_connection(server: Server, backend: Backend) 
     assert [line.split()[0] for line in err.splitlines() if line] == ["open", "reconnecting", "open", "interrupted"]
 
 
-def test_a_reader_that_has_enough_ends_a_command(server: Server) -> None:
-    """``owlsocket listen … | head`` is no failure."""
+def test_a_closed_pipe_ends_a_command(server: Server) -> None:
+    """``owlsocket listen … | head`` succeeds."""
     with running("listen", server.url) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -175,8 +192,8 @@ def test_a_reader_that_has_enough_ends_a_command(server: Server) -> None:
 
 
 @pytest.mark.parametrize("option", ["--token-env", "--token-file"])
-def test_a_token_travels_and_is_never_shown(server: Server, backend: Backend, option: str, tmp_path: Path) -> None:
-    """Bare in the query, whole in the header, and nowhere else."""
+def test_a_token_is_sent_and_never_printed(server: Server, backend: Backend, option: str, tmp_path: Path) -> None:
+    """Bare in the query, with its scheme in the header, and nowhere else."""
     file = tmp_path / "token"
     file.write_text(f"{SECRET}\n", encoding="utf-8")
     value = "OWL_TOKEN" if option == "--token-env" else str(file)
@@ -186,8 +203,8 @@ def test_a_token_travels_and_is_never_shown(server: Server, backend: Backend, op
     assert backend.headers == [f"ED25519-BASIC-TOKEN {SECRET}"]
 
 
-def test_notify_fails_when_the_peer_does_not_read() -> None:
-    """Exit code 0 means that it arrived: a peer that gives no sign of life is a timeout."""
+def test_notify_times_out_if_the_peer_does_not_read() -> None:
+    """Exit code 0 means that the event has arrived."""
     end = threading.Event()
 
     def sleep(peer: RawPeer) -> None:
@@ -211,43 +228,45 @@ def test_notify_fails_when_the_peer_does_not_read() -> None:
         (["forbidden"], 5, "no owls"),
         (["leave"], 3, "1001 bye"),
         (["never", "--timeout", "0.3"], 4, "call 'never' was not answered within 0.3 s"),
-        (["echo", "123456789012345678901234567890"], 2, "cannot be sent as JSON"),
+        (["echo", "[" * 50_000], 2, "nested too deeply"),
     ],
 )
-def test_a_failed_call_is_one_line_and_a_code(server: Server, arguments: list[str], code: int, words: str) -> None:
+def test_a_failed_call_prints_one_line_and_exits_with_a_code(
+    server: Server, arguments: list[str], code: int, words: str
+) -> None:
     """No traceback, and nothing on stdout."""
     result = run("call", server.url, *arguments)
     assert (result.returncode, words in complaint(result)) == (code, True), result.stderr
 
 
-def test_a_request_that_nobody_answers_is_a_timeout(server: Server) -> None:
-    """Not even one response came."""
+def test_a_request_without_a_response_times_out(server: Server) -> None:
+    """Exit code 4."""
     result = run("request", server.url, "who", "--timeout", "0.3")
     assert (result.returncode, "no response came within 0.3 s" in complaint(result)) == (4, True)
 
 
-def test_listen_tells_when_the_connection_ends(backend: Backend) -> None:
-    """Before its limit: exit code 3, with the code of the close."""
+def test_listen_reports_a_closed_connection(backend: Backend) -> None:
+    """Before its limit: exit code 3, with the close code."""
     with serve(backend) as server, running("listen", server.url) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["event"] == "welcome"
         server.close()
         code, out, err = finish(process)
     assert (code, out) == (3, "")
-    assert err == "the connection ended: 1001\n"
+    assert err == "connection closed: 1001\n"
 
 
 @pytest.mark.parametrize(
     ("status", "body", "code", "words"),
     [
         ("401 no", "", 5, "HTTP 401"),
-        ("403 no", "AuthFailedError|||api:auth:error", 5, "api:auth:error"),
+        ("403 no", "AuthFailedError|||api:auth:error", 5, "AuthFailedError: error"),
         ("404 no", "", 3, "HTTP 404"),
         ("500 no", "TypeError|||it broke", 3, "it broke"),
     ],
 )
-def test_a_refused_upgrade_tells_why(status: str, body: str, code: int, words: str) -> None:
-    """Who we are is exit code 5, anything else 3."""
+def test_a_refused_handshake_reports_the_reason(status: str, body: str, code: int, words: str) -> None:
+    """A refused identity is exit code 5, anything else 3."""
 
     def refuse(peer: RawPeer) -> None:
         peer.read_header()
@@ -259,26 +278,26 @@ def test_a_refused_upgrade_tells_why(status: str, body: str, code: int, words: s
 
 
 @pytest.mark.parametrize("command", [["call", "echo"], ["notify", "news"], ["listen"], ["request", "1"]])
-def test_nobody_there_is_exit_code_3(command: list[str]) -> None:
+def test_connection_refused_is_exit_code_3(command: list[str]) -> None:
     """For every command that connects, at once."""
     result = run(command[0], f"ws://127.0.0.1:{free_port()}", *command[1:])
     assert (result.returncode, "cannot be reached" in complaint(result)) == (3, True)
 
 
 def test_a_server_that_does_not_answer_is_exit_code_4() -> None:
-    """The timeout holds for connecting too."""
+    """The timeout applies to connecting, too."""
     with full_port() as port:
         result = run("call", f"ws://127.0.0.1:{port}", "echo", "--timeout", "0.3")
     assert (result.returncode, complaint(result) != "") == (4, True)
 
 
-def test_a_token_in_the_clear_warns_in_one_line() -> None:
+def test_a_token_over_an_unencrypted_connection_warns_in_one_line() -> None:
     """On stderr, before the connection fails; without the token."""
     result = run("call", "ws://nobody.invalid", "echo", "--token-env", "OWL_TOKEN", env={"OWL_TOKEN": SECRET})
     assert (result.returncode, result.stdout) == (3, "")
     warning, error = result.stderr.splitlines()
     assert warning == "warning: the token travels in the clear to nobody.invalid; use wss://"
-    assert error.startswith("nobody.invalid")
+    assert error.startswith("cannot resolve host 'nobody.invalid'")
     assert SECRET not in result.stderr
 
 
@@ -307,17 +326,17 @@ def test_a_token_in_the_clear_warns_in_one_line() -> None:
         (["call", "ws://x", "m", "--token="], "--token: it is empty"),
         (["call", "ws://x", "m", f"--token={SECRET}", "--token-env", "A"], "--token excludes --token-env"),
         (["call", "ws://x", "m", "--token-file", "/dev/null"], "--token-file: it is empty"),
-        (["call", "ws://x", "m", "--token-file", sys.executable], "--token-file: it holds no text"),
+        (["call", "ws://x", "m", "--token-file", sys.executable], "--token-file: it is not a text file"),
         (["call", "ws://x", "m", "--token-env", "A", "--token-file", "b"], "exclude each other"),
         (["listen", "ws://x", "--limit", "0"], "--limit"),
         (["serve", "--port", "65536"], "--port"),
         (["demo", "now"], "unexpected extra argument"),
     ],
 )
-def test_a_mistake_is_exit_code_2_and_one_line(
+def test_a_usage_error_is_exit_code_2_and_one_line(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It names what is wrong, and repeats no secret."""
+    """The line names the mistake, and contains no secret."""
     code = main(arguments)
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (2, "", 1), err
@@ -326,7 +345,7 @@ def test_a_mistake_is_exit_code_2_and_one_line(
 
 
 def test_without_a_command_the_help_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is no result; and it names each command, and the exit codes."""
+    """It lists each command and the exit codes."""
     assert main([]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -334,15 +353,15 @@ def test_without_a_command_the_help_is_on_stderr(capsys: pytest.CaptureFixture[s
     assert "130 interrupted" in err.replace("\n ", "")
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """``owlsocket --version``."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"owlsocket, version {__version__}\n"
 
 
-@pytest.mark.parametrize("package", NEEDED)
-def test_a_missing_package_is_one_line(package: str) -> None:
-    """It says what to install, and exits with 2."""
+@pytest.mark.parametrize("package", REQUIRED)
+def test_a_missing_package_is_reported_in_one_line(package: str) -> None:
+    """With the command that installs it, and exit code 2."""
     script = (
         f"import sys; sys.modules[{package!r}] = None; from owlsocket_sync.cli import main; sys.exit(main(['demo']))"
     )
@@ -357,7 +376,7 @@ def test_a_missing_package_is_one_line(package: str) -> None:
 
 
 def test_ctrl_c_ends_listening(server: Server) -> None:
-    """Exit code 130 and one word, and the server sees a proper goodbye."""
+    """Exit code 130 and one word; the connection is closed properly."""
     with running("listen", server.url) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -368,8 +387,8 @@ def test_ctrl_c_ends_listening(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_serve_answers_until_it_is_told_to_end(number: signal.Signals, code: int) -> None:
-    """Its URL is one line of JSON on stdout, what it does is on stderr, without a traceback."""
+def test_serve_answers_until_a_signal_ends_it(number: signal.Signals, code: int) -> None:
+    """Its URL is one line of JSON on stdout, its log is on stderr, without a traceback."""
     with running("serve") as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
@@ -384,12 +403,12 @@ def test_serve_answers_until_it_is_told_to_end(number: signal.Signals, code: int
         process.send_signal(number)
         ended, out, err = finish(process)
     assert (ended, out) == (code, "")
-    assert "comes from 127.0.0.1" in err
+    assert "connected from 127.0.0.1" in err
     assert "Traceback" not in err
 
 
 def test_serve_speaks_tls() -> None:
-    """With ``--cert``; a certificate that cannot be used is told."""
+    """With ``--cert``; a certificate that cannot be used is reported."""
     certificate = str(VECTORS / "tls" / "server.pem")
     with running("serve", "--cert", certificate) as process:
         assert process.stdout is not None
@@ -402,7 +421,7 @@ def test_serve_speaks_tls() -> None:
     assert (result.returncode, "--key needs --cert" in complaint(result)) == (2, True)
 
 
-def test_a_port_that_is_taken_is_told(server: Server) -> None:
+def test_a_port_in_use_is_reported(server: Server) -> None:
     """Exit code 2, in one line."""
     result = run("serve", "--port", str(server.port))
     assert (result.returncode, f"cannot listen on 127.0.0.1:{server.port}" in complaint(result)) == (2, True)

@@ -1,4 +1,4 @@
-"""``owlsocket repl``: lines in, lines out; what it completes, and what it keeps."""
+"""``owlsocket repl``: commands, completion and history."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Terminal, run
-from helpers import eventually
 
-from owlsocket_sync.cli.history import MOST_LINES, History, is_secret
-from owlsocket_sync.cli.sentence import Misspoken, split
+from owlsocket_sync.cli.history import MAX_LINES, History, is_secret
+from owlsocket_sync.cli.repl_syntax import ReplSyntaxError, split
 from owlsocket_sync.server import Server, serve
+from support.command_line import Terminal, run
+from support.helpers import eventually
 
 SECRET = "s3cret-envelope"
 PROMPT = "> "
@@ -31,19 +31,19 @@ END = "\x04"  # at a prompt only: a terminal that is not in raw mode swallows it
         ("  \t ", []),
     ],
 )
-def test_a_line_is_json_where_json_begins_and_text_else(line: str, words: list[Any]) -> None:
-    """No shell is in between."""
+def test_a_word_is_json_or_text(line: str, words: list[Any]) -> None:
+    """Without the rules of a shell."""
     assert split(line) == words
 
 
 @pytest.mark.parametrize("line", ["call {'a': 1}", "call [1, 2", 'call "a', "call " + "[" * 50_000])
-def test_a_line_that_begins_like_json_and_is_none_is_told(line: str) -> None:
-    """It is not sent as something else."""
-    with pytest.raises(Misspoken):
+def test_invalid_json_is_a_syntax_error(line: str) -> None:
+    """It is not sent as text."""
+    with pytest.raises(ReplSyntaxError):
         split(line)
 
 
-def test_each_verb_does_what_it_says(playing: Server) -> None:
+def test_each_command_works(demo_server: Server) -> None:
     """From a pipe: no prompt, results on stdout, everything else on stderr."""
     lines = [
         "# a comment",
@@ -65,7 +65,7 @@ def test_each_verb_does_what_it_says(playing: Server) -> None:
         "exit",
         "call add 1 1",
     ]
-    result = run("repl", playing.url, stdin="\n".join(lines))
+    result = run("repl", demo_server.url, stdin="\n".join(lines))
     printed = [json.loads(line) for line in result.stdout.splitlines()]
     stats = printed.pop()
     assert 0 < printed.pop(7) < 60_000
@@ -85,15 +85,15 @@ def test_each_verb_does_what_it_says(playing: Server) -> None:
     assert "connected" not in result.stderr
 
 
-def test_events_are_listened_to(playing: Server) -> None:
-    """Up to the limit; what a server sends later is not waited for."""
-    with Terminal("repl", playing.url, env={"NO_COLOR": "1"}) as terminal:
+def test_listen_prints_events(demo_server: Server) -> None:
+    """Up to the limit."""
+    with Terminal("repl", demo_server.url, env={"NO_COLOR": "1"}) as terminal:
         terminal.await_words(PROMPT)
         terminal.enter("listen tick 2\n")
-        eventually(lambda: playing.connections)
+        eventually(lambda: demo_server.connections)
         terminal.await_words("listen tick 2")
-        eventually(lambda: playing.broadcast("tick", 1) or '"tick"' in _read_on(terminal), 10)
-        playing.broadcast("tick", 2)
+        eventually(lambda: demo_server.broadcast("tick", 1) or '"tick"' in _read_on(terminal), 10)
+        demo_server.broadcast("tick", 2)
         terminal.await_words('{"event": "tick", "payload"', 2)
         terminal.await_words(PROMPT, 2)
 
@@ -103,33 +103,34 @@ def _read_on(terminal: Terminal) -> str:
     return terminal.words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        ("hoot", 2, "'hoot' is no verb; there are call, notify"),
-        ("7", 2, "7 is no verb"),
-        ("call", 2, "write: call METHOD [ARG]..."),
-        ("pull 1", 2, "write: pull"),
-        ("call 7", 2, "a name is needed, not 7"),
-        ("call echo {a}", 2, "begins like JSON but is none"),
+        ("hoot", 2, "unknown command 'hoot'; the commands are call, notify"),
+        ("7", 2, "unknown command 7"),
+        ("call", 2, "usage: call METHOD [ARG]..."),
+        ("pull 1", 2, "usage: pull"),
+        ("call 7", 2, "the name must be text, not 7"),
+        ("call echo {a}", 2, "is not valid JSON"),
         ("call echo 1e999", 2, "too large"),
-        ("request {} 0", 2, "a limit is a whole number"),
+        ("request {} 0", 2, "the limit must be a whole number"),
         ("timeout soon", 2, "a number of seconds"),
         ("call fail \\u001b[31m", 1, "RuntimeError"),
         ("call nosuch", 1, "nosuch"),
     ],
 )
-def test_a_line_that_fails_ends_nothing(playing: Server, line: str, code: int, words: str) -> None:
-    """It is told in one line; the exit code is that of the first."""
-    result = run("repl", playing.url, stdin=f"{line}\ncall fail later\ncall add 2 3\n")
+def test_a_failed_line_does_not_end_the_session(demo_server: Server, line: str, code: int, words: str) -> None:
+    """Its error is one line; the exit code is that of the first failed line."""
+    result = run("repl", demo_server.url, stdin=f"{line}\ncall fail later\ncall add 2 3\n")
     assert (result.returncode, result.stdout) == (code, "5\n")
     first, second = result.stderr.splitlines()
     assert words in first
     assert second == "RuntimeError: later"
 
 
-def test_a_server_that_refuses_ends_it() -> None:
-    """Before the first prompt, with its code."""
+def test_a_refused_connection_ends_the_session() -> None:
+    """Before the first prompt, with its exit code."""
     result = run("repl", "ws://127.0.0.1:1", stdin="call add 2 3\n")
     assert (result.returncode, "is the server running" in result.stderr) == (3, True)
 
@@ -137,11 +138,12 @@ def test_a_server_that_refuses_ends_it() -> None:
 # -- in front of a terminal --------------------------------------------------------------------------------------------
 
 
-def test_it_completes_verbs_and_what_was_seen(playing: Server, tmp_path: Path) -> None:
-    """By tab; also methods of the runs before."""
+@pytest.mark.slow
+def test_tab_completes_commands_and_names(demo_server: Server, tmp_path: Path) -> None:
+    """Also the names of earlier sessions."""
     env = {"XDG_STATE_HOME": str(tmp_path), "NO_COLOR": "1"}
     for before in ("call enq", "ca\tenqu\t"):  # the second knows the method from the first
-        with Terminal("repl", playing.url, env=env) as terminal:
+        with Terminal("repl", demo_server.url, env=env) as terminal:
             terminal.await_words(PROMPT)
             terminal.enter(before + ("ueueMe 7\n" if before == "call enq" else "8\n"))
             terminal.await_words("null")
@@ -155,10 +157,10 @@ def test_it_completes_verbs_and_what_was_seen(playing: Server, tmp_path: Path) -
     assert '"payload": 8' in terminal.words
 
 
-def test_history_is_kept_for_its_owner_alone_and_without_secrets(playing: Server, tmp_path: Path) -> None:
-    """The token that is in use, what looks like one, and what begins with a blank are not in it."""
+def test_history_is_private_and_without_secrets(demo_server: Server, tmp_path: Path) -> None:
+    """Without the token in use, without lines that look secret or begin with a space."""
     env = {"XDG_STATE_HOME": str(tmp_path), "T": SECRET}
-    with Terminal("repl", playing.url, "--token-env", "T", env=env) as terminal:
+    with Terminal("repl", demo_server.url, "--token-env", "T", env=env) as terminal:
         terminal.await_words(PROMPT)
         secret = [f"call echo {SECRET}", ' call echo "hidden"', 'call echo {"password": "x"}']
         for count, line in enumerate(["call echo 1", *secret, "call echo 2"], 1):
@@ -172,13 +174,14 @@ def test_history_is_kept_for_its_owner_alone_and_without_secrets(playing: Server
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_ctrl_c_ends_what_is_waited_for_and_not_the_conversation(playing: Server) -> None:
-    """The link stays, too."""
-    with Terminal("repl", playing.url, env={"NO_COLOR": "1"}) as terminal:
+@pytest.mark.slow
+def test_ctrl_c_interrupts_the_command_and_not_the_session(demo_server: Server) -> None:
+    """The connection stays open."""
+    with Terminal("repl", demo_server.url, env={"NO_COLOR": "1"}) as terminal:
         terminal.await_words(PROMPT)
         terminal.enter("call slow 2\n")
         terminal.await_words("call slow 2")
-        eventually(lambda: playing.connections)
+        eventually(lambda: demo_server.connections)
         terminal.take(0.3)
         terminal.process.send_signal(2)
         terminal.await_words("interrupted")
@@ -189,14 +192,15 @@ def test_ctrl_c_ends_what_is_waited_for_and_not_the_conversation(playing: Server
         assert terminal.finish() == 0
 
 
-def test_a_pipe_leaves_no_history(playing: Server, tmp_path: Path) -> None:
-    """Nobody typed it."""
-    run("repl", playing.url, env={"XDG_STATE_HOME": str(tmp_path)}, stdin="call add 2 3\n")
+def test_a_pipe_leaves_no_history(demo_server: Server, tmp_path: Path) -> None:
+    """Only typed lines are kept."""
+    run("repl", demo_server.url, env={"XDG_STATE_HOME": str(tmp_path)}, stdin="call add 2 3\n")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_goes_away_for_good_ends_it() -> None:
-    """One that refuses us once the link is lost is not asked again."""
+@pytest.mark.slow
+def test_a_server_that_refuses_to_reconnect_ends_the_session() -> None:
+    """Exit code 3, with the close code."""
     with serve(lambda conn, request: conn.perform("leave", lambda: conn.close(1001, "bye"))) as server:
         result = run("repl", server.url, stdin="call leave\nping\n")
     assert result.returncode == 3
@@ -217,24 +221,24 @@ def test_a_server_that_goes_away_for_good_ends_it() -> None:
         "call x known",
     ],
 )
-def test_a_secret_is_recognised(line: str) -> None:
-    """Rather once too often."""
+def test_a_secret_is_recognized(line: str) -> None:
+    """Rather too many lines than too few."""
     assert is_secret(line, ["known"])
     assert not is_secret("call add 2 3", ["known", ""])
 
 
-def test_history_is_cut_and_cleaned_when_it_is_loaded(tmp_path: Path) -> None:
-    """And closed to others, where it was open to them."""
+def test_history_is_truncated_and_filtered_when_loaded(tmp_path: Path) -> None:
+    """A file that others could read becomes private."""
     path = tmp_path / "history"
-    path.write_text("".join(f"call echo {number}\n" for number in range(MOST_LINES + 5)) + "call x known\n")
+    path.write_text("".join(f"call echo {number}\n" for number in range(MAX_LINES + 5)) + "call x known\n")
     path.chmod(0o644)
     lines = History(path, ["known"]).load()
-    assert lines == [f"call echo {number}" for number in range(5, MOST_LINES + 5)]
+    assert lines == [f"call echo {number}" for number in range(5, MAX_LINES + 5)]
     assert path.read_text().splitlines() == lines
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_history_that_cannot_be_kept_is_no_failure(tmp_path: Path) -> None:
+def test_history_errors_are_ignored(tmp_path: Path) -> None:
     """The folder may be a file."""
     (tmp_path / "owlsocket").write_text("")
     history = History(tmp_path / "owlsocket" / "history")

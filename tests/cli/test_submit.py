@@ -1,4 +1,4 @@
-"""``owlsocket submit``: every line has its outcome, in its place, and nothing waits for what it need not."""
+"""``owlsocket submit``: every line has its result, in order."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import OWLSOCKET, PATIENCE, Terminal, answers, complaint, run
-from helpers import scaled
 
 from owlsocket_sync import Connection
 from owlsocket_sync.server import Request, Server, serve
 from owlsocket_sync.testing import FaultProxy
+from support.command_line import OWLSOCKET, PATIENCE, Terminal, answers, complaint, run
+from support.helpers import scaled
+
+pytestmark = pytest.mark.slow
 
 
 def without_seconds(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Outcomes without how long they took, which each that was sent has."""
+    """Return results without their durations, which each call that was sent has."""
     for outcome in outcomes:
         if outcome.get("error", {}).get("code") != "USAGE":
             assert outcome.pop("seconds") >= 0
     return outcomes
 
 
-def test_outcomes_come_in_the_order_of_the_lines(playing: Server) -> None:
-    """Both forms of a line, ids, errors and timeouts; the exit code is that of the first that failed."""
+def test_results_are_in_the_order_of_the_lines(demo_server: Server) -> None:
+    """Both forms of a line, ids, errors and timeouts; the exit code is that of the first failed line."""
     lines = [
         '["slow", 0.2]',
         '{"method": "add", "args": [2, 3], "id": {"row": 7}}',
@@ -35,7 +37,7 @@ def test_outcomes_come_in_the_order_of_the_lines(playing: Server) -> None:
         '{"method": "slow", "args": [1], "timeout": 0.1}',
         '["echo"]',
     ]
-    result = run("submit", playing.url, stdin="\n".join(lines))
+    result = run("submit", demo_server.url, stdin="\n".join(lines))
     assert result.returncode == 1
     assert without_seconds(answers(result)) == [
         {"line": 1, "ok": True, "result": "slept 0.2 s"},
@@ -57,30 +59,30 @@ def test_outcomes_come_in_the_order_of_the_lines(playing: Server) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("add 2 3", "it is no JSON"),
+        ("add 2 3", "invalid JSON"),
         ("7", "a line is"),
         ("[]", "a line is"),
-        ("[7]", "the method is text"),
-        ('{"args": [1], "verb": "x"}', "'verb' is no part of a call"),
-        ('{"method": "x", "args": 1}', "the arguments are a list"),
-        ('{"method": "x", "timeout": "soon"}', "the timeout is a number"),
+        ("[7]", "the method must be a string"),
+        ('{"args": [1], "verb": "x"}', "unknown key 'verb'"),
+        ('{"method": "x", "args": 1}', "the arguments a list"),
+        ('{"method": "x", "timeout": "soon"}', "the timeout must be a number"),
         ('["echo", 1e999]', "too large"),
         ("[" * 50_000, "nested too deep"),
-        (b"\xff", "it is no JSON"),
+        (b"\xff", "invalid JSON"),
     ],
 )
-def test_a_line_that_is_no_call_fails_alone(playing: Server, line: str | bytes, words: str) -> None:
-    """The others are called; the exit code is 2."""
+def test_an_invalid_line_fails_alone(demo_server: Server, line: str | bytes, words: str) -> None:
+    """The other lines are called; the exit code is 2."""
     data = line if isinstance(line, bytes) else line.encode()
-    result = run("submit", playing.url, stdin=data + b'\n["add", 2, 3]')
+    result = run("submit", demo_server.url, stdin=data + b'\n["add", 2, 3]')
     bad, good = without_seconds(answers(result))
     assert (result.returncode, bad["ok"], bad["error"]["code"]) == (2, False, "USAGE")
     assert words in bad["error"]["message"]
     assert good == {"line": 2, "ok": True, "result": 5}
 
 
-class Meeting:
-    """Calls that end only once so many are under way."""
+class Rendezvous:
+    """A handler whose calls return only when a number of them are in flight."""
 
     def __init__(self, parties: int) -> None:
         self._barrier = threading.Barrier(parties)
@@ -102,19 +104,19 @@ class Meeting:
         return True
 
 
-def test_as_many_as_asked_for_are_under_way_at_once() -> None:
-    """Four that wait for one another, three times over, and never a fifth."""
-    meeting = Meeting(4)
-    with serve(meeting, workers=20) as server:
+def test_parallel_bounds_the_calls_in_flight() -> None:
+    """Four calls that wait for one another, three times, and never a fifth."""
+    rendezvous = Rendezvous(4)
+    with serve(rendezvous, workers=20) as server:
         result = run("submit", server.url, "--parallel", "4", stdin='["meet"]\n' * 12)
-    assert (result.returncode, [one["ok"] for one in answers(result)], meeting.most) == (0, [True] * 12, 4)
+    assert (result.returncode, [outcome["ok"] for outcome in answers(result)], rendezvous.most) == (0, [True] * 12, 4)
 
 
-def test_an_outcome_is_printed_while_the_next_line_is_waited_for(playing: Server) -> None:
-    """As behind ``tail -f``."""
+def test_a_result_is_printed_before_the_next_line_arrives(demo_server: Server) -> None:
+    """As after ``tail -f``."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [*OWLSOCKET, "submit", playing.url], stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8"
+        [*OWLSOCKET, "submit", demo_server.url], stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8"
     ) as process:
         try:
             assert process.stdin is not None
@@ -129,43 +131,43 @@ def test_an_outcome_is_printed_while_the_next_line_is_waited_for(playing: Server
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_a_file_of_many_calls_is_worked_off(playing: Server, tmp_path: Path) -> None:
-    """More than are read ahead, from a path."""
+def test_a_file_may_be_longer_than_the_read_ahead(demo_server: Server, tmp_path: Path) -> None:
+    """From a path."""
     file = tmp_path / "calls.jsonl"
     file.write_text("".join(f'["echo", {number}]\n' for number in range(12_000)))
-    result = run("submit", playing.url, str(file), "--parallel", "200", "--timeout", "60")
-    assert (result.returncode, [one["result"] for one in answers(result)]) == (0, list(range(12_000)))
+    result = run("submit", demo_server.url, str(file), "--parallel", "200", "--timeout", "60")
+    assert (result.returncode, [outcome["result"] for outcome in answers(result)]) == (0, list(range(12_000)))
 
 
-def test_a_lost_connection_fails_what_is_left(playing: Server) -> None:
-    """Each line has its outcome all the same, and the exit code is 3."""
+def test_a_lost_connection_fails_the_remaining_calls() -> None:
+    """Each line has a result, and the exit code is 3."""
     with serve(lambda conn, request: conn.perform("leave", lambda: conn.close(1001, "bye"))) as server:
         result = run("submit", server.url, "--parallel", "1", stdin='["leave"]\n["leave"]\n["leave"]\n')
     outcomes = answers(result)
-    assert (result.returncode, [one["ok"] for one in outcomes]) == (3, [False] * 3)
-    assert {one["error"]["code"] for one in outcomes} == {"CONNECTION_LOST"}
+    assert (result.returncode, [outcome["ok"] for outcome in outcomes]) == (3, [False] * 3)
+    assert {outcome["error"]["code"] for outcome in outcomes} == {"CONNECTION_LOST"}
 
 
-def test_retry_outlives_a_lost_connection(playing: Server) -> None:
-    """What was unanswered is sent again on the next link."""
-    with FaultProxy("127.0.0.1", playing.port) as proxy:
+def test_retry_survives_a_lost_connection(demo_server: Server) -> None:
+    """Pending calls are sent again on the next link."""
+    with FaultProxy("127.0.0.1", demo_server.port) as proxy:
         proxy.cut(after=2000)
         result = run("submit", proxy.url(), "--retry", "--parallel", "5", stdin='["echo", "owl"]\n' * 60)
         assert proxy.accepted > 1
-    assert (result.returncode, [one["result"] for one in answers(result)]) == (0, ["owl"] * 60)
+    assert (result.returncode, [outcome["result"] for outcome in answers(result)]) == (0, ["owl"] * 60)
 
 
-def test_a_file_that_is_not_there_is_a_mistake() -> None:
+def test_a_missing_file_is_a_usage_error() -> None:
     """Exit code 2."""
     result = run("submit", "ws://x", "nowhere.jsonl")
     assert (result.returncode, "nowhere.jsonl" in complaint(result)) == (2, True)
 
 
-def test_a_bar_is_on_the_terminal_and_results_are_not_in_it(playing: Server, tmp_path: Path) -> None:
-    """Stderr is the terminal, stdout a pipe."""
+def test_a_progress_bar_is_shown_on_stderr(demo_server: Server, tmp_path: Path) -> None:
+    """If stderr is a terminal and stdout is a pipe."""
     file = tmp_path / "calls.jsonl"
     file.write_text('["echo", 1]\n' * 5 + '["fail"]\n')
-    with Terminal("submit", playing.url, str(file), stdin=False, stdout=False) as terminal:
+    with Terminal("submit", demo_server.url, str(file), stdin=False, stdout=False) as terminal:
         assert terminal.finish() == 1
         assert terminal.process.stdout is not None
         lines = terminal.process.stdout.read().splitlines()
@@ -174,9 +176,9 @@ def test_a_bar_is_on_the_terminal_and_results_are_not_in_it(playing: Server, tmp
     assert "1 failed" in terminal.words
 
 
-def test_no_bar_is_where_results_scroll_by(playing: Server) -> None:
-    """On one and the same terminal, the results themselves tell."""
-    with Terminal("submit", playing.url, env={"NO_COLOR": "1"}) as terminal:
+def test_no_progress_bar_is_mixed_with_results(demo_server: Server) -> None:
+    """If stdout is the same terminal."""
+    with Terminal("submit", demo_server.url, env={"NO_COLOR": "1"}) as terminal:
         terminal.enter('["echo", 1]\n')
         terminal.await_words('"result": 1')
         terminal.enter("\x04")
@@ -184,8 +186,8 @@ def test_no_bar_is_where_results_scroll_by(playing: Server) -> None:
     assert "failed" not in terminal.words
 
 
-def test_an_interrupt_ends_it() -> None:
-    """Exit code 130, with what is done printed and nothing else."""
+def test_an_interrupt_ends_submit() -> None:
+    """Exit code 130, with the finished results printed and nothing else."""
 
     def never(conn: Connection, request: Request) -> None:
         conn.perform("echo", lambda value: value)

@@ -1,4 +1,4 @@
-"""Spans and metrics of OpenTelemetry, in the exporters and readers of its SDK, of real connections."""
+"""Spans and metrics of OpenTelemetry, in exporters and readers of its SDK, for real connections."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from handlers import drop_link
-from helpers import Collector, eventually, scaled
 from opentelemetry import context, trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 from opentelemetry.sdk.metrics import MeterProvider
@@ -23,10 +21,12 @@ from opentelemetry.trace import SpanKind, StatusCode
 from owlsocket_sync import CallMessage, Connection, ResilientError, SocketConnectionError, SocketTimeout, connect
 from owlsocket_sync.contrib.otel import OwlSocketInstrumentor
 from owlsocket_sync.server import Request, Server, serve
+from support.handlers import drop_link
+from support.helpers import Collector, eventually, scaled
 
 
 class Telemetry:
-    """Providers, and what came out of them."""
+    """Providers, with the finished spans and the metrics."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -36,21 +36,21 @@ class Telemetry:
         self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
 
     def instrument(self) -> None:
-        """Watch all connections."""
+        """Instrument all connections."""
         OwlSocketInstrumentor().instrument(tracer_provider=self.tracers, meter_provider=self.meters)
 
     def spans(self, kind: SpanKind) -> list[ReadableSpan]:
-        """Those that have ended, of one kind."""
+        """Return the finished spans of a kind."""
         return [span for span in self.exporter.get_finished_spans() if span.kind is kind]
 
     def span(self, kind: SpanKind, name: str) -> ReadableSpan:
-        """The one of this name, once it has ended."""
+        """Wait for the finished span of a name."""
         eventually(lambda: [span for span in self.spans(kind) if span.name == name])
         [span] = [span for span in self.spans(kind) if span.name == name]
         return span
 
     def points(self, name: str) -> list[Any]:
-        """The data points of a metric."""
+        """Return the data points of a metric."""
         read = self.reader.get_metrics_data()
         found = read.resource_metrics if read is not None else []
         return [
@@ -63,18 +63,18 @@ class Telemetry:
         ]
 
     def values(self, metric: str, **where: str) -> list[float]:
-        """The values of a metric with these attributes."""
+        """Return the values of a metric with these attributes."""
         return [point.value for point in self.points(metric) if where.items() <= plain(point.attributes).items()]
 
 
 def plain(attributes: Any) -> dict[str, Any]:
-    """Attributes by words that can be written as keywords."""
+    """Return attributes with names that are valid keywords."""
     return {key.replace(".", "_"): value for key, value in attributes.items()}
 
 
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
-    """Everything is watched."""
+    """Instrument all connections."""
     telemetry = Telemetry()
     telemetry.instrument()
     yield telemetry
@@ -85,7 +85,7 @@ def telemetry() -> Iterator[Telemetry]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Answers, asks back, fails and keeps waiting."""
+    """A server that answers, calls back, fails, and does not answer."""
     enough = threading.Event()
 
     def handler(conn: Connection, request: Request) -> None:
@@ -128,8 +128,8 @@ def test_a_call_is_a_client_span_and_its_handler_a_server_span(server: Server, t
     assert ours.instrumentation_scope.name == "owlsocket_sync.contrib.otel"
 
 
-def test_what_a_handler_calls_is_a_child_of_its_span(server: Server, telemetry: Telemetry) -> None:
-    """Within one process, at any depth; and the span of the handler is over with it."""
+def test_calls_of_a_handler_are_children_of_its_span(server: Server, telemetry: Telemetry) -> None:
+    """Within one process, at any depth; the span ends with the handler."""
     with connect(server.url) as conn:
         current = Collector()
         conn.perform("name", lambda: current(trace.get_current_span()) or "Ada")
@@ -146,7 +146,7 @@ def test_what_a_handler_calls_is_a_child_of_its_span(server: Server, telemetry: 
 
 
 def test_events_are_producer_and_consumer_spans(server: Server, telemetry: Telemetry) -> None:
-    """One for each handler; those that observe all share a name, whatever the event is called."""
+    """One span for each handler; handlers of all events share a name."""
     with connect(server.url) as conn:
         conn.perform("echo", lambda value: value)
         conn.notify("news", 1)
@@ -167,8 +167,8 @@ def test_events_are_producer_and_consumer_spans(server: Server, telemetry: Telem
     assert names == {"news", "*"}
 
 
-def test_errors_are_told_by_their_class(server: Server, telemetry: Telemetry) -> None:
-    """In the span of the handler, in that of the call, and in the metrics."""
+def test_errors_are_recorded_by_class(server: Server, telemetry: Telemetry) -> None:
+    """In the span of the handler, the span of the call, and the metrics."""
     with connect(server.url, reconnect=None) as conn:
         with pytest.raises(ResilientError):
             conn.call("fail")
@@ -196,21 +196,21 @@ def test_errors_are_told_by_their_class(server: Server, telemetry: Telemetry) ->
     assert kinds == {("fail", "ResilientError"), ("wait", "SocketTimeout"), ("drop", "SocketConnectionError")}
 
 
-def test_an_answer_that_comes_too_late_is_an_error_of_the_handler(server: Server, telemetry: Telemetry) -> None:
-    """Though nothing was raised."""
+def test_a_late_answer_is_an_error_of_the_handler(server: Server, telemetry: Telemetry) -> None:
+    """The handler itself raised nothing."""
     with connect(server.url) as conn:
         [theirs] = server.connections
         conn.perform("slow", lambda: threading.Event().wait(0.1))
         theirs.send(CallMessage(payload=[], id="late", method="slow", timeout=0.02))
         span = telemetry.span(SpanKind.SERVER, "slow")
     assert span.status.status_code is StatusCode.ERROR
-    assert span.status.description == "the answer was dropped, it came after the deadline of the call"
+    assert span.status.description == "the result was dropped: the deadline of the call had passed"
     assert span.attributes is not None
     assert span.attributes["error.type"] == "late"
 
 
 def test_a_submitted_call_is_a_span_until_its_answer(server: Server, telemetry: Telemetry) -> None:
-    """And one that is cancelled is no error."""
+    """A cancelled call is not an error."""
     with connect(server.url) as conn:
         assert conn.submit("echo", 1).result(scaled(5)) == 1
         span = telemetry.span(SpanKind.CLIENT, "echo")
@@ -225,8 +225,8 @@ def test_a_submitted_call_is_a_span_until_its_answer(server: Server, telemetry: 
     assert "error.type" not in span.attributes
 
 
-def test_durations_are_seconds_in_buckets_that_fit(server: Server, telemetry: Telemetry) -> None:
-    """Of both ends; the peer is named where there are few, never a client's port."""
+def test_durations_are_in_seconds(server: Server, telemetry: Telemetry) -> None:
+    """At both ends; a server is named by its address, a client is not."""
     with connect(server.url) as conn:
         conn.perform("name", lambda: "Ada")
         for number in range(3):
@@ -252,8 +252,9 @@ def test_durations_are_seconds_in_buckets_that_fit(server: Server, telemetry: Te
     assert performed == {"echo": 3, "ask back": 1, "name": 1}
 
 
+@pytest.mark.slow
 def test_connections_are_observed(server: Server, telemetry: Telemetry) -> None:
-    """How many there are, what they wait for, and what they have counted."""
+    """Their number, waiting calls and counters."""
     name = {"owlsocket_connection_name": "observed"}
     with connect(server.url, name="observed") as conn:
         conn.on_error(lambda error, context: None)
@@ -267,17 +268,17 @@ def test_connections_are_observed(server: Server, telemetry: Telemetry) -> None:
         assert telemetry.values("owlsocket.connection.latency", **name) == [conn.latency]
         assert telemetry.values("owlsocket.connection.malformed", **name) == [1]
         future.cancel()
-        for metric, attribute in (("messages", "messages_out"), ("io", "bytes_out")):
-            told = telemetry.values(f"owlsocket.connection.{metric}", network_io_direction="transmit", **name)
-            assert told == [getattr(conn.stats, attribute)]
+        for metric, attribute in (("messages", "messages_out"), ("io", "bytes_out"), ("wire_io", "wire_bytes_out")):
+            values = telemetry.values(f"owlsocket.connection.{metric}", network_io_direction="transmit", **name)
+            assert values == [getattr(conn.stats, attribute)]
         conn.submit("drop")
         eventually(lambda: telemetry.values("owlsocket.connection.reconnects", **name) == [1])
     assert telemetry.values("owlsocket.connection.reconnects", **name) == [1]
     assert telemetry.values("owlsocket.connection.count", state="open", **name) == []
 
 
-def test_there_is_one_instrumentor_which_can_be_taken_back(server: Server, telemetry: Telemetry) -> None:
-    """Twice instrumented is watched once; uninstrumented, nothing is told; and it can begin again."""
+def test_the_instrumentor_is_a_singleton_and_can_be_uninstrumented(server: Server, telemetry: Telemetry) -> None:
+    """A second instrument() has no effect; uninstrument() stops the metrics; a third call starts again."""
     instrumentor = OwlSocketInstrumentor()
     assert instrumentor is OwlSocketInstrumentor()
     assert instrumentor.is_instrumented_by_opentelemetry
@@ -299,8 +300,8 @@ def test_there_is_one_instrumentor_which_can_be_taken_back(server: Server, telem
         assert point.count == 2
 
 
-def test_suppressed_calls_are_not_told(server: Server, telemetry: Telemetry) -> None:
-    """As exporters ask for their own."""
+def test_suppressed_calls_make_no_spans(server: Server, telemetry: Telemetry) -> None:
+    """Exporters suppress their own calls."""
     with connect(server.url) as conn:
         token = context.attach(context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
@@ -311,8 +312,8 @@ def test_suppressed_calls_are_not_told(server: Server, telemetry: Telemetry) -> 
     assert telemetry.spans(SpanKind.CLIENT) == telemetry.spans(SpanKind.PRODUCER) == []
 
 
-def test_without_an_sdk_it_does_nothing(server: Server) -> None:
-    """The API alone is enough to call."""
+def test_calls_work_without_an_sdk(server: Server) -> None:
+    """Calls work with the API alone."""
     OwlSocketInstrumentor().instrument()
     try:
         with connect(server.url) as conn:
@@ -321,8 +322,9 @@ def test_without_an_sdk_it_does_nothing(server: Server) -> None:
         OwlSocketInstrumentor().uninstrument()
 
 
-def test_without_its_extra_it_says_what_to_install() -> None:
-    """In one line; and the API is all that is imported."""
+@pytest.mark.slow
+def test_the_error_without_the_package_names_the_extra() -> None:
+    """In the last line of the traceback; only the API is imported."""
     script = "import sys; sys.modules['opentelemetry'] = None; import owlsocket_sync.contrib.otel"
     seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert "python -m pip install 'owlsocket-sync[otel]'" in seen.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, in registries of their own, of real connections to an embedded server."""
+"""Metrics for Prometheus, in separate registries, for real connections to an embedded server."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from child_processes import environment
-from handlers import drop_link
-from helpers import Collector, eventually, scaled
 from prometheus_client import CollectorRegistry, generate_latest
 
-from owlsocket_sync import Connection, ResilientError, SocketTimeout, connect
+from owlsocket_sync import Connection, Operation, Outcome, ResilientError, SocketTimeout, connect
 from owlsocket_sync.contrib.prometheus import ConnectionCollector, OwlSocketMetrics
 from owlsocket_sync.contrib.summary import summarise
 from owlsocket_sync.server import Request, Server, serve
+from support.child_processes import environment
+from support.handlers import drop_link
+from support.helpers import Collector, eventually, scaled
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Answers, fails and keeps waiting."""
+    """A server that answers, fails, and does not answer."""
     enough = threading.Event()
 
     def handler(conn: Connection, request: Request) -> None:
@@ -43,7 +44,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def registry() -> Iterator[CollectorRegistry]:
-    """A registry in which everything is counted."""
+    """A registry with all metrics."""
     registry = CollectorRegistry()
     with OwlSocketMetrics(registry):
         yield registry
@@ -51,7 +52,7 @@ def registry() -> Iterator[CollectorRegistry]:
 
 
 def test_calls_are_timed_and_counted_by_their_outcome(server: Server, registry: CollectorRegistry) -> None:
-    """On both ends; the server's connections are one."""
+    """At both ends; connections of a server share a label."""
     with connect(server.url, name="till") as conn, connect(server.url, name="till#2") as other:
         assert conn.call("echo", 1) == other.call("echo", 1) == 1
         assert conn.submit("echo", 2).result(scaled(5)) == 2
@@ -59,67 +60,68 @@ def test_calls_are_timed_and_counted_by_their_outcome(server: Server, registry: 
             conn.call("fail")
         with pytest.raises(SocketTimeout):
             conn.call("wait", timeout=0.01)
-    told = registry.get_sample_value
-    eventually(lambda: told("owlsocket_calls_total", labels("till", "echo", "ok")) == 3)
-    assert told("owlsocket_calls_total", labels("till", "fail", "error")) == 1
-    assert told("owlsocket_calls_total", labels("till", "wait", "timeout")) == 1
-    assert told("owlsocket_call_seconds_count", {"connection": "till", "method": "echo"}) == 3
-    assert (told("owlsocket_call_seconds_sum", {"connection": "till", "method": "wait"}) or 0) > 0
-    eventually(lambda: told("owlsocket_performed_total", labels("shop", "echo", "ok")) == 3)
-    eventually(lambda: told("owlsocket_performed_total", labels("shop", "fail", "error")) == 1)
-    assert told("owlsocket_perform_seconds_count", {"connection": "shop", "method": "echo"}) == 3
+    sample = registry.get_sample_value
+    eventually(lambda: sample("owlsocket_calls_total", labels("till", "echo", "ok")) == 3)
+    assert sample("owlsocket_calls_total", labels("till", "fail", "error")) == 1
+    assert sample("owlsocket_calls_total", labels("till", "wait", "timeout")) == 1
+    assert sample("owlsocket_call_seconds_count", {"connection": "till", "method": "echo"}) == 3
+    assert (sample("owlsocket_call_seconds_sum", {"connection": "till", "method": "wait"}) or 0) > 0
+    eventually(lambda: sample("owlsocket_performed_total", labels("shop", "echo", "ok")) == 3)
+    eventually(lambda: sample("owlsocket_performed_total", labels("shop", "fail", "error")) == 1)
+    assert sample("owlsocket_perform_seconds_count", {"connection": "shop", "method": "echo"}) == 3
 
 
 def labels(connection: str, method: str, outcome: str) -> dict[str, str]:
-    """Those of a counter."""
+    """Return the labels of a counter."""
     return {"connection": connection, "method": method, "outcome": outcome}
 
 
 def test_events_are_counted_and_their_handlers_timed(server: Server, registry: CollectorRegistry) -> None:
-    """Both ways."""
+    """In both directions."""
     heard = Collector()
-    told = registry.get_sample_value
+    sample = registry.get_sample_value
     with connect(server.url, name="till") as conn:
         conn.observe("heard", heard)
         conn.notify("news", 1)
         heard.wait(1)
         sent, handled = "owlsocket_events_sent_total", "owlsocket_events_handled_total"
         news = {"event": "news", "outcome": "ok"}
-        assert told(sent, {"connection": "till", **news}) == 1
-        eventually(lambda: told(handled, {"connection": "shop", **news}) == 1)
-        eventually(lambda: told(handled, {"connection": "till", "event": "heard", "outcome": "ok"}) == 1)
-        assert told("owlsocket_event_seconds_count", {"connection": "till", "event": "heard"}) == 1
+        assert sample(sent, {"connection": "till", **news}) == 1
+        eventually(lambda: sample(handled, {"connection": "shop", **news}) == 1)
+        eventually(lambda: sample(handled, {"connection": "till", "event": "heard", "outcome": "ok"}) == 1)
+        assert sample("owlsocket_event_seconds_count", {"connection": "till", "event": "heard"}) == 1
 
 
-def test_what_connections_count_is_read_when_it_is_asked_for(server: Server, registry: CollectorRegistry) -> None:
-    """States, what is pending, messages, bytes and the rest, as ``stats`` has them."""
-    told = registry.get_sample_value
+def test_counters_are_read_at_each_scrape(server: Server, registry: CollectorRegistry) -> None:
+    """States, pending calls, messages, bytes and the other counters of ``stats``."""
+    sample = registry.get_sample_value
     till = {"connection": "only here"}
     with connect(server.url, name="only here") as conn:
         future = conn.submit("wait")
         conn.ping(scaled(5))
-        assert told("owlsocket_connections", {**till, "state": "open"}) == 1
-        assert told("owlsocket_connections", {**till, "state": "reconnecting"}) == 0
-        assert told("owlsocket_connections", {"connection": "shop", "state": "open"}) == 1
-        assert told("owlsocket_pending_calls", till) == 1
-        assert told("owlsocket_queued_messages", till) == 0
-        assert told("owlsocket_backlog_messages", till) == 0
-        eventually(lambda: told("owlsocket_backlog_messages", {"connection": "shop"}) == 1)
-        assert told("owlsocket_latency_seconds", till) == conn.latency
-        assert told("owlsocket_messages_total", {**till, "direction": "out"}) == conn.stats.messages_out
-        assert told("owlsocket_bytes_total", {**till, "direction": "out"}) == conn.stats.bytes_out
+        assert sample("owlsocket_connections", {**till, "state": "open"}) == 1
+        assert sample("owlsocket_connections", {**till, "state": "reconnecting"}) == 0
+        assert sample("owlsocket_connections", {"connection": "shop", "state": "open"}) == 1
+        assert sample("owlsocket_pending_calls", till) == 1
+        assert sample("owlsocket_queued_messages", till) == 0
+        assert sample("owlsocket_backlog_messages", till) == 0
+        eventually(lambda: sample("owlsocket_backlog_messages", {"connection": "shop"}) == 1)
+        assert sample("owlsocket_latency_seconds", till) == conn.latency
+        assert sample("owlsocket_messages_total", {**till, "direction": "out"}) == conn.stats.messages_out
+        assert sample("owlsocket_bytes_total", {**till, "direction": "out"}) == conn.stats.bytes_out
+        assert sample("owlsocket_wire_bytes_total", {**till, "direction": "out"}) == conn.stats.wire_bytes_out
         conn.on_error(lambda error, context: None)
         conn.receive("garbage")
-        assert told("owlsocket_malformed_total", till) == 1
+        assert sample("owlsocket_malformed_total", till) == 1
         conn.receive('{"type": "result", "id": "nobody"}')
-        assert told("owlsocket_unmatched_total", till) == 1
-        assert told("owlsocket_dropped_total", till) == 0
+        assert sample("owlsocket_unmatched_total", till) == 1
+        assert sample("owlsocket_dropped_total", till) == 0
         future.cancel()
 
 
-def test_sums_never_fall(server: Server, registry: CollectorRegistry) -> None:
-    """What a connection counted stays counted when it is closed, and connections that come and go leave no rows."""
-    told = registry.get_sample_value
+def test_counters_never_decrease(server: Server, registry: CollectorRegistry) -> None:
+    """Counters include closed connections, which leave no series of their own."""
+    sample = registry.get_sample_value
     rows = 0
     for number in range(1, 4):
         with connect(server.url) as conn:
@@ -127,25 +129,26 @@ def test_sums_never_fall(server: Server, registry: CollectorRegistry) -> None:
                 conn.call("echo")
             messages = conn.stats.messages_out
         assert conn.wait_closed(scaled(5))
-        eventually(lambda: told("owlsocket_connections", {"connection": "shop", "state": "open"}) == 0)
-        sent = told("owlsocket_messages_total", {"connection": "owlsocket", "direction": "out"}) or 0
+        eventually(lambda: sample("owlsocket_connections", {"connection": "shop", "state": "open"}) == 0)
+        sent = sample("owlsocket_messages_total", {"connection": "owlsocket", "direction": "out"}) or 0
         assert sent >= number * messages
         rows = rows or len(generate_latest(registry).splitlines())
         assert len(generate_latest(registry).splitlines()) == rows
-    assert told("owlsocket_connections", {"connection": "owlsocket", "state": "open"}) == 0
+    assert sample("owlsocket_connections", {"connection": "owlsocket", "state": "open"}) == 0
 
 
+@pytest.mark.slow
 def test_a_reconnect_is_counted(server: Server, registry: CollectorRegistry) -> None:
-    """And stays counted."""
-    told = registry.get_sample_value
+    """Also after the connection is closed."""
+    sample = registry.get_sample_value
     with connect(server.url, name="dropped") as conn:
         conn.submit("drop")
-        eventually(lambda: told("owlsocket_reconnects_total", {"connection": "dropped"}) == 1)
-    assert told("owlsocket_reconnects_total", {"connection": "dropped"}) == 1
+        eventually(lambda: sample("owlsocket_reconnects_total", {"connection": "dropped"}) == 1)
+    assert sample("owlsocket_reconnects_total", {"connection": "dropped"}) == 1
 
 
-def test_names_can_be_chosen_and_are_registered_once(server: Server) -> None:
-    """A second one under the same name is refused, and leaves nothing behind."""
+def test_the_namespace_is_configurable_and_registered_once(server: Server) -> None:
+    """A second registration of a name raises and leaves nothing in the registry."""
     registry = CollectorRegistry()
     with OwlSocketMetrics(registry, namespace="shop", buckets=[1, 2]), connect(server.url, name="till") as conn:
         conn.call("echo")
@@ -160,29 +163,45 @@ def test_names_can_be_chosen_and_are_registered_once(server: Server) -> None:
         assert 'other_connections{connection="till",state="open"} 1.0' in generate_latest(alone).decode()
 
 
+class CountedMetrics(OwlSocketMetrics):
+    """Metrics that count their calls."""
+
+    calls = 0
+
+    def on_call_end(self, call: Operation, outcome: Outcome, token: Any) -> None:
+        """Count the call."""
+        self.calls += 1
+        super().on_call_end(call, outcome, token)
+
+
 def test_after_close_nothing_is_counted(server: Server) -> None:
-    """The connections are watched no more."""
-    watching = OwlSocketMetrics(CollectorRegistry())
+    """Connections are not instrumented any more; closing is idempotent."""
+    metrics = CountedMetrics(CollectorRegistry())
     with connect(server.url) as conn:
-        assert list(conn._instruments) == [watching]
-        watching.close()
-        watching.close()
-        assert list(conn._instruments) == []
+        conn.call("echo")
+        metrics.close()
+        metrics.close()
+        conn.call("echo")
+    assert metrics.calls == 1
 
 
-def test_without_its_extra_it_says_what_to_install() -> None:
-    """In one line."""
+def test_the_error_without_the_package_names_the_extra() -> None:
+    """In the last line of the traceback."""
     script = "import sys; sys.modules['prometheus_client'] = None; import owlsocket_sync.contrib.prometheus"
     seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert "python -m pip install 'owlsocket-sync[prometheus]'" in seen.stderr.splitlines()[-1]
 
 
-def test_names_are_summed_up_by_what_they_have_in_common(server: Server) -> None:
-    """Those that were given none, those of one server, and those that a number tells apart."""
+def open_connections() -> dict[str, int]:
+    """Return the number of open connections by the name of their summary."""
+    return {name: summary.states["open"] for name, summary in summarise().items() if summary.states}
+
+
+def test_connections_are_summed_by_name(server: Server) -> None:
+    """Unnamed connections, connections of one server, and names that differ by a number."""
     with connect(server.url), connect(server.url, name="shard#1"), connect(server.url, name="shard#2"):
-        eventually(lambda: len(server.connections) == 3)
-        seen = {name: one.states["open"] for name, one in summarise().items() if one.states}
-    assert seen == {"owlsocket": 1, "shard": 2, "shop": 3}
+        # The server lists a connection shortly before the connection is open.
+        eventually(lambda: open_connections() == {"owlsocket": 1, "shard": 2, "shop": 3})
 
 
 GUNICORN = """
@@ -207,8 +226,9 @@ def application(environ, start_response):
 """
 
 
+@pytest.mark.slow
 def test_under_gunicorn_calls_of_all_workers_are_summed(tmp_path: Path) -> None:
-    """By the multiprocess mode of prometheus_client, loaded before the fork; the collector has no part in it."""
+    """By the multiprocess mode of prometheus_client, loaded before the fork; it does not support the collector."""
     (tmp_path / "shop.py").write_text(textwrap.dedent(GUNICORN))
     (tmp_path / "prom").mkdir()
     both = threading.Barrier(2)
@@ -243,7 +263,7 @@ def test_under_gunicorn_calls_of_all_workers_are_summed(tmp_path: Path) -> None:
 
 
 def listening(process: subprocess.Popen[str]) -> str:
-    """Where gunicorn listens, from its own words."""
+    """Return the address that gunicorn logs."""
     assert process.stderr is not None
     for line in process.stderr:
         found = re.search(r"Listening at: (http://[\d.:]+)", line)
@@ -254,6 +274,6 @@ def listening(process: subprocess.Popen[str]) -> str:
 
 
 def fetch(url: str) -> str:
-    """What is there."""
+    """Return the page at an address."""
     with urllib.request.urlopen(url, timeout=scaled(30)) as response:
         return str(response.read().decode())

@@ -98,7 +98,7 @@ class Reader:
         if block.title is not None:
             self._write(block)
         elif block.language == "python":
-            self._promises += [(f"<page {block.line}>", one) for one in printed_by(block.text, block.line - 1)]
+            self._promises += [(f"<page {block.line}>", promise) for promise in printed_by(block.text, block.line - 1)]
             self._type(block.line, {"python": block.text, "line": block.line})
         elif block.language == "sh":
             self._shell(block.line, without_installs(block.text))
@@ -117,7 +117,7 @@ class Reader:
         path.write_text(block.text + "\n", encoding="utf-8")
         self._written.add(block.title)
         if block.language == "python":
-            self._promises += [(block.title, one) for one in printed_by(block.text)]
+            self._promises += [(block.title, promise) for promise in printed_by(block.text)]
 
     def _type(self, line: int, command: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):  # told below, by the answer that does not come
@@ -159,7 +159,7 @@ class Reader:
         self._settle(None)
 
     def _settle(self, name: str | None) -> None:
-        due = [(place, one) for place, one in self._promises if name in (None, place)]
+        due = [(place, promise) for place, promise in self._promises if name in (None, place)]
         if not self._comes_true(lambda: not self._broken(due), in_time=True):
             raise PageError("\n".join(self._broken(due)) + "\n" + self.output())
         self._promises = [pair for pair in self._promises if pair not in due]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+
 from docs.blocks import blocks_of
 from docs.running import ROOT, run_page
-from helpers import SCALE
+from support.helpers import SCALE
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
@@ -19,6 +21,7 @@ NOT_RUN = {
 """The blocks that are not run, and why, as their pages say it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_page_does_what_it_says(page: Path) -> None:
     """What it writes is written, what it types is typed, and what it says is printed is printed."""
@@ -30,6 +33,17 @@ def test_few_blocks_are_not_run_and_each_says_why() -> None:
     found = {
         name: reasons
         for name, page in zip(NAMES, PAGES, strict=True)
-        if (reasons := [one.not_run for one in blocks_of(page.read_text(encoding="utf-8")) if one.not_run])
+        if (reasons := [block.not_run for block in blocks_of(page.read_text(encoding="utf-8")) if block.not_run])
     }
     assert found == {name: reasons for name, reasons in NOT_RUN.items() if name in NAMES}
+
+
+def test_no_two_pages_listen_on_the_same_port() -> None:
+    """They run side by side, as two readers' terminals do."""
+    owners: dict[str, set[str]] = {}
+    for name, page in zip(NAMES, PAGES, strict=True):
+        for block in blocks_of(page.read_text(encoding="utf-8")):
+            if not block.not_run:
+                for port in re.findall(r"(?:port[ =]|127\.0\.0\.1:|localhost:|-p )(8\d\d\d)\b", block.text):
+                    owners.setdefault(port, set()).add(name)
+    assert {port: names for port, names in owners.items() if len(names) > 1} == {}

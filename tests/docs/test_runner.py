@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+
 from docs.blocks import PageError, blocks_of, without_installs
 from docs.promises import is_as_promised, printed_by, typed_in
 from docs.running import run_page
-from helpers import SCALE, eventually
+from support.helpers import SCALE, eventually
 
 PAGE = """
 Some words.
@@ -91,11 +92,13 @@ def test_a_page_is_read() -> None:
         assert lines[block.line - 1].strip() == block.text.splitlines()[0].strip()
 
 
+@pytest.mark.slow
 def test_a_page_that_is_right_passes() -> None:
     """All of the above, at once."""
     run_page(PAGE, scale=SCALE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("good", "bad", "why"),
     [
@@ -140,6 +143,7 @@ def test_a_warning_is_an_error_in_a_session() -> None:
         run_page("```python\nimport warnings\nwarnings.warn('old')\n```\n", scale=SCALE)
 
 
+@pytest.mark.slow
 def test_a_file_may_be_written_anew() -> None:
     """Each of its versions keeps its own promises."""
     block = '```python title="a.py"\nprint({0})  # {1}\n```\n```sh\npython a.py\n```\n'
@@ -148,6 +152,7 @@ def test_a_file_may_be_written_anew() -> None:
         run_page(block.format(1, 3) + block.format(2, 2), scale=SCALE, patience=0.1)
 
 
+@pytest.mark.slow
 def test_a_page_has_so_much_time() -> None:
     """And not more, whatever it waits for."""
     with pytest.raises(PageError, match="line 2: the page took longer than"):
@@ -185,8 +190,8 @@ def test_the_words_of_the_rules() -> None:
     assert without_installs("python -m pip install '.[cli]' && owlsocket demo\n") == "owlsocket demo\n"
     assert without_installs("python -m pip install owlsocket-sync\nowlsocket demo\n") == "\nowlsocket demo\n"
     found = printed_by("print(1)  # 1\nif x:\n    print('#', f(2))  # two\nx = 1  # not this\nprint(3)\n", 10)
-    assert [(one.first, one.last, one.text) for one in found] == [(11, 11, "1"), (13, 13, "two")]
-    assert [one.command for one in typed_in("$ a\n1\n$ b \\\n> c\n> d\n")] == ["a", "b \\\nc"]
+    assert [(promise.first, promise.last, promise.text) for promise in found] == [(11, 11, "1"), (13, 13, "two")]
+    assert [typed.command for typed in typed_in("$ a\n1\n$ b \\\n> c\n> d\n")] == ["a", "b \\\nc"]
     assert typed_in("$ a\n1\n2\n")[0].output == "1\n2\n"
 
 

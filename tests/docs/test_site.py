@@ -12,10 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from docs.running import ROOT
-from helpers import scaled
 
-MODULES = ["owlsocket_sync", *(f"owlsocket_sync.{one}" for one in ("errors", "server", "auth", "context", "testing"))]
+from docs.running import ROOT
+from support.helpers import scaled
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+
+MODULES = [
+    "owlsocket_sync",
+    *(f"owlsocket_sync.{module}" for module in ("errors", "server", "auth", "context", "testing")),
+]
 CONTRIB = ["flask", "django", "jupyter", "otel", "prometheus"]
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 PAGES = [path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")]
@@ -49,12 +55,12 @@ class Reading(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Look at a tag."""
-        given = dict(attrs)
-        self.anchors.add(given.get("id") or "")
+        attributes = dict(attrs)
+        self.anchors.add(attributes.get("id") or "")
         if tag == "a":
-            self.links.add((given.get("href") or "").partition("#")[0])
-        if tag in LOADS and given.get("rel") != "canonical":
-            self.loads.append(given.get(LOADS[tag]) or "")
+            self.links.add((attributes.get("href") or "").partition("#")[0])
+        if tag in LOADS and attributes.get("rel") != "canonical":
+            self.loads.append(attributes.get(LOADS[tag]) or "")
 
 
 def anchors(site: Path, folder: str) -> set[str]:
@@ -77,7 +83,7 @@ def test_every_part_for_a_framework_has_its_page(site: Path, part: str) -> None:
     if find_spec(name) is None:
         pytest.skip(f"there is no {name}")
     public = importlib.import_module(name).__all__
-    assert {f"{name}.{one}" for one in public} <= anchors(site, f"reference/contrib/{part}")
+    assert {f"{name}.{member}" for member in public} <= anchors(site, f"reference/contrib/{part}")
 
 
 def test_every_page_is_in_the_menu(site: Path) -> None:

@@ -8,10 +8,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-from behind_proxy import SOON
-from figures import Figure
-from helpers import Collector, eventually, scaled
-from sockets import CLOSE, TEXT, ByteServer, Frame, RawPeer, close_frame, frame
 
 from owlsocket_sync import (
     AuthenticationStage,
@@ -24,6 +20,10 @@ from owlsocket_sync import (
     connect,
 )
 from owlsocket_sync.auth import KeyPair, StageLogin
+from support.behind_proxy import SOON
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled
+from support.sockets import CLOSE, TEXT, ByteServer, Frame, RawPeer, close_frame, frame
 
 KEY = KeyPair.generate()
 KIND = "AuthManagerErrorAuthenFailedPayload"
@@ -70,8 +70,9 @@ DISORDER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", DISORDER.values(), ids=DISORDER)
-def test_row_27_a_login_that_is_refused_or_out_of_order(steps: list[tuple[str | None, object]]) -> None:
+def test_row_27_a_refused_or_out_of_order_login(steps: list[tuple[str | None, object]]) -> None:
     """It is an `AuthError` at once, one attempt, and the connection is closed for good with that reason."""
     seen, states = Collector(), Collector()
     with ByteServer(_answering(*steps, seen=seen)) as server:
@@ -88,7 +89,7 @@ def test_row_27_a_login_that_is_refused_or_out_of_order(steps: list[tuple[str | 
     assert set(seen.items) == {"auth"}
 
 
-def test_row_27_a_refusal_at_a_reconnect_is_the_end() -> None:
+def test_row_27_a_refusal_during_a_reconnect_closes_the_connection() -> None:
     """A token that ran out is refused with 401: waiting calls fail, nobody knocks again, and the reason is told."""
     knocks = iter(range(10))
 
@@ -113,7 +114,8 @@ def test_row_27_a_refusal_at_a_reconnect_is_the_end() -> None:
         assert server.accepted == 2
 
 
-def test_row_27_a_step_that_is_never_answered(figure: Figure) -> None:
+@pytest.mark.slow
+def test_row_27_an_unanswered_step(figure: Figure) -> None:
     """`connect` fails by its timeout; one that does not wait tries again, after its backoff and without a storm."""
     with ByteServer(_answering(seen=Collector())) as server:
         began = time.monotonic()
@@ -129,7 +131,7 @@ def test_row_27_a_step_that_is_never_answered(figure: Figure) -> None:
 
 
 @pytest.mark.parametrize("end", ["granted", "refused"])
-def test_row_27_nothing_leaves_before_it_is_known_who_we_are(end: str) -> None:
+def test_row_27_nothing_is_sent_before_authentication(end: str) -> None:
     """Calls, events and messages wait; a refusal lets none of them out."""
     seen, go = Collector(), threading.Event()
 
@@ -141,8 +143,8 @@ def test_row_27_nothing_leaves_before_it_is_known_who_we_are(end: str) -> None:
     with ByteServer(_answering(answer, seen=seen)) as server:
         conn = connect(server.url, auth=authenticate, wait=False)
         future = conn.submit("early")
-        told = threading.Thread(target=lambda: _notify(conn))
-        told.start()
+        notifier = threading.Thread(target=lambda: _notify(conn))
+        notifier.start()
         eventually(lambda: server.accepted)
         go.set()
         if end == "granted":
@@ -152,7 +154,7 @@ def test_row_27_nothing_leaves_before_it_is_known_who_we_are(end: str) -> None:
             assert isinstance(future.exception(scaled(5)), SocketConnectionError)
             assert seen.items == ["auth"]
         conn.close()
-        told.join(scaled(5))
+        notifier.join(scaled(5))
 
 
 def _notify(conn: Connection) -> None:

@@ -11,11 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
-from figures import Figure
-from helpers import Collector, eventually, scaled, whole
-from linked import within
-from loads import MIB, heard, program, said, talking
-from sockets import CLOSE, PONG, TEXT, RawPeer, frame
 
 from owlsocket_sync import (
     Connection,
@@ -30,6 +25,13 @@ from owlsocket_sync import (
     connect,
 )
 from owlsocket_sync.server import Request, serve
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled, whole
+from support.linked import within
+from support.loads import MIB, heard, program, said, talking
+from support.sockets import CLOSE, PONG, TEXT, RawPeer, frame
+
+pytestmark = pytest.mark.slow
 
 FILLER = "x" * 950
 SMALL = Limits(dispatch_messages=500, dispatch_bytes=MIB)
@@ -69,7 +71,7 @@ def test_row_22_a_flood_from_another_process(figure: Figure) -> None:
     arguments = (str(count), str(pauses), str(pause), json.dumps(asdict(limits)), json.dumps([beat, beat]))
     with (
         serve(flood, heartbeat=Heartbeat(beat, beat)) as server,
-        program("flooded.py", server.url, *arguments) as client,
+        program("flooded", server.url, *arguments) as client,
     ):
         served = flood.connections.get(timeout=scaled(20))
         seen = json.loads(client.communicate(timeout=1000)[0])
@@ -160,19 +162,19 @@ def test_a_handler_that_waits_behind_a_flood(verb: str) -> None:
 
 def test_a_flood_of_garbage_waits_for_whoever_is_told_of_it() -> None:
     """A slow `on_error` slows the peer down as any handler does, and is told of each."""
-    gate, told, count = threading.Event(), Collector(), 300
+    gate, reported, count = threading.Event(), Collector(), 300
 
     def handle(error: Exception, context: object) -> None:
         gate.wait()
-        told(error)
+        reported(error)
 
     with talking(limits=Limits(dispatch_messages=20)) as (conn, peer):
         conn.on_error(handle)
         peer.send(b"".join(frame(TEXT, b"garbage") for _ in range(count)))
         eventually(lambda: conn.stats.messages_in == 20)
-        assert not conn._has_room()
+        assert not conn._core.has_room()
         gate.set()
-        told.wait(count)
+        reported.wait(count)
         assert (conn.stats.malformed, conn.stats.messages_in) == (count, count)
 
 
@@ -183,14 +185,15 @@ def test_answers_that_nobody_takes_are_bounded() -> None:
     with talking(limits=Limits(dispatch_messages=50)) as (conn, peer):
         sender = threading.Thread(target=peer.send, args=(call * count,))
         sender.start()
-        eventually(lambda: not conn._has_room(), 20)
-        assert conn._backlog.count()[0] <= 51
+        eventually(lambda: not conn._core.has_room(), 20)
+        assert conn._core.backlog.totals()[0] <= 51
         assert sender.is_alive()
         for _ in range(count):
             assert heard(peer)["type"] == "error"
         sender.join(scaled(5))
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("end", ["finish", "reset"])
 def test_a_loss_behind_a_full_backlog(end: str, figure: Figure) -> None:
     """Calls that are pending are told at once; what had come is handled all the same."""
@@ -204,7 +207,7 @@ def test_a_loss_behind_a_full_backlog(end: str, figure: Figure) -> None:
     with talking(limits=Limits(dispatch_messages=20)) as (conn, peer):
         conn.observe("flood", handle)
         peer.send(b"".join(said("event", event="flood", payload=number) for number in range(count)))
-        eventually(lambda: not conn._has_room())
+        eventually(lambda: not conn._core.has_room())
         future = conn.submit("silence")
         heard(peer)
         eventually(lambda: conn.stats.messages_in == count)
@@ -230,7 +233,7 @@ class Limit:
     limits: dict[str, int]
     provoke: Callable[[Connection, RawPeer], object]
     raised: type[Exception] | None = None
-    told: list[type[Exception]] | None = None
+    reported: list[type[Exception]] | None = None
     stats: dict[str, int] | None = None
     text: str = ""
 
@@ -255,7 +258,7 @@ def pile_up(conn: Connection, peer: RawPeer) -> None:
     conn.observe("flood", handle)
     peer.send(b"".join(said("event", event="flood", payload=[number, FILLER]) for number in range(50)))
     eventually(lambda: conn.stats.messages_in == 5)
-    assert not conn._has_room()
+    assert not conn._core.has_room()
     gate.set()
     assert seen.wait(50) == list(range(50))
 
@@ -291,7 +294,11 @@ LIMITS = {
         text="message_size",
     ),
     "message_size, incoming": Limit(
-        {"message_size": 1000}, send_oversize, told=[SocketMessageError], stats={"malformed": 1}, text="message_size"
+        {"message_size": 1000},
+        send_oversize,
+        reported=[SocketMessageError],
+        stats={"malformed": 1},
+        text="message_size",
     ),
     "pending_calls": Limit(
         {"pending_calls": 3}, call_too_often, raised=SocketError, stats={"pending": 3}, text="pending_calls"
@@ -299,14 +306,21 @@ LIMITS = {
     "inbox_messages": Limit(
         {"inbox_messages": 5},
         overfill,
-        told=[SocketMessageError] * 2,
+        reported=[SocketMessageError] * 2,
         stats={"dropped": 5, "queued": 5},
         text="inbox_messages",
+    ),
+    "inbox_bytes": Limit(
+        {"inbox_bytes": 6000},
+        overfill,
+        reported=[SocketMessageError] * 2,
+        stats={"dropped": 5, "queued": 5},
+        text="inbox_bytes",
     ),
     "dispatch_messages": Limit({"dispatch_messages": 5}, pile_up, stats={"dropped": 0, "messages_in": 50}),
     "dispatch_bytes": Limit({"dispatch_bytes": 4500}, pile_up, stats={"dropped": 0, "messages_in": 50}),
     "json_depth": Limit(
-        {"json_depth": 4}, nest, told=[SocketMessageMalformed], stats={"malformed": 1}, text="json_depth"
+        {"json_depth": 4}, nest, reported=[SocketMessageMalformed], stats={"malformed": 1}, text="json_depth"
     ),
 }
 
@@ -323,10 +337,10 @@ def test_a_limit_that_is_reached(limit: Limit) -> None:
         else:
             with pytest.raises(limit.raised, match=limit.text):
                 limit.provoke(conn, peer)
-        told = limit.told or []
-        errors.wait(len(told))
-        assert conn._settle(within())
-        assert [type(error) for error in errors.items] == told
+        reported = limit.reported or []
+        errors.wait(len(reported))
+        assert conn.wait_idle(within().remaining())
+        assert [type(error) for error in errors.items] == reported
         assert all(limit.text in str(error) for error in errors.items)
         seen = asdict(conn.stats)
         assert {name: seen[name] for name in limit.stats or {}} == limit.stats

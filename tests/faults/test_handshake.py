@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from figures import Figure
-from helpers import Collector, eventually, scaled
-from sockets import ByteServer, RawPeer, client_context, full_port, granted, header_of, server_context
 
 from owlsocket_sync import (
     Backoff,
@@ -24,6 +21,11 @@ from owlsocket_sync import (
     SocketTimeout,
     connect,
 )
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled
+from support.sockets import ByteServer, RawPeer, client_context, full_port, granted, header_of, server_context
+
+pytestmark = pytest.mark.slow
 
 Script = Callable[[RawPeer], object]
 
@@ -138,7 +140,7 @@ def test_row_07_connect_ends_by_its_timeout(script: Script, secure: bool, figure
 
 
 @KINDS
-def test_row_07_a_tls_handshake_that_drips(secure: bool, figure: Figure) -> None:
+def test_row_07_a_slow_tls_handshake(secure: bool, figure: Figure) -> None:
     """Before TLS stands, and inside of a proxy's answer, the same deadline holds."""
 
     def trickle(peer: RawPeer) -> None:
@@ -234,6 +236,7 @@ def dead_ipv6() -> Iterator[int]:
         yield port
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("dead", [1, 2, 5])
 def test_row_17_dead_ipv6_addresses_first(dead: int, monkeypatch: pytest.MonkeyPatch, figure: Figure) -> None:
     """IPv4 is tried after half of the time at most, however many addresses of the other kind come before it."""

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 
 import pytest
-from figures import Figure
-from helpers import Collector, eventually, scaled, whole
-from loads import heard, said, talking
-from sockets import PING, PONG, ByteServer, RawPeer, client_context, frame, server_context
 
 from owlsocket_sync import Connection, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled, whole
+from support.loads import heard, said, talking
+from support.sockets import PING, PONG, ByteServer, RawPeer, client_context, frame, server_context
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 PIECE = "x" * 65_400
@@ -77,7 +79,7 @@ def embedded_server(context: ssl.SSLContext | None, outcome: Collector) -> Itera
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("peer", [raw_server, embedded_server], ids=["raw", "embedded"])
-def test_row_05_both_send_and_neither_reads(
+def test_row_05_both_ends_send_and_neither_reads(
     peer: contextlib.AbstractContextManager[str], secure: bool, figure: Figure
 ) -> None:
     """64 MiB each way are all delivered, in order, and a ping that came among them is answered."""
@@ -99,10 +101,31 @@ def test_row_05_both_send_and_neither_reads(
     figure("both ends send 64 MiB and read nothing meanwhile", time.monotonic() - began, scaled(60), "s")
 
 
+def test_both_ends_call_with_large_arguments_at_once() -> None:
+    """Each reads what the other end writes while it writes itself, so both calls are answered."""
+    large, together, outcomes = "x" * 15_000_000, threading.Barrier(2), Collector()
+
+    def call(conn: Connection) -> None:
+        together.wait(scaled(10))
+        outcomes(conn.call("length", large, timeout=scaled(20)))
+
+    def prepare(conn: Connection) -> None:
+        conn.perform("length", len)
+
+    def handler(conn: Connection, request: Request) -> None:
+        prepare(conn)
+        call(conn)
+
+    with serve(handler) as server, connect(server.url, setup=prepare, reconnect=None) as conn:
+        call(conn)
+        assert outcomes.wait(2, 20) == [len(large)] * 2
+
+
 # -- many calls --------------------------------------------------------------------------------------------------------
 
 
-def test_row_21_ten_thousand_calls_wait_at_once(figure: Figure) -> None:
+@pytest.mark.timing
+def test_row_21_ten_thousand_pending_calls(figure: Figure) -> None:
     """100 threads have 100 futures each; the peer answers when it has them all, shuffled, and each gets its own."""
     wrong: list[object] = []
 
@@ -129,7 +152,7 @@ def test_row_21_ten_thousand_calls_wait_at_once(figure: Figure) -> None:
     figure("10 000 pending calls made and answered", seconds, scaled(10), "s")
 
 
-def test_row_21_what_a_pending_call_weighs(figure: Figure) -> None:
+def test_row_21_memory_of_a_pending_call(figure: Figure) -> None:
     """Memory per call that a silent peer does not answer; all of them are told when the connection ends."""
     with talking() as (conn, peer):
         conn.submit("warm", 0)
@@ -152,6 +175,7 @@ def test_row_21_what_a_pending_call_weighs(figure: Figure) -> None:
     figure("memory of a pending call", taken / PENDING, 4096, "bytes")
 
 
+@pytest.mark.timing
 def test_row_21_pending_calls_end_with_the_link(figure: Figure) -> None:
     """Ten thousand of them are told of its loss at once."""
     with talking() as (conn, peer):

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 from functools import partial
 
 import pytest
-from behind_proxy import LATE, SOON, path
-from figures import Figure
-from handlers import keep_payload
-from helpers import Collector, eventually, scaled, whole
-from linked import Run, aside
-from sockets import TEXT, ByteServer, Frame, RawPeer, frame
 
-from owlsocket_sync import Connection, ConnectionState, Heartbeat, SocketConnectionError, SocketTimeout, connect
+from owlsocket_sync import (
+    Connection,
+    ConnectionState,
+    Heartbeat,
+    SocketConnectionError,
+    SocketError,
+    SocketMessageError,
+    SocketTimeout,
+    connect,
+)
 from owlsocket_sync.server import Request
+from support.behind_proxy import LATE, SOON, path
+from support.figures import Figure
+from support.handlers import keep_payload
+from support.helpers import Collector, eventually, scaled, whole
+from support.linked import Run, aside
+from support.sockets import TEXT, ByteServer, Frame, RawPeer, close_frame, frame
+
+pytestmark = pytest.mark.slow
 
 BOTH = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 PENDING = 100
@@ -30,6 +42,30 @@ def _never(conn: Connection, request: Request) -> None:
 # -- the link is lost --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [20_000, 300_000, 4_000_000])
+@pytest.mark.parametrize("verb", ["call", "notify"])
+def test_the_reason_of_a_peer_that_refuses_a_message_is_known(verb: str, size: int) -> None:
+    """It sends a close frame, and resets the connection, while the message is on its way."""
+
+    def script(peer: RawPeer) -> None:
+        peer.upgrade()
+        peer.sock.recv(1000)
+        peer.send(close_frame(1009, "message too big"))  # with unread bytes, the end of the script resets the stream
+
+    with ByteServer(script) as server:
+        for _ in range(10):
+            with connect(server.url, reconnect=None) as conn:
+                if verb == "call":
+                    with pytest.raises(SocketMessageError, match="larger than the peer accepts"):
+                        conn.call("x", "y" * size)
+                else:
+                    with contextlib.suppress(SocketError):  # it may be gone before the refusal comes
+                        conn.notify("x", "y" * size)
+                ending = conn.wait_closed(scaled(5))
+                assert (ending.code, ending.reason) == (1009, "message too big")
+
+
+@pytest.mark.timing
 @BOTH
 @pytest.mark.parametrize("row", ["row 1: FIN", "row 2: RST"])
 def test_row_01_and_02_a_lost_link_fails_its_calls_at_once(row: str, secure: bool, figure: Figure) -> None:
@@ -50,6 +86,7 @@ def test_row_01_and_02_a_lost_link_fails_its_calls_at_once(row: str, secure: boo
         figure(f"{row}, last of 101 pending calls failed after", last, scaled(0.2), "s")
 
 
+@pytest.mark.timing
 @BOTH
 def test_row_02_a_new_link_is_made_right_after_the_backoff(secure: bool, figure: Figure) -> None:
     """The attempt begins no later than 0.1 s after its time."""
@@ -69,7 +106,7 @@ def test_row_02_a_new_link_is_made_right_after_the_backoff(secure: bool, figure:
 @pytest.mark.timeout(120)
 @BOTH
 @pytest.mark.parametrize("beat", whole([0.2], [0.2, 20.0]))
-def test_row_03_a_black_hole_is_noticed(beat: float, secure: bool, figure: Figure) -> None:
+def test_row_03_a_black_hole_is_detected(beat: float, secure: bool, figure: Figure) -> None:
     """An idle link over which nothing comes any more is down within interval + timeout + 1 s."""
     with path(secure=secure, reconnect=LATE, heartbeat=Heartbeat(beat, beat)) as (conn, proxy, _):
         states = Collector()
@@ -83,8 +120,9 @@ def test_row_03_a_black_hole_is_noticed(beat: float, secure: bool, figure: Figur
         proxy.blackhole(False)
 
 
+@pytest.mark.timing
 @BOTH
-def test_row_04_a_send_into_a_black_hole_ends_at_its_deadline(secure: bool, figure: Figure) -> None:
+def test_row_04_a_send_into_a_black_hole_fails_at_its_deadline(secure: bool, figure: Figure) -> None:
     """A peer that reads nothing costs a sender its own deadline, and others theirs."""
     with path(secure=secure, reconnect=LATE) as (conn, proxy, _):
         proxy.blackhole()
@@ -98,7 +136,7 @@ def test_row_04_a_send_into_a_black_hole_ends_at_its_deadline(secure: bool, figu
             return time.monotonic() - began
 
         sender = aside(send)
-        eventually(lambda: conn._carrier._link._writer._writing)  # type: ignore[attr-defined]
+        eventually(lambda: conn._core.carrier._link._writer._writing)  # type: ignore[attr-defined]
         began = time.monotonic()
         with pytest.raises(SocketTimeout):
             conn.call("echo", 1, timeout=0.6)
@@ -108,7 +146,7 @@ def test_row_04_a_send_into_a_black_hole_ends_at_its_deadline(secure: bool, figu
 
 
 @BOTH
-def test_row_04_a_black_hole_is_noticed_behind_a_stuck_sender(secure: bool, figure: Figure) -> None:
+def test_row_04_a_black_hole_is_detected_during_a_blocked_send(secure: bool, figure: Figure) -> None:
     """The heartbeat never waits for a writer: whoever is stuck is told within interval + timeout + 1 s."""
     with path(secure=secure, reconnect=LATE, heartbeat=Heartbeat(0.3, 0.3)) as (conn, proxy, _):
         states = Collector()
@@ -121,7 +159,7 @@ def test_row_04_a_black_hole_is_noticed_behind_a_stuck_sender(secure: bool, figu
                 conn.notify("blob", blob)
 
         sender = aside(send)
-        eventually(lambda: conn._carrier._link._writer._writing)  # type: ignore[attr-defined]
+        eventually(lambda: conn._core.carrier._link._writer._writing)  # type: ignore[attr-defined]
         began = time.monotonic()
         states.wait(1)
         figure("noticed while a send is blocked", time.monotonic() - began, 0.6 + scaled(1), "s")
@@ -133,7 +171,8 @@ def test_row_04_a_black_hole_is_noticed_behind_a_stuck_sender(secure: bool, figu
 # -- slowness ----------------------------------------------------------------------------------------------------------
 
 
-def test_row_06_a_late_answer_is_nobodys(figure: Figure) -> None:
+@pytest.mark.timing
+def test_row_06_a_late_reply_is_discarded(figure: Figure) -> None:
     """A call ends within 50 ms of its deadline; the answer that comes after it is counted and given to nobody."""
     go = threading.Event()
 
@@ -172,7 +211,7 @@ EVENT = frame(TEXT, json.dumps({"type": "event", "event": "e", "payload": "x" * 
 
 @pytest.mark.parametrize("end", ["finish", "reset", "silence"])
 @pytest.mark.parametrize("offset", range(1, 21))
-def test_row_08_a_frame_that_breaks_off_is_no_message(offset: int, end: str, figure: Figure) -> None:
+def test_row_08_a_truncated_frame_is_not_delivered(offset: int, end: str, figure: Figure) -> None:
     """At each of the first 20 bytes: the link is lost, at once or by the heartbeat, and nothing is delivered."""
     run = Run(Heartbeat(0.05, 0.05) if end == "silence" else None)
     try:
@@ -191,7 +230,7 @@ def test_row_08_a_frame_that_breaks_off_is_no_message(offset: int, end: str, fig
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 @BOTH
-def test_row_09_pieces_make_the_same_messages(secure: bool, figure: Figure) -> None:
+def test_row_09_a_split_stream_delivers_the_same_messages(secure: bool, figure: Figure) -> None:
     """However the stream is cut, 1 to 64 bytes at a time, the same messages come in the same order."""
     sizes = [0, 1, 60, 125, 126, 127, 300, 2000]
     payloads = [[number, "é" * size] for number, size in enumerate(sizes * 3)]

@@ -15,17 +15,19 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import accumulate, pairwise
 
 import pytest
-from behind_proxy import LATE, SOON, path
-from conftest import descriptors
-from figures import Figure
-from handlers import echo
-from helpers import Collector, eventually, scaled, whole
-from linked import aside
-from sockets import ByteServer, RawPeer, close_frame, free_port, full_port
 
+from conftest import descriptors
 from owlsocket_sync import Backoff, Connection, ConnectionState, SocketConnectionError, SocketTimeout, connect
 from owlsocket_sync.server import serve
 from owlsocket_sync.testing import FaultProxy
+from support.behind_proxy import LATE, SOON, path
+from support.figures import Figure
+from support.handlers import echo
+from support.helpers import Collector, eventually, scaled, whole
+from support.linked import aside
+from support.sockets import ByteServer, RawPeer, close_frame, free_port, full_port
+
+pytestmark = pytest.mark.slow
 
 # -- one backoff for everything ----------------------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ def test_row_16_and_17_every_outage_goes_through_one_backoff(
             eventually(lambda: conn.state is ConnectionState.RECONNECTING)
             at = moments.wait(6)[1:]
         waits = [after - before for before, after in pairwise(at)]
-        short = max(wanted - waited for waited, wanted in zip(waits, [0.1, 0.2, 0.4, 0.4], strict=True))
+        short = max(expected - waited for waited, expected in zip(waits, [0.1, 0.2, 0.4, 0.4], strict=True))
         figure("an attempt before its time", max(0.0, short), 0.02, "s")
         with serve(echo, port=port):
             assert conn.call("echo", 2, timeout=scaled(5)) == 2
@@ -123,6 +125,116 @@ def test_a_server_that_asks_for_a_spread_gets_it(code: int, monkeypatch: pytest.
     assert second - first >= 0.4
 
 
+# -- earlier for who waits ---------------------------------------------------------------------------------------------
+
+WAITS: dict[str, Callable[[Connection], object]] = {
+    "call": lambda conn: conn.call("echo", 1, timeout=scaled(5)),
+    "submit": lambda conn: conn.submit("echo", 1, timeout=scaled(5)).result(),
+    "notify": lambda conn: _within(conn, lambda: conn.notify("news")),
+    "enqueue": lambda conn: _within(conn, lambda: conn.enqueue("letter")),
+    "request": lambda conn: _within(conn, lambda: conn.request("question")),
+    "ping": lambda conn: conn.ping(timeout=scaled(5)),
+    "wait_open": lambda conn: conn.wait_open(timeout=scaled(5)),
+}
+
+
+def _within(conn: Connection, send: Callable[[], object]) -> object:
+    with conn.deadline(scaled(5)):
+        return send()
+
+
+class Outage:
+    """A server that can be away; the URL of a client that has to find it.
+
+    Attributes:
+        moments: when the client asked for the URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.moments = Collector()
+        self._url = url
+        self._away = threading.Event()
+
+    def __call__(self) -> str:
+        # Decided before the moment is noted: who sees the moment knows that this attempt fails.
+        is_away = self._away.is_set()
+        self.moments(time.monotonic())
+        if is_away:
+            raise ConnectionRefusedError("the server is away")
+        return self._url
+
+    def begin(self, proxy: FaultProxy) -> None:
+        """Cut the link, and return once the first attempt has failed: a pause of a minute follows."""
+        self._away.set()
+        proxy.cut()
+        self.moments.wait(2)
+
+    def end(self) -> None:
+        """Be back."""
+        self._away.clear()
+
+
+@contextmanager
+def _before_an_outage(initial: float = 0.1) -> Iterator[tuple[Connection, FaultProxy, Outage]]:
+    backoff = Backoff(initial=initial, factor=60.0 / initial, cap=60.0, jitter="none")
+    with serve(echo) as server, FaultProxy("127.0.0.1", server.port) as proxy:
+        outage = Outage(proxy.url())
+        with connect(outage, reconnect=backoff) as conn:
+            yield conn, proxy, outage
+
+
+@pytest.mark.parametrize("verb", WAITS)
+def test_who_waits_for_a_link_gets_an_attempt(verb: str) -> None:
+    """Once the server is back, although the backoff would last for another minute."""
+    with _before_an_outage() as (conn, proxy, outage):
+        outage.begin(proxy)
+        outage.end()
+        WAITS[verb](conn)
+        assert conn.state is ConnectionState.OPEN
+
+
+def test_a_call_that_may_be_sent_again_gets_an_attempt() -> None:
+    """It was pending when the link was lost, and waits for the next one."""
+    with _before_an_outage() as (conn, proxy, outage):
+        proxy.blackhole(direction="downstream")
+        pending = conn.submit("echo", 1, timeout=scaled(20), retry=True)
+        eventually(lambda: conn.stats.messages_out == 1)
+        outage.begin(proxy)
+        proxy.clear()
+        outage.end()
+        assert pending.result() == 1
+
+
+def test_all_who_wait_share_one_attempt_per_initial() -> None:
+    """However many threads call, and whatever their timeouts: without them, there is none."""
+    with _before_an_outage(initial=0.3) as (conn, proxy, outage):
+        outage.begin(proxy)
+        waits = [aside(lambda: conn.call("echo", 1, timeout=1.5)) for _ in range(20)]
+        assert all(isinstance(wait.wait(1)[0], SocketTimeout) for wait in waits)
+        at = list(outage.moments.items)
+        assert 3 <= len(at) <= 8
+        assert all(after - before >= 0.3 for before, after in pairwise(at[1:]))
+        assert not threading.Event().wait(0.5)
+        assert len(outage.moments.items) - len(at) <= 1
+
+
+def test_who_waits_does_not_overrule_the_server(figure: Figure) -> None:
+    """One that asks for a pause gets it."""
+    moments = Collector()
+
+    def script(peer: RawPeer) -> None:
+        moments(time.monotonic())
+        peer.read_header()
+        peer.send(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+
+    backoff = Backoff(initial=0.02, jitter="none")
+    with ByteServer(script) as server, connect(server.url, wait=False, reconnect=backoff) as conn:
+        waiting = conn.submit("echo", 1, timeout=scaled(10))
+        first, second = moments.wait(2)[:2]
+        figure("an attempt before the end of Retry-After", max(0.0, 1.0 - (second - first)), 0.02, "s")
+        waiting.cancel()
+
+
 # -- from any thread, in any state -------------------------------------------------------------------------------------
 
 
@@ -153,6 +265,7 @@ def _in_state(state: str) -> Iterator[Connection]:
         yield conn
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("verb", ["reconnect", "close", "drain"])
 @pytest.mark.parametrize("state", ["connecting", "open", "backoff", "authenticating", "closed"])
 def test_whoever_asks_for_an_end_has_it_in_time(state: str, verb: str, figure: Figure) -> None:
@@ -179,7 +292,7 @@ def test_whoever_asks_for_an_end_has_it_in_time(state: str, verb: str, figure: F
 OUTAGE = 30.0
 
 
-def test_row_15_clients_of_a_server_that_was_restarted_come_back_spread_out(figure: Figure) -> None:
+def test_row_15_clients_reconnect_spread_out_after_a_restart(figure: Figure) -> None:
     """Over an outage of 30 s, no tenth of a second holds more than 5 % of the attempts of 20 000 clients."""
     dice, backoff, buckets = random.Random(15), Backoff(), Counter[int]()
     for _ in range(20_000):
@@ -193,7 +306,7 @@ def test_row_15_clients_of_a_server_that_was_restarted_come_back_spread_out(figu
 
 @pytest.mark.stress
 @pytest.mark.timeout(200)
-def test_row_15_clients_outlive_an_outage(figure: Figure, caplog: pytest.LogCaptureFixture) -> None:
+def test_row_15_clients_survive_an_outage(figure: Figure, caplog: pytest.LogCaptureFixture) -> None:
     """200 clients and 30 s in the whole form: all are back within the cap + 2 s after the server is."""
     caplog.set_level(logging.CRITICAL)
     clients, outage = whole(30, 200), whole(1.0, OUTAGE)
@@ -217,9 +330,7 @@ def test_row_15_clients_outlive_an_outage(figure: Figure, caplog: pytest.LogCapt
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-def test_row_20_links_that_come_and_go_leave_nothing(
-    secure: bool, figure: Figure, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_row_20_reconnects_leave_no_resources(secure: bool, figure: Figure, caplog: pytest.LogCaptureFixture) -> None:
     """1 000 forced reconnects in the whole form: no thread, no descriptor, no memory, no warning is left."""
     caplog.set_level(logging.CRITICAL, "owlsocket_sync")  # what is logged is kept, and would count
     rounds = whole(40, 1000)

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from figures import Figure
-from handlers import echo
-from helpers import Collector, eventually, scaled, whole
-from loads import MIB, memory, program
-from sockets import CLOSE, TEXT, RawPeer, frame, knock
 
 from owlsocket_sync import Connection, Heartbeat, Limits, SocketError, connect
 from owlsocket_sync.server import Request, serve
+from support.figures import Figure
+from support.handlers import echo
+from support.helpers import Collector, eventually, scaled, whole
+from support.loads import MIB, memory, program
+from support.sockets import CLOSE, TEXT, RawPeer, frame, knock
 
 CROWD = 1000
 CLOSING = 3.0
@@ -25,14 +25,14 @@ CLOSING = 3.0
 
 @contextmanager
 def many_descriptors() -> Iterator[None]:
-    """Room for a crowd, three descriptors for each."""
+    """Raise the limit of descriptors for the crowd, three for each client."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * CROWD + 500
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), max(hard, wanted)))
+    needed = 4 * CROWD + 500
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), max(hard, needed)))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, wanted)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, needed)))
 
 
 def call_once(url: str) -> float:
@@ -46,13 +46,14 @@ def call_once(url: str) -> float:
 # -- those who do not come in ------------------------------------------------------------------------------------------
 
 
-def test_row_34_it_is_reached_from_this_machine_alone() -> None:
+def test_row_34_it_listens_on_localhost_only() -> None:
     """Unless told otherwise, it listens on 127.0.0.1."""
     with serve(echo) as server:
         assert server._acceptor.address[0] == "127.0.0.1"
         assert server.url == f"ws://127.0.0.1:{server.port}"
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(120)
 def test_row_34_slowloris(figure: Figure) -> None:
@@ -88,11 +89,11 @@ def test_row_34_origins(origin: str | None, status: int) -> None:
 
 @pytest.mark.parametrize("fragments", [1, 10])
 def test_row_34_oversize(fragments: int) -> None:
-    """1009, as one frame or as the sum of its fragments; the end is reported, and nobody else notices."""
-    told: Collector = Collector()
+    """1009, for one frame or the sum of fragments; the error is reported, and no other client is affected."""
+    reported: Collector = Collector()
 
     def handler(conn: Connection, request: Request) -> None:
-        conn.on_error(lambda error, context: told((error, conn.stats.malformed)))
+        conn.on_error(lambda error, context: reported((error, conn.stats.malformed)))
         echo(conn, request)
 
     with serve(handler, limits=Limits(message_size=10_000)) as server, connect(server.url) as conn:
@@ -102,7 +103,7 @@ def test_row_34_oversize(fragments: int) -> None:
             peer.send(frame(0 if number else TEXT, part, fin=number == fragments - 1, masked=True))
         closing = read_bare(peer)
         assert (closing[0], int.from_bytes(closing[1][:2], "big")) == (CLOSE, 1009)
-        error, malformed = told.wait(1)[0]
+        error, malformed = reported.wait(1)[0]
         assert "message_size" in str(error)
         assert malformed == 1
         assert conn.call("echo", 1, timeout=scaled(5)) == 1
@@ -110,7 +111,7 @@ def test_row_34_oversize(fragments: int) -> None:
 
 
 def read_bare(peer: RawPeer) -> tuple[int, bytes]:
-    """The next frame of a server, which does not mask: its opcode and payload."""
+    """Return opcode and payload of the next frame of a server, which is not masked."""
     first, size = peer.read(2)
     return first & 0x0F, peer.read(size)
 
@@ -118,6 +119,8 @@ def read_bare(peer: RawPeer) -> tuple[int, bytes]:
 # -- a crowd -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["live", "mute"])
 def test_row_34_a_thousand_idle_clients(kind: str, figure: Figure) -> None:
@@ -126,7 +129,7 @@ def test_row_34_a_thousand_idle_clients(kind: str, figure: Figure) -> None:
     with many_descriptors(), serve(echo, timeout=30.0) as server:
         call_once(server.url)
         before = memory()
-        with program("crowd.py", str(server.port), str(CROWD), kind) as crowd:
+        with program("crowd", str(server.port), str(CROWD), kind) as crowd:
             assert crowd.stdout is not None
             assert crowd.stdout.readline() == "ready\n"
             eventually(lambda: len(server.connections) == CROWD)
@@ -140,9 +143,10 @@ def test_row_34_a_thousand_idle_clients(kind: str, figure: Figure) -> None:
         eventually(lambda: threading.active_count() <= threads)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("hangs", ["handler", "performer"])
-def test_row_34_the_end_with_handlers_that_hang(hangs: str, figure: Figure) -> None:
+def test_row_34_closing_with_hanging_handlers(hangs: str, figure: Figure) -> None:
     """It does not wait for them any longer than it may, and their clients are told at once."""
     gate, begun, count = threading.Event(), Collector(), 50
 
@@ -169,16 +173,17 @@ def test_row_34_the_end_with_handlers_that_hang(hangs: str, figure: Figure) -> N
 # -- those who are in --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_row_34_a_client_that_never_reads(figure: Figure) -> None:
-    """What is broadcast to it is bounded, counted and told once; nobody waits for it, and it is given up in time."""
-    told, seen, count = Collector(), Collector(), 400
+    """Its broadcasts are bounded, counted and reported once; no other client waits, and it is closed in time."""
+    reported, seen, count = Collector(), Collector(), 400
     beat = Heartbeat(scaled(0.5), scaled(0.5))
     stuck_stats: list[int] = []
 
     def handler(conn: Connection, request: Request) -> None:
         echo(conn, request)
         if request.path == "/stuck":
-            conn.on_error(lambda error, context: told((error, context.source)))
+            conn.on_error(lambda error, context: reported((error, context.source)))
 
     with serve(handler, heartbeat=beat, limits=Limits(dispatch_bytes=8 * MIB)) as server:
         stuck, _ = knock(server.port, "/stuck")
@@ -197,7 +202,7 @@ def test_row_34_a_client_that_never_reads(figure: Figure) -> None:
             theirs.wait_closed(scaled(5))
             figure("a client that reads nothing is given up", time.monotonic() - came, scaled(1.0) + 1.0, "s")
             assert conn.call("echo", 1, timeout=scaled(5)) == 1
-        error, source = told.wait(1)[0]
+        error, source = reported.wait(1)[0]
         assert isinstance(error, SocketError)
         assert source == "broadcast"
         assert stuck_stats[0] > 0
@@ -205,7 +210,8 @@ def test_row_34_a_client_that_never_reads(figure: Figure) -> None:
         stuck.sock.close()
 
 
-def test_row_34_a_client_that_never_answers_a_goodbye(figure: Figure) -> None:
+@pytest.mark.timing
+def test_row_34_a_client_that_never_replies_to_a_close(figure: Figure) -> None:
     """`Connection.close` at the server ends in time, and the client sees the end of the stream."""
     with serve(echo) as server:
         peer, _ = knock(server.port)

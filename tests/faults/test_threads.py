@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 
 import pytest
-from helpers import Collector, eventually, scaled, whole
 
 from owlsocket_sync import Backoff, Connection, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.testing import FaultProxy
+from support.helpers import Collector, eventually, scaled, whole
 
 THREADS = 32
 PATIENCE = 30.0
@@ -176,6 +176,7 @@ def frequent_switches() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("frequent_switches")
@@ -188,8 +189,8 @@ def test_everything_at_once_over_a_network_that_is_cut() -> None:
         FaultProxy("127.0.0.1", server.port) as proxy,
         connect(proxy.url(), reconnect=backoff, call_timeout=scaled(PATIENCE)) as conn,
     ):
-        told = Collector()
-        conn.on_error(lambda error, context: told((context.source, type(error))))
+        errors = Collector()
+        conn.on_error(lambda error, context: errors((context.source, type(error))))
         until = time.monotonic() + whole(3.0, 30.0)
         workers = [Worker(conn, number, wrong) for number in range(THREADS)]
         threads = [threading.Thread(target=worker.run, args=(until,)) for worker in workers]
@@ -208,6 +209,6 @@ def test_everything_at_once_over_a_network_that_is_cut() -> None:
         assert conn.stats.pending == 0
         assert conn.call("echo", "whole", retry=True) == "whole"
         assert conn.stats.reconnects >= cuts > 0
-        assert {source for source, _ in told.items} <= {"request"}
+        assert {source for source, _ in errors.items} <= {"request"}
         eventually(lambda: len(server.connections) == 1)
         assert server.connections[0].stats.pending == 0

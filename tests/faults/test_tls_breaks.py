@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from figures import Figure
-from helpers import Collector, eventually, scaled
-from linked import aside
-from sockets import TEXT, ByteServer, RawPeer, client_context, close_frame, frame, server_context
-from tls_ends import RecordSocket, record_peer
 
 from owlsocket_sync import Backoff, ConnectionState, Heartbeat, SocketConnectionError, connect
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled
+from support.linked import aside
+from support.sockets import TEXT, ByteServer, RawPeer, client_context, close_frame, frame, server_context
+from support.tls_ends import RecordSocket, record_peer
 
 FAILS_WITHIN = 0.2
 BEAT = Heartbeat(interval=0.2, timeout=0.2)
@@ -131,8 +131,9 @@ BREAKS = [
 ]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("play", BREAKS)
-def test_row_18_an_end_without_goodbye_is_abnormal(start: Start, figure: Figure, play: Play) -> None:
+def test_row_18_an_end_without_close_notify_is_abnormal(start: Start, figure: Figure, play: Play) -> None:
     """FIN or reset, at whatever byte of a record: 1006, calls fail at once, and no part of a message is delivered."""
     stage = start(play)
     seconds, error = stage.lost_call()
@@ -144,7 +145,7 @@ def test_row_18_an_end_without_goodbye_is_abnormal(start: Start, figure: Figure,
     assert stage.conn.stats.malformed == 0
 
 
-def test_row_18_what_came_whole_before_the_end_is_delivered(start: Start) -> None:
+def test_row_18_complete_messages_before_the_end_are_delivered(start: Start) -> None:
     """A message whose record was complete is not lost to what broke after it."""
 
     def play(peer: RawPeer, records: RecordSocket) -> None:
@@ -173,7 +174,7 @@ def test_row_18_a_record_that_never_ends_is_a_dead_link(start: Start, figure: Fi
     assert isinstance(error, SocketConnectionError)
     code, reason = stage.ending()
     assert code == 1006
-    assert "sign of life" in reason
+    assert "heartbeat timeout" in reason
     assert stage.messages.items == []
 
 

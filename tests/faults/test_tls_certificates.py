@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from certificates import DAY, Authority, self_signed, serving
-from figures import Figure
-from helpers import Collector, eventually, scaled
-from sockets import ByteServer, RawPeer
 
 from owlsocket_sync import Backoff, Connection, ConnectionState, SocketConnectionError, connect
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.testing import FaultProxy
-from owlsocket_sync.transport.tls import tls_failure
+from owlsocket_sync.transport.tls import tls_error
+from support.certificates import DAY, Authority, self_signed, serving
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled
+from support.sockets import ByteServer, RawPeer
 
 AT_ONCE = 0.5
 
@@ -70,10 +70,10 @@ def _no_cipher(folder: Path) -> Meeting:
 expired = _certificate(lambda authority, _: authority.issue("expired", ends=-DAY))
 
 BAD = [
-    pytest.param(expired, "expired.*renewed", id="expired"),
+    pytest.param(expired, "expired.*renew the certificate", id="expired"),
     pytest.param(
         _certificate(lambda authority, _: authority.issue("far", ["far.example"])),
-        "not valid for '127.0.0.1'.*connect by a name",
+        "not valid for '127.0.0.1'.*connect with a host name",
         id="wrong-host",
     ),
     pytest.param(_certificate(lambda _, folder: self_signed(folder)), "self.signed.*ssl_context=", id="self-signed"),
@@ -83,14 +83,14 @@ BAD = [
         id="unknown-authority",
     ),
     pytest.param(_old_server, "1.2 or newer", id="tls-1.1-server"),
-    pytest.param(_old_client, "no version of TLS", id="version"),
-    pytest.param(_no_cipher, "no way to encrypt", id="cipher"),
+    pytest.param(_old_client, "no TLS version", id="version"),
+    pytest.param(_no_cipher, "no common cipher suite", id="cipher"),
 ]
 
 
 def test_an_old_server_is_told_whatever_openssl_calls_it() -> None:
     """Some builds take the version for granted, and stumble over the signature."""
-    error = tls_failure(ssl.SSLError(1, "[SSL] legacy sigalg disallowed or unsupported (_ssl.c:992)"), "old.example")
+    error = tls_error(ssl.SSLError(1, "[SSL] legacy sigalg disallowed or unsupported (_ssl.c:992)"), "old.example")
     assert "1.2 or newer" in str(error)
     assert not error.retryable
 
@@ -105,7 +105,7 @@ def _nothing(conn: Connection, request: Request) -> None:
 
 
 @pytest.mark.parametrize(("meet", "words"), BAD)
-def test_row_18_what_does_not_hold_is_told_at_once(
+def test_row_18_an_invalid_certificate_is_reported_at_once(
     tmp_path: Path, figure: Figure, meet: Callable[[Path], Meeting], words: str
 ) -> None:
     """One attempt and no second, though the connection would reconnect; the error names the host and the way out."""
@@ -122,7 +122,7 @@ def test_row_18_what_does_not_hold_is_told_at_once(
 
 
 @pytest.mark.parametrize("ends", [timedelta(0), timedelta(days=-1)])
-def test_row_18_a_certificate_that_turns_bad_ends_the_reconnecting(tmp_path: Path, ends: timedelta) -> None:
+def test_row_18_a_certificate_that_becomes_invalid_ends_reconnecting(tmp_path: Path, ends: timedelta) -> None:
     """A server that comes back with an expired certificate is not tried again, and everybody learns why."""
     authority = Authority(tmp_path)
     states = Collector()
@@ -133,7 +133,7 @@ def test_row_18_a_certificate_that_turns_bad_ends_the_reconnecting(tmp_path: Pat
     with serve(_nothing, port=good.port, ssl_context=serving(authority.issue("bad", ends=ends))):
         changes = states.wait(2)
         assert [change.state for change in changes] == [ConnectionState.RECONNECTING, ConnectionState.CLOSED]
-        assert "certificate of 127.0.0.1 does not hold: certificate has expired" in changes[1].reason
+        assert "TLS certificate verification failed for 127.0.0.1: certificate has expired" in changes[1].reason
         with pytest.raises(SocketConnectionError, match=r"127\.0\.0\.1.*expired") as caught:
             conn.call("anything")
         assert not caught.value.retryable
@@ -144,7 +144,7 @@ OFFSETS = [1, 4, 5, 60, 127, 128, 200, 500]
 
 
 @pytest.mark.parametrize(("how", "after"), [("cut", 0), *product(["cut", "reset"], OFFSETS)])
-def test_row_18_a_handshake_that_is_broken_off_is_tried_again(tmp_path: Path, how: str, after: int) -> None:
+def test_row_18_an_aborted_handshake_is_retried(tmp_path: Path, how: str, after: int) -> None:
     """Whatever byte of the server's flight it ends at: a typed error that says so, retried under the backoff."""
     authority = Authority(tmp_path)
     context = authority.trusting()
@@ -153,7 +153,7 @@ def test_row_18_a_handshake_that_is_broken_off_is_tried_again(tmp_path: Path, ho
         FaultProxy("127.0.0.1", server.port, secure=True) as proxy,
     ):
         getattr(proxy, how)(after=after, direction="downstream")
-        with pytest.raises(SocketConnectionError, match=r"TLS with 127\.0\.0\.1 failed") as caught:
+        with pytest.raises(SocketConnectionError, match=r"TLS connection to 127\.0\.0\.1 failed") as caught:
             connect(proxy.url(), ssl_context=context)
         assert caught.value.retryable
         before = proxy.accepted
@@ -164,7 +164,7 @@ def test_row_18_a_handshake_that_is_broken_off_is_tried_again(tmp_path: Path, ho
             conn.wait_open(scaled(5))
 
 
-def test_row_18_a_refused_port_is_tried_again(tmp_path: Path) -> None:
+def test_row_18_a_refused_port_is_retried(tmp_path: Path) -> None:
     """A server that is not there yet is waited for under the backoff, and found."""
     authority = Authority(tmp_path)
     with (

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from typing import cast
 
-from helpers import VECTORS, Collector, eventually, scaled
-from sockets import TEXT, UPGRADE, ByteServer, RawPeer, client_context, close_frame, frame, server_context
-from tls_ends import NativeTLS
+import pytest
 
 from owlsocket_sync import Connection, ConnectionState, Heartbeat, connect
 from owlsocket_sync.server import Request, serve
+from support.helpers import VECTORS, Collector, eventually, scaled
+from support.sockets import TEXT, UPGRADE, ByteServer, RawPeer, client_context, close_frame, frame, server_context
+from support.tls_ends import NativeTLS
 
 ROUNDS = 60
 EVERY = 5
@@ -70,7 +71,7 @@ class Updating:
             secure.send(close_frame(1000))
 
 
-def test_row_18_keys_change_amid_traffic() -> None:
+def test_row_18_keys_change_during_traffic() -> None:
     """A dozen changes that the server asks for cost no message in either direction, and no link."""
     context = client_context()
     updates = KeyUpdates(context)
@@ -88,7 +89,8 @@ def test_row_18_keys_change_amid_traffic() -> None:
     assert updates.read == updates.written == ROUNDS // EVERY
 
 
-def test_row_18_a_renegotiation_holds_no_writer_up() -> None:
+@pytest.mark.slow
+def test_row_18_a_renegotiation_blocks_no_writer() -> None:
     """In TLS 1.2 a handler that writes while the reader shakes hands anew is on its way as soon as that is done."""
     took = Collector()
 
@@ -119,7 +121,7 @@ def _notify_all(conn: Connection) -> None:
         conn.notify("tock", [number, PADDING])
 
 
-def test_row_18_the_embedded_server_follows_a_client_that_updates_its_keys() -> None:
+def test_row_18_the_embedded_server_accepts_key_updates_of_a_client() -> None:
     """A client that asks for new keys between its messages has them all arrive, and gets all of the server's."""
     context = server_context()
     updates = KeyUpdates(context)

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from figures import Figure
-from helpers import Collector, eventually, scaled
-from linked import aside
-from sockets import TEXT, ByteServer, RawPeer, client_context, close_frame, frame, server_context
 
 from owlsocket_sync import Connection, ConnectionState, Heartbeat, Limits, SocketTimeout, connect
-from owlsocket_sync.server import Request, serve
+from owlsocket_sync.server import serve
 from owlsocket_sync.transport import dial
+from support.figures import Figure
+from support.handlers import echo
+from support.helpers import Collector, eventually, scaled
+from support.linked import aside
+from support.sockets import TEXT, ByteServer, RawPeer, client_context, close_frame, frame, server_context
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 LIMITS = Limits(message_size=20 * MIB)
@@ -25,10 +28,6 @@ BIG = "x" * (12 * MIB)
 SMALL_BUFFER = 4_096
 RECEIVE_BUFFER = 131_072
 GENEROUS = 4.0
-
-
-def _echo(conn: Connection, request: Request) -> None:
-    conn.perform("echo", lambda value: value)
 
 
 def _seconds(action: Callable[[], object]) -> float:
@@ -41,7 +40,7 @@ def _seconds(action: Callable[[], object]) -> float:
 def test_messages_of_16_mib_cost_four_times_those_of_4(figure: Figure) -> None:
     """There and back, through the embedded server: time grows with the size, and every byte is what it was."""
     with (
-        serve(_echo, ssl_context=server_context(), limits=LIMITS) as server,
+        serve(echo, ssl_context=server_context(), limits=LIMITS) as server,
         connect(server.url, ssl_context=client_context(), limits=LIMITS) as conn,
     ):
 
@@ -65,8 +64,8 @@ class SlowTaker:
     def __call__(self, peer: RawPeer) -> None:
         peer.upgrade()
         assert self.go.wait(scaled(10))
-        while (one := peer.read_frame()).opcode == TEXT:
-            self.came(json.loads(one.payload))
+        while (came := peer.read_frame()).opcode == TEXT:
+            self.came(json.loads(came.payload))
         peer.send(close_frame(1000))
 
 
@@ -91,10 +90,10 @@ def test_a_write_that_times_out_within_a_record_is_finished_later(monkeypatch: p
         for writer in writers:
             assert writer.wait(1, 20) == [None]
         conn.notify("last")
-        eventually(lambda: [one for one in taker.came.items if one.get("event") == "last"], 20)
+        eventually(lambda: [message for message in taker.came.items if message.get("event") == "last"], 20)
         assert taker.came.items[0]["payload"] == [BIG]
-        assert all(one.get("method") in (None, "big", "hasty") for one in taker.came.items)
-        behind = sorted(one["payload"] for one in taker.came.items if one.get("event") == "behind")
+        assert all(message.get("method") in (None, "big", "hasty") for message in taker.came.items)
+        behind = sorted(message["payload"] for message in taker.came.items if message.get("event") == "behind")
         assert behind == [[number, "y" * 50_000] for number in range(4)]
         assert conn.state is ConnectionState.OPEN
 
@@ -113,9 +112,29 @@ def test_a_record_that_was_not_taken_at_all_goes_first(size: int) -> None:
         taker.go.set()
         conn.notify("last")
         eventually(lambda: taker.came.items and taker.came.items[-1].get("event") == "last", 20)
-        came = [tuple(one["payload"]) for one in taker.came.items[:-1]]
+        came = [tuple(message["payload"]) for message in taker.came.items[:-1]]
         assert came == sorted(came)
         assert teller.taken <= set(came) <= teller.tried
+        assert conn.state is ConnectionState.OPEN
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+def test_sends_that_time_out_do_not_pile_up(size: int) -> None:
+    """What follows the record that was tried is dropped, as without TLS: it takes no memory, and is never sent."""
+    taker = SlowTaker()
+    with (
+        ByteServer(taker, server_context()) as server,
+        connect(server.url, ssl_context=client_context(), heartbeat=Heartbeat(30, 30), reconnect=None) as conn,
+    ):
+        with pytest.raises(SocketTimeout), conn.deadline(0.3):
+            conn.notify("tick", [0, BIG])
+        for number in range(1, 21):
+            with pytest.raises(SocketTimeout), conn.deadline(0.02):
+                conn.notify("tick", [number, "x" * size])
+        taker.go.set()
+        conn.notify("last")
+        eventually(lambda: taker.came.items and taker.came.items[-1].get("event") == "last", 20)
+        assert [message["payload"][0] for message in taker.came.items[:-1]] == [0]
         assert conn.state is ConnectionState.OPEN
 
 
@@ -141,11 +160,12 @@ class Teller:
                 self._late += 1
 
 
+@pytest.mark.timing
 def test_a_peer_that_takes_little_at_a_time_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each record that leaves is a sign of life, though nothing comes back before the whole message was taken."""
     monkeypatch.setattr(dial, "_OPTIONS", (*dial._OPTIONS, ("SOL_SOCKET", "SO_SNDBUF", SMALL_BUFFER)))
     beat = Heartbeat(interval=0.6, timeout=0.6)
-    size = 768 * 1024
+    size = 384 * 1024
     taken = Collector()
 
     def take_slowly(peer: RawPeer) -> None:

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from helpers import eventually, scaled, whole
-from sockets import client_context, server_context
-from watched import Watch
 
 from owlsocket_sync import Connection, Heartbeat, connect
 from owlsocket_sync.server import Request, serve
+from support.helpers import eventually, scaled, whole
+from support.sockets import client_context, server_context
+from support.watched import Watch
 
 CALLERS = 4
 SIZES = (10, 3_000, 200_000)
@@ -29,7 +29,7 @@ def hasty() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def test_row_19_the_watch_sees_who_comes_in_on_another() -> None:
+def test_row_19_the_watch_detects_two_threads_in_one_tls_object() -> None:
     """A thread that sends while another one is in a read of the same TLS socket is noticed."""
     context = client_context()
     watch = Watch(context)
@@ -52,6 +52,7 @@ def test_row_19_the_watch_sees_who_comes_in_on_another() -> None:
         reader.join()
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("hasty")

@@ -10,25 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import Authority, serving
-from figures import Figure
-from helpers import Collector, eventually, scaled
-from sockets import PATIENCE, RawPeer, client_context, server_context
 
-from owlsocket_sync import Backoff, Connection, ConnectionState, SocketConnectionError, connect
-from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync import Backoff, ConnectionState, SocketConnectionError, connect
+from owlsocket_sync.server import Server, serve
+from support.certificates import Authority, serving
+from support.figures import Figure
+from support.handlers import echo
+from support.helpers import Collector, eventually, scaled
+from support.sockets import PATIENCE, RawPeer, client_context, server_context
 
 TIMEOUT = 0.4
-
-
-def _echo(conn: Connection, request: Request) -> None:
-    conn.perform("echo", lambda value: value)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server behind TLS that waits a short time for handshakes."""
-    with serve(_echo, ssl_context=server_context(), timeout=scaled(TIMEOUT)) as running:
+    with serve(echo, ssl_context=server_context(), timeout=scaled(TIMEOUT)) as running:
         yield running
 
 
@@ -46,9 +43,10 @@ def _hello() -> bytes:
     return outgoing.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pace", [None, 0.02], ids=["silent", "a-byte-at-a-time"])
 @pytest.mark.parametrize("first", [0, 1, 100])
-def test_row_34_a_client_that_never_finishes_its_tls_handshake_is_sent_away(
+def test_row_34_an_unfinished_tls_handshake_is_disconnected(
     server: Server, figure: Figure, first: int, pace: float | None
 ) -> None:
     """However many bytes it dripped, its time is over at the server's timeout, and others are served meanwhile."""
@@ -117,7 +115,7 @@ def choosy(authority: Authority) -> Iterator[Server]:
     context = serving(authority.issue("server"))
     context.load_verify_locations(authority.path)
     context.verify_mode = ssl.CERT_REQUIRED
-    with serve(_echo, ssl_context=context) as running:
+    with serve(echo, ssl_context=context) as running:
         yield running
 
 
@@ -131,9 +129,10 @@ def test_a_client_with_a_certificate_is_let_in(choosy: Server, authority: Author
         assert conn.call("echo", "in") == "in"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stranger", [False, True])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_row_18_a_client_without_a_certificate_is_told(
+def test_row_18_a_client_without_a_certificate_gets_an_error(
     choosy: Server, authority: Authority, tmp_path: Path, version: ssl.TLSVersion, stranger: bool
 ) -> None:
     """No certificate, or one that nobody knows: the client learns that it is about its certificate, and stops."""
@@ -149,7 +148,7 @@ def test_row_18_a_client_without_a_certificate_is_told(
     assert choosy.connections == []
 
 
-def test_row_18_a_refused_client_certificate_ends_the_reconnecting(choosy: Server, authority: Authority) -> None:
+def test_row_18_a_refused_client_certificate_ends_reconnecting(choosy: Server, authority: Authority) -> None:
     """A client that connects behind, without the certificate that is wanted, gives up and says why."""
     states = Collector()
     conn = connect(choosy.url, ssl_context=authority.trusting(), wait=False, reconnect=Backoff(initial=0.01, cap=0.02))

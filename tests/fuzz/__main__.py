@@ -88,8 +88,10 @@ def run_guided(target: Target, seconds: float) -> None:
 
 def _readers() -> list[FunctionType]:
     """The functions whose branches are watched."""
-    functions = [one for one in gc.get_objects() if isinstance(one, FunctionType)]
-    return [one for one in functions if one.__module__ and one.__module__.partition(".")[0] in WATCHED]
+    functions = [value for value in gc.get_objects() if isinstance(value, FunctionType)]
+    return [
+        function for function in functions if function.__module__ and function.__module__.partition(".")[0] in WATCHED
+    ]
 
 
 def _escaped(word: bytes) -> str:

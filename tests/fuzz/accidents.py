@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fuzz.target import Target
 from hypothesis import strategies as st
+
+from fuzz.target import Target
 
 MOST_ACCIDENTS = 5
 

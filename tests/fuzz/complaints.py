@@ -23,7 +23,7 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        wire_error = type(error).__name__ == "WireError"
+        wire_error = type(error).__name__ == "FramingError"
         theirs = record.name.rpartition(".")[2] == "websockets"  # what that library stumbles on, it answers for
         if not theirs and not (wire_error or isinstance(error, EXPECTED)):
             self.own.append(f"{record.getMessage()}: {error!r}")

@@ -13,13 +13,12 @@ from fuzz.oracle import ENDED, Verdict, read_frames
 from fuzz.target import Run, Target
 from fuzz.tokens import ISSUER, SERVICE, STEPS
 from fuzz.wires import FRAME_WORDS, HEADER_WORDS, LIMIT, traffic
-from handlers import echo
-from helpers import scaled
-from sockets import UPGRADE, knock
-
 from owlsocket_sync import Connection, ErrorContext, Limits, connect
 from owlsocket_sync.auth import Guard
 from owlsocket_sync.server import Request, Server, serve
+from support.handlers import echo
+from support.helpers import scaled
+from support.sockets import UPGRADE, knock
 
 SENT_AT_MOST = 50_000
 BETWEEN_CALLS = 200
@@ -94,27 +93,27 @@ def open_frames() -> Iterator[Run]:
                 assert answer.startswith("HTTP/1.1 101 ")
                 verdict = read_frames(data, LIMIT, masked=True)
                 innocent = ENDED in verdict.codes
-                said, reset = _tell(peer.sock, data, done=lambda said: innocent or bool(_farewells(said)))
+                output, reset = _tell(peer.sock, data, done=lambda output: innocent or bool(_farewells(output)))
             if not reset:
-                _check_frames(said, verdict)
+                _check_frames(output, verdict)
 
         with _served(read, server, complaints) as run:
             yield run
 
 
-def _farewells(said: bytes) -> list[int]:
+def _farewells(output: bytes) -> list[int]:
     """The codes of the close frames in what the server says."""
-    events = read_frames(said, 1_000_000).events
-    return [int(told[0]) for kind, told in events if kind == "close" and isinstance(told, tuple)]
+    events = read_frames(output, 1_000_000).events
+    return [int(detail[0]) for kind, detail in events if kind == "close" and isinstance(detail, tuple)]
 
 
-def _check_frames(said: bytes, verdict: Verdict) -> None:
+def _check_frames(output: bytes, verdict: Verdict) -> None:
     """The server's frames are sound, and its last word is what the client's breach deserves."""
-    assert read_frames(said, 1_000_000).codes == {ENDED}, f"the server breaks the protocol itself: {said!r}"
+    assert read_frames(output, 1_000_000).codes == {ENDED}, f"the server breaks the protocol itself: {output!r}"
     if ENDED in verdict.codes or verdict.doubtful is not None:
         return  # whoever is gone need not be told
     allowed = verdict.codes | {1002, 1007, 1009}  # of several breaches, the server may be struck by another one first
-    assert set(_farewells(said)) & allowed, f"it said {said!r}, where {verdict.codes} is due"
+    assert set(_farewells(output)) & allowed, f"it said {output!r}, where {verdict.codes} is due"
 
 
 @contextmanager
@@ -125,17 +124,17 @@ def open_requests() -> Iterator[Run]:
 
         def read(data: bytes) -> None:
             with socket.create_connection(("127.0.0.1", server.port), scaled(5)) as sock:
-                said, _ = _tell(sock, data, done=lambda said: True)
-            status = STATUS.match(said)
+                output, _ = _tell(sock, data, done=lambda output: True)
+            status = STATUS.match(output)
             if status is None:
-                assert not said, f"no HTTP: {said[:200]!r}"
+                assert not output, f"no HTTP: {output[:200]!r}"
                 return
             code = int(status[1])
-            assert code == 101 or code in CLIENTS_FAULT, said[:500]
-            body = said.partition(b"\r\n\r\n")[2]
+            assert code == 101 or code in CLIENTS_FAULT, output[:500]
+            body = output.partition(b"\r\n\r\n")[2]
             if code == 101:
                 assert read_frames(body, 1_000_000).codes == {ENDED}
-            assert b"Traceback" not in said
+            assert b"Traceback" not in output
 
         with _served(read, server, complaints) as run:
             yield run

@@ -11,14 +11,17 @@ import random
 import time
 from collections.abc import Iterator
 
+from hypothesis import HealthCheck, given, seed, settings
+
 from fuzz.accidents import inputs_of
 from fuzz.target import Run, Target
-from helpers import scaled
-from hypothesis import HealthCheck, given, seed, settings
+from support.helpers import scaled
 
 FIRST_SEED = os.environ.get("OWLSOCKET_FUZZ_SEED", "6455")
 SECONDS_FOR_ONE = 2.0
 ROUND = 250
+LEAST = 50
+"""Inputs that run however long they take, so that a loaded machine tries some too."""
 
 
 class Watched:
@@ -52,7 +55,7 @@ def drive(target: Target, seconds: float) -> Watched:
     end = time.monotonic() + seconds
     with target.open() as run:
         watched, numbers = Watched(run), seeds()
-        while time.monotonic() < end:
+        while time.monotonic() < end or watched.runs < LEAST:
             _one_round(target, watched, next(numbers), end)
     return watched
 
@@ -62,7 +65,7 @@ def _one_round(target: Target, watched: Watched, number: int, end: float) -> Non
     @settings(max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(inputs_of(target))
     def examples(data: bytes) -> None:
-        if time.monotonic() < end:
+        if time.monotonic() < end or watched.runs < LEAST:
             watched(data)
 
     try:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from sockets import CLOSE, PING, PONG, TEXT, RawPeer, frame
+from support.sockets import CLOSE, PING, PONG, TEXT, RawPeer, frame
 
 BATCHES_A_SECOND = 1000
 PATIENCE = 60.0

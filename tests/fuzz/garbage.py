@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fuzz.oracle import ENDED, Verdict, read_frames
 from fuzz.wires import traffic
-from sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
+from support.sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame, head
 
 DATA, CONTROL = (TEXT, BINARY), (CLOSE, PING, PONG)
 
@@ -75,6 +75,16 @@ def _oversize(dice: Dice) -> bytes:
     return bytes([0x80 | dice.choice(DATA), 127]) + dice.choice((2**40, 2**62, 2**25)).to_bytes(8, "big")
 
 
+def _long_length(dice: Dice) -> bytes:
+    opcode = dice.choice((*DATA, *CONTROL))
+    size, length_size = dice.choice(((2, 2), (125, 2), (2, 8), (126, 8), (65_535, 8)))
+    return head(opcode, size, length_size=length_size) + b"x" * size
+
+
+def _huge_length(dice: Dice) -> bytes:
+    return head(dice.choice(DATA), dice.randrange(2**63, 2**64))
+
+
 def _flipped(dice: Dice) -> bytes:
     data = bytearray(b"".join(dice.choices(TRAFFIC, k=dice.randint(1, 3))))
     for _ in range(dice.randint(1, 4)):
@@ -94,6 +104,8 @@ KINDS: dict[str, Callable[[Dice], bytes]] = {
     "close": _close,
     "no UTF-8": _no_utf8,
     "oversize": _oversize,
+    "long length": _long_length,
+    "huge length": _huge_length,
     "bits flipped": _flipped,
 }
 

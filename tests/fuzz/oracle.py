@@ -6,7 +6,7 @@ import codecs
 import struct
 from dataclasses import dataclass, field
 
-from sockets import CLOSE, CONTINUATION, PING, PONG, TEXT
+from support.sockets import CLOSE, CONTINUATION, PING, PONG, TEXT
 
 ENDED = 0
 """In place of a close code: the bytes end, and nothing was wrong with them so far."""
@@ -93,12 +93,15 @@ class _Reading:
             and (control or (opcode == CONTINUATION) is (self._opcode is not None))
         )
         self._breaches = set() if sound else {1002}
-        if size >= 126:
-            size = int.from_bytes(self._bytes.take(2 if size == 126 else 8), "big")
         if control and size > 125:
             self._breaches = {1002}
+        if size >= 126:
+            shortest = 126 if size == 126 else 65_536
+            size = int.from_bytes(self._bytes.take(2 if size == 126 else 8), "big")
+            if size < shortest or size >> 63:
+                self._breaches = {1002}
         if size > self._limit or (not control and len(self._fragments) + size > self._limit):
-            self._verdict.codes = self._breaches | ({1009, 1002} if size >> 63 else {1009})
+            self._verdict.codes = {1002} if size >> 63 else self._breaches | {1009}
             return  # nobody waits for the rest of it
         key = self._bytes.take(4) if masked else b""
         body = self._bytes.take(size)

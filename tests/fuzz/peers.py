@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handlers import echo
-from helpers import Collector, scaled
-from sockets import CLOSE, PING, PONG, TEXT, ByteServer, RawPeer, frame, knock
-
 from owlsocket_sync import Backoff, Connection, ErrorContext, connect
 from owlsocket_sync.server import Request, serve
+from support.handlers import echo
+from support.helpers import Collector, scaled
+from support.sockets import CLOSE, PING, PONG, TEXT, ByteServer, RawPeer, frame, knock
 
 AT_ONCE = Backoff(initial=0.0, cap=0.0)
 
@@ -86,8 +85,8 @@ class Victim:
 
     def told(self) -> list[tuple[Exception, ErrorContext]]:
         """What `on_error` was told since this was asked last."""
-        told, self.errors.items = self.errors.items, []
-        return told
+        reported, self.errors.items = self.errors.items, []
+        return reported
 
 
 @contextmanager

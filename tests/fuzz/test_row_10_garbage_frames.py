@@ -7,16 +7,16 @@ import threading
 import time
 
 import pytest
-from figures import Figure
+
 from fuzz.complaints import watched
 from fuzz.drive import seeds
 from fuzz.garbage import KINDS, Garbage, garbage
 from fuzz.oracle import ENDED
 from fuzz.peers import AT_ONCE, Talker
-from helpers import Collector, scaled, whole
-from sockets import CLOSE, ByteServer, RawPeer
-
 from owlsocket_sync import ConnectionState, Limits, SocketError, StateChange, connect
+from support.figures import Figure
+from support.helpers import Collector, scaled, whole
+from support.sockets import CLOSE, ByteServer, RawPeer
 
 LIMIT = 100_000
 
@@ -66,6 +66,7 @@ class Thrower:
         return ENDED if said_goodbye else came.code
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_row_10_the_client_survives_any_garbage(figure: Figure) -> None:
@@ -99,7 +100,7 @@ def _is_documented(change: StateChange) -> bool:
     return change.state in states and not isinstance(change.reason, Exception)
 
 
-def test_row_10_every_kind_of_garbage_is_a_breach() -> None:
+def test_row_10_every_kind_of_garbage_is_a_protocol_error() -> None:
     """What is thrown above deserves a close frame, but for bits that were flipped where it does not matter."""
     pieces = garbage(300, LIMIT, 1)
     assert {piece.kind for piece in pieces} == set(KINDS)

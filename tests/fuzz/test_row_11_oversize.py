@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable
 
 import pytest
-from figures import Figure
-from fuzz.memory import Growth
-from helpers import Collector, eventually, scaled
-from sockets import BINARY, CLOSE, CONTINUATION, TEXT, ByteServer, RawPeer, frame, knock
 
+from fuzz.memory import Growth
 from owlsocket_sync import EventMessage, Limits, SocketConnectionError, connect
 from owlsocket_sync.server import serve
+from support.figures import Figure
+from support.helpers import Collector, eventually, scaled
+from support.sockets import BINARY, CLOSE, CONTINUATION, TEXT, ByteServer, RawPeer, frame, knock
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 LIMIT = 16 * MIB
@@ -101,6 +103,8 @@ def test_row_11_a_server_refuses_what_is_too_large(send: Send, figure: Figure) -
     figure("growth of the resident memory, in limits", growth.bytes / LIMIT, 2, "")
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 def test_row_11_many_fragments_within_the_limit_are_cheap(figure: Figure) -> None:
     """20 MB in 20 000 fragments reach a handler for less than a second of the client's CPU time."""
     text = b'{"type":"event","event":"large","payload":"' + b"x" * 20_000_000 + b'"}'

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from figures import Figure
+
 from fuzz.flooder import frames_of
 from fuzz.memory import Growth
-from helpers import eventually, scaled, whole
-from sockets import PING, PONG, ByteServer, RawPeer, frame
-
 from owlsocket_sync import connect
+from support.figures import Figure
+from support.helpers import eventually, scaled, whole
+from support.sockets import PING, PONG, ByteServer, RawPeer, frame
 
 TESTS = Path(__file__).parents[1]
 PINGS_A_SECOND = 50_000
@@ -40,9 +40,11 @@ def flooding(seconds: float) -> Iterator[tuple[int, subprocess.Popen[str]]]:
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.stress
+@pytest.mark.timing
 @pytest.mark.timeout(120)
-def test_row_14_calls_go_on_in_a_flood_of_pings(figure: Figure) -> None:
+def test_row_14_calls_continue_during_a_flood_of_pings(figure: Figure) -> None:
     """Each is answered within a second, and so is the last ping."""
     seconds = whole(1.0, 5.0)
     took: list[float] = []
@@ -54,14 +56,15 @@ def test_row_14_calls_go_on_in_a_flood_of_pings(figure: Figure) -> None:
                 took.append(time.monotonic() - began)
             conn.call("end", 0, timeout=30)
             conn.call("echo", 0, timeout=30)  # by now the last ping was answered
-        told = json.loads(process.communicate(timeout=30)[0])
+        counts = json.loads(process.communicate(timeout=30)[0])
     figure("p99 of a call", sorted(took)[int(len(took) * 0.99)], 1.0, "s")
-    assert told["pings"] > 0.5 * PINGS_A_SECOND * seconds
-    assert 0 < told["pongs"] <= told["pings"]
-    assert told["latest"], "the last ping has no pong"
+    assert counts["pings"] > 0.5 * PINGS_A_SECOND * seconds
+    assert 0 < counts["pongs"] <= counts["pings"]
+    assert counts["latest"], "the last ping has no pong"
 
 
-def test_row_14_pongs_do_not_pile_up_for_who_does_not_read(figure: Figure) -> None:
+@pytest.mark.slow
+def test_row_14_pongs_do_not_accumulate_for_a_peer_that_does_not_read(figure: Figure) -> None:
     """While nothing can be written, one pong waits, the latest; it is sent once there is room."""
     count = 60_000
     payloads = [b"%0125d" % number for number in range(count)]

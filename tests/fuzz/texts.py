@@ -10,13 +10,13 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from fuzz.target import Target, as_text, pure
-from helpers import VECTORS, load
-
 from owlsocket_sync.errors import ResilientError, SocketMessageMalformed
+from owlsocket_sync.handshake_fields import check_headers
 from owlsocket_sync.protocol.codec import decode, encode
 from owlsocket_sync.protocol.messages import Message
 from owlsocket_sync.transport.dial import parse_proxy
-from owlsocket_sync.urls import SECRET_KEYS, check_headers, parse, parse_base, redact
+from owlsocket_sync.urls import PUBLIC_KEYS, parse, parse_base, redact
+from support.helpers import VECTORS, load
 
 Read = TypeVar("Read")
 
@@ -109,7 +109,7 @@ def _holds_secret(url: str) -> bool:
         if url.count(SECRET) > 1 or not parts.netloc:
             return url.count(SECRET) == 1 and "@" in url.partition(SECRET)[2]
         return SECRET in parts.netloc.rpartition("@")[0] or any(
-            SECRET in value for key, value in parse_qsl(parts.query) if key in SECRET_KEYS
+            SECRET in value for key, value in parse_qsl(parts.query) if key.lower() not in PUBLIC_KEYS
         )
     except ValueError:
         return False

@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 
 from fuzz.target import Target, as_text, pure
 from fuzz.texts import JSON_WORDS
-from helpers import load
-
 from owlsocket_sync.auth import Auth, Authority, Envelope, Guard, KeyPair
 from owlsocket_sync.errors import AuthError, AuthMalformed
 from owlsocket_sync.server import Request
+from support.helpers import load
 
 LOGIN = load("login.json")
 KEYS = load("keys.json")
@@ -96,12 +95,12 @@ def read_envelope(data: bytes) -> None:
 def read_vouched(data: bytes) -> None:
     """Any JSON as what a token says that is signed by somebody who is trusted: confused, but no stranger."""
     try:
-        said = json.loads(data)
+        content = json.loads(data)
     except (ValueError, RecursionError):
-        said = as_text(data)
+        content = as_text(data)
     for kind in ("ed25519-basic-token", "one-time-token"):
         for ttl in (None, 900_000):
-            token = _or(AuthMalformed, partial(_vouched, kind, ttl, said))
+            token = _or(AuthMalformed, partial(_vouched, kind, ttl, content))
             if token is None:
                 continue
             auth = _or(AuthError, partial(_guard().verify, token))
@@ -110,8 +109,8 @@ def read_vouched(data: bytes) -> None:
                 assert auth.to_dict()["userId"] == auth.user_id
 
 
-def _vouched(kind: str, ttl: float | None, said: object) -> str:
-    return Envelope(kind, dt=int(FIRST_MOMENT * 1000)).send(said, ttl=ttl).sign(ISSUER).tokenize()
+def _vouched(kind: str, ttl: float | None, content: object) -> str:
+    return Envelope(kind, dt=int(FIRST_MOMENT * 1000)).send(content, ttl=ttl).sign(ISSUER).tokenize()
 
 
 def read_step(data: bytes) -> None:
@@ -127,9 +126,9 @@ def read_step(data: bytes) -> None:
 
 def _texts(value: object) -> list[str]:
     if isinstance(value, dict):
-        return [text for one in value.values() for text in _texts(one)]
+        return [text for item in value.values() for text in _texts(item)]
     if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
+        return [text for item in value for text in _texts(item)]
     return [value] if isinstance(value, str) else []
 
 
@@ -149,7 +148,7 @@ def _objects(*kinds: type) -> list[bytes]:
 def _spoken() -> list[bytes]:
     """What tokens of the recorded login say, and payloads of steps."""
     bearer = {"token": STEPS["2 one-time token"]["token"]}
-    said = [Envelope.untokenize(bearer["token"]).message(), {"type": "basic-ed25519"}, bearer]
+    contents = [Envelope.untokenize(bearer["token"]).message(), {"type": "basic-ed25519"}, bearer]
     whole = Auth(
         token="n" * 44,
         user_id="u",
@@ -163,8 +162,8 @@ def _spoken() -> list[bytes]:
         "permissions": [{"scope": "s", "permissions": {"read": True}}],
         "attributes": [{"scope": "s", "attributes": []}],
     }
-    said += [whole, {**whole, **more, "expiresAt": "2099-01-01T00:00:00.000Z", "extra": 1, "user_id": None}]
-    return [json.dumps(one).encode() for one in said] + _objects(dict)
+    contents += [whole, {**whole, **more, "expiresAt": "2099-01-01T00:00:00.000Z", "extra": 1, "user_id": None}]
+    return [json.dumps(content).encode() for content in contents] + _objects(dict)
 
 
 TOKEN_WORDS = (

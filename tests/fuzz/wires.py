@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import socket
 import threading
@@ -15,51 +14,43 @@ from typing import Any
 from fuzz.oracle import ENDED, Event, read_frames
 from fuzz.target import Target, pure
 from fuzz.texts import recorded_texts
-from helpers import scaled
-from sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_frame, frame, granted
-
 from owlsocket_sync.errors import AuthError, ResilientError, SocketConnectionError
+from owlsocket_sync.transport.client_handshake import ClientHandshake
+from owlsocket_sync.transport.framing import ClientFraming
 from owlsocket_sync.transport.stream import DuplexStream
 from owlsocket_sync.urls import parse
+from support.helpers import scaled
+from support.sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_frame, frame, granted
 
 LIMIT = 4096
 SENT_AT_MOST = 100_000
 TARGET = parse("ws://localhost/ws?token=hunter2hunter2")
-WIRES = ("client_wire", "ClientWire"), ("wire", "Wire")
-
-
-def make_wire(stream: DuplexStream, limit: int) -> Any:
-    """The client's end of the wire, wherever it lives."""
-    for module, name in WIRES:
-        with contextlib.suppress(ModuleNotFoundError):
-            return getattr(importlib.import_module(f"owlsocket_sync.transport.{module}"), name)(stream, limit)
-    raise ModuleNotFoundError("the client's wire")
 
 
 @contextmanager
 def ends(limit: int = LIMIT) -> Iterator[tuple[Any, socket.socket]]:
-    """A wire that waits for no more than it should, and the socket at its other end."""
+    """A framing with a read deadline, and the socket at its other end."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(scaled(5))
     stream = DuplexStream(ours)
-    stream.read_until = time.monotonic() + scaled(5)
+    stream.read_deadline = time.monotonic() + scaled(5)
     try:
-        yield make_wire(stream, limit), theirs
+        yield ClientFraming(stream, limit), theirs
     finally:
         stream.close()
         theirs.close()
 
 
-def drain(wire: Any) -> tuple[list[Event], int]:
-    """All that a wire hands on, and how it ends: by a close frame or the end of the stream, or by a code of its own."""
+def drain(framing: Any) -> tuple[list[Event], int]:
+    """All events of a framing, and how it ends: by a close frame or the end of the stream, or by a code of its own."""
     events: list[Event] = []
     while True:
         try:
-            incoming = wire.read()
+            incoming = framing.read()
         except EOFError:
             return events, ENDED
         except Exception as error:
-            if type(error).__name__ != "WireError":
+            if type(error).__name__ != "FramingError":
                 raise
             assert len(str(error)) < 500
             return events, int(error.code)  # type: ignore[attr-defined]
@@ -82,10 +73,10 @@ def _event(incoming: Any) -> Event:
 def read_as_client(data: bytes) -> None:
     """Frames of a server: what RFC 6455 makes of them, or the close code of a breach; never anything else."""
     data = data[:SENT_AT_MOST]
-    with ends() as (wire, theirs):
+    with ends() as (framing, theirs):
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
-        events, code = drain(wire)
+        events, code = drain(framing)
     verdict = read_frames(data, LIMIT)
     assert verdict.allows(events, code), f"{events} and {code}, where {verdict} holds"
 
@@ -96,12 +87,12 @@ ACCEPT = b"{accept}"
 def read_upgrade(data: bytes) -> None:
     """A server's answer to the upgrade: granted, refused by an error of ours, or broken off."""
     data = data[:SENT_AT_MOST]
-    with ends() as (wire, theirs):
+    with ends() as (framing, theirs):
         peer = RawPeer(theirs)
         server = threading.Thread(target=_answer, args=(peer, data))
         server.start()
         try:
-            wire.upgrade(TARGET, {}, time.monotonic() + scaled(5))
+            ClientHandshake(framing).upgrade(TARGET, {}, time.monotonic() + scaled(5))
         except (SocketConnectionError, AuthError, ResilientError) as error:
             assert "hunter2hunter2" not in str(error) + repr(error)
             assert len(str(error)) < 100_000
@@ -112,10 +103,10 @@ def read_upgrade(data: bytes) -> None:
         except EOFError:
             pass  # the stream ended within the answer
         else:
-            wire.stream.read_until = math.inf
-            drain(wire)
+            framing.stream.read_deadline = math.inf
+            drain(framing)
         finally:
-            wire.stream.interrupt()
+            framing.stream.interrupt()
             server.join(scaled(5))
 
 

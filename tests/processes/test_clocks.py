@@ -6,12 +6,14 @@ import signal
 import time
 
 import pytest
-from child_processes import echo, script
-from figures import Figure
-from helpers import Collector, whole
 
 from owlsocket_sync import Backoff, ConnectionState, Heartbeat, connect
 from owlsocket_sync.server import serve
+from support.child_processes import echo, script
+from support.figures import Figure
+from support.helpers import Collector, whole
+
+pytestmark = pytest.mark.slow
 
 INTERVAL, TIMEOUT = 0.4, 0.4
 BEATS = Heartbeat(INTERVAL, TIMEOUT)
@@ -63,7 +65,7 @@ conn.close()
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("impatient", [False, True], ids=["a patient server", "a server that gives it up"])
-def test_row_30_a_client_that_was_suspended_goes_on(impatient: bool, figure: Figure) -> None:
+def test_row_30_a_suspended_client_continues(impatient: bool, figure: Figure) -> None:
     """SIGSTOP for longer than its heartbeat, then SIGCONT: at most one new link, and calls are answered."""
     stopped_for = whole(2.0, 60.0)
     with serve(echo, heartbeat=None) as server, script(SUSPENDED, server.url) as child:
@@ -87,7 +89,7 @@ server.wait()
 """
 
 
-def test_row_30_a_server_that_stands_still_is_noticed(figure: Figure) -> None:
+def test_row_30_a_stopped_server_is_detected(figure: Figure) -> None:
     """SIGSTOP of the server: the link dies in time, and a new one is made once it runs again."""
     moves = Collector()
     with script(SERVER, "") as child:

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from child_processes import CONNECTED, Done, echo, script, silent
-from figures import Figure
-from helpers import eventually, whole
-from sockets import ByteServer, RawPeer, full_port
 
 from owlsocket_sync.server import Server, serve
+from support.child_processes import CONNECTED, Done, echo, script, silent
+from support.figures import Figure
+from support.helpers import eventually, whole
+from support.sockets import ByteServer, RawPeer, full_port
+
+pytestmark = pytest.mark.slow
 
 EXIT_SECONDS = 2.0
 
@@ -126,20 +128,20 @@ def far() -> Iterator[Far]:
     """One that echoes, one that breaks, a silent one, and a port that does not answer."""
     with ExitStack() as stack:
         server = stack.enter_context(serve(echo, workers=16))
-        breaking, mute = (stack.enter_context(ByteServer(one)) for one in (_breaking, silent))
+        breaking, mute = (stack.enter_context(ByteServer(script)) for script in (_breaking, silent))
         port = stack.enter_context(full_port())
         yield Far(server, [breaking.url, mute.url, f"ws://127.0.0.1:{port}"])
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_row_25_a_connection_does_not_hold_the_interpreter(far: Far, state: str, figure: Figure) -> None:
+def test_row_25_a_connection_does_not_keep_the_interpreter_alive(far: Far, state: str, figure: Figure) -> None:
     """The process ends soon, says nothing, and keeps its own return code; the server is told."""
     figure("sys.exit to the end of the process", far.end(state, "sys.exit"), EXIT_SECONDS, "s")
     eventually(lambda: not far.server.connections)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_row_25_an_end_stays_what_it_is(far: Far, ending: str, figure: Figure) -> None:
+def test_row_25_the_exit_code_is_unchanged(far: Far, ending: str, figure: Figure) -> None:
     """Whichever way a process ends, with a call pending: its own return code, and none but its own words."""
     figure("the end of the process", far.end("a call pending", ending), EXIT_SECONDS, "s")
     eventually(lambda: not far.server.connections)
@@ -147,12 +149,12 @@ def test_row_25_an_end_stays_what_it_is(far: Far, ending: str, figure: Figure) -
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
-def test_row_25_every_state_and_every_ending(far: Far, figure: Figure) -> None:
+def test_row_25_every_state_and_every_kind_of_exit(far: Far, figure: Figure) -> None:
     """All of them crossed, two at a time, as often as is asked for."""
     runs = list(itertools.islice(itertools.cycle(itertools.product(STATES, ENDINGS)), whole(0, 200)))
     runs = runs or [("a call in another thread", "SIGTERM"), ("authenticating", "an exception")]
     with ThreadPoolExecutor(2) as threads:
-        for seconds in threads.map(lambda one: far.end(*one), runs):
+        for seconds in threads.map(lambda run: far.end(*run), runs):
             figure("the end of the process", seconds, EXIT_SECONDS, "s")
 
 
@@ -165,7 +167,7 @@ IN_MAIN = {
 
 
 @pytest.mark.parametrize("waiting", IN_MAIN)
-def test_row_25_a_handler_of_sigterm_ends_a_wait(far: Far, waiting: str, figure: Figure) -> None:
+def test_row_25_a_sigterm_handler_ends_a_wait(far: Far, waiting: str, figure: Figure) -> None:
     """`SystemExit` in the middle of a wait is a clean exit, with the code that it names."""
     source = f"""
 signal.signal(signal.SIGTERM, lambda *etc: sys.exit(12))
@@ -206,14 +208,14 @@ def test_row_25_code_at_exit_may_call(far: Far) -> None:
     assert (done.code, done.out, done.complaints) == (4, "last words\n", "")
 
 
-def test_row_25_code_that_comes_after_us_is_told(far: Far, figure: Figure) -> None:
+def test_row_25_code_after_our_exit_handler_gets_an_error(far: Far, figure: Figure) -> None:
     """What was registered before the import runs when the connections are closed: an error at once, and no wait."""
     source = ATEXIT.format(before="", after="", now=NOW).replace("import atexit", "")
     early = "import atexit" + TRIES.replace("SocketConnectionError", "Exception")
     with script(source, far.server.url, first=early) as child:
         done = child.finish()
     assert (done.code, done.complaints) == (4, "")
-    moment, said = done.out.splitlines()
-    assert said.startswith("late: ")
-    assert "is closed" in said
+    moment, output = done.out.splitlines()
+    assert output.startswith("late: ")
+    assert "is closed" in output
     figure("the end of the process", done.at - float(moment), EXIT_SECONDS, "s")

@@ -7,20 +7,22 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from browsers import THREADS, WORKERS, gunicorn
-from child_processes import APPS, Attendance, Child, environment
-from helpers import Collector, eventually, scaled, whole
-from sockets import free_port
 
 from owlsocket_sync import Backoff, Connection, connect
 from owlsocket_sync.server import Server, serve
+from support.browsers import THREADS, WORKERS, gunicorn
+from support.child_processes import APPS, Attendance, Child, environment
+from support.helpers import Collector, eventually, scaled, whole
+from support.sockets import free_port
 
 CALLS = 50
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
 
 @pytest.fixture
@@ -87,6 +89,7 @@ def test_clients_are_accepted_by_workers(server: Server, kind: str) -> None:
         assert came[1][0].ping() > 0
 
 
+@pytest.mark.timing
 def test_the_development_server_accepts_and_says_goodbye(server: Server) -> None:
     """``flask run``: an interrupt ends it at once, and its clients are told."""
     port = free_port()
@@ -96,6 +99,12 @@ def test_the_development_server_accepts_and_says_goodbye(server: Server) -> None
         with conn:
             process, value = conn.wait_open(scaled(20)).call("echo", "hoot")
             assert (process, value) == (child.pid, "hoot")
+            # socketserver closes the socket of a request that is interrupted while its thread is started. Requests are
+            # accepted one after the other: the answer to the next one shows that this is over.
+            visit = HTTPConnection("127.0.0.1", port, timeout=scaled(20))
+            with closing(visit):
+                visit.request("GET", "/nowhere")
+                assert visit.getresponse().status == HTTPStatus.NOT_FOUND
             ended = Collector()
             conn.on_state(lambda change: ended(change.code))
             child.send(signal.SIGINT)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from child_processes import echo, run
+import pytest
 
 from owlsocket_sync.server import serve
+from support.child_processes import echo, run
 
 SCRIPT = """
 from owlsocket_sync import Instrument, connections, instrument
@@ -13,7 +14,7 @@ from owlsocket_sync.contrib.summary import summarise
 class Calls(Instrument):
     ended = 0
 
-    def on_call_end(self, call, outcome, kept):
+    def on_call_end(self, call, outcome, token):
         self.ended += 1
 
 calls = Calls()
@@ -23,10 +24,10 @@ conn = connect(url, timeout=20, name='here')
 for _ in range(3):
     conn.call('echo', 1)
 held = threading.Event(), threading.Event()
-from owlsocket_sync.protocol.instruments import PROCESS
+from owlsocket_sync.protocol.connection_registry import REGISTRY
 
 def hold():
-    with PROCESS._watch_lock:
+    with REGISTRY._registry_lock:
         held[0].set()
         held[1].wait(20)
 
@@ -44,7 +45,7 @@ if child == 0:
         assert calls.ended == 4, calls.ended
         assert connections() == [conn]
         with instrument(Calls()) as _:
-            assert len(conn._instruments) == 2
+            assert len(conn._core.hooks.instruments) == 2
         [(name, summary)] = summarise().items()
         assert (name, summary.counters['messages_out'], summary.states['open']) == ('here', 1, 1), summary
         code = 0
@@ -61,6 +62,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 def test_a_child_counts_what_it_does_itself() -> None:
     """Its parent's connections are its own once it uses them; those who watch all watch these too."""
     with serve(echo) as server:

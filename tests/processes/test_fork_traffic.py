@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from child_processes import Attendance, run
-from figures import Figure
-from helpers import whole
 
 from owlsocket_sync.server import serve
+from support.child_processes import Attendance, run
+from support.figures import Figure
+from support.helpers import whole
+
+pytestmark = pytest.mark.slow
 
 TRAFFIC = """
 import faulthandler
@@ -51,7 +53,7 @@ conn.close()
 
 @pytest.mark.stress
 @pytest.mark.timeout(400)
-def test_row_24_forks_under_the_traffic_of_eight_threads(figure: Figure) -> None:
+def test_row_24_forks_during_the_traffic_of_eight_threads(figure: Figure) -> None:
     """No child hangs, each gets its own answers on one connection of its own, and the parent misses nothing."""
     forks = whole(10, 100)
     attendance = Attendance()
@@ -97,7 +99,7 @@ for fork in range(int(sys.argv[2])):
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-def test_row_24_the_first_use_in_a_child_may_be_many_at_once() -> None:
+def test_row_24_several_threads_are_the_first_to_use_a_connection_in_a_child() -> None:
     """Sixteen threads that all are the first make one connection, and get their answers."""
     forks = whole(10, 200)
     attendance = Attendance()
@@ -118,7 +120,7 @@ over = threading.Event()
 
 def use():
     while not over.is_set():
-        with context._services_lock, service._connection_lock:
+        with context._services_lock.get(), service._state.get().connection_lock:
             context.phase
 
 holder = threading.Thread(target=use)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from child_processes import echo, run
-from figures import Figure
-from helpers import Collector, whole
-from sockets import TEXT, ByteServer, RawPeer
 
 from owlsocket_sync import Connection
 from owlsocket_sync.server import Request, serve
+from support.child_processes import echo, run
+from support.figures import Figure
+from support.helpers import Collector, whole
+from support.sockets import TEXT, ByteServer, RawPeer
+
+pytestmark = pytest.mark.slow
 
 FORK = """
 conn = connect(url, timeout=20{options})
@@ -42,7 +44,7 @@ def _fork(inside: str, before: str = "", after: str = "", options: str = "") -> 
     )
 
 
-def test_row_24_what_was_asked_before_the_fork_is_the_parents() -> None:
+def test_row_24_calls_before_the_fork_belong_to_the_parent() -> None:
     """A child that waits for it is told at once, and sees the events of its own link by the parent's iterators."""
     script = _fork(
         """
@@ -65,7 +67,7 @@ def test_row_24_what_was_asked_before_the_fork_is_the_parents() -> None:
     assert (done.code, done.complaints) == (0, "")
 
 
-def test_row_24_a_child_calls_on_a_connection_of_its_own() -> None:
+def test_row_24_a_child_uses_its_own_connection() -> None:
     """Its first use connects anew; the parent's link goes on and carries no byte of the child."""
     links, words = Collector(), Collector()
 
@@ -89,9 +91,9 @@ def test_row_24_a_child_calls_on_a_connection_of_its_own() -> None:
     with serve(handler) as server:
         done = run(script, server.url)
         assert (done.code, done.complaints) == (0, "")
-        said = words.wait(3)
-    parent = said[0][0]
-    assert [(name == parent, word) for name, word in said] == [
+        lines = words.wait(3)
+    parent = lines[0][0]
+    assert [(name == parent, word) for name, word in lines] == [
         (True, "before"),
         (False, "child"),
         (True, "after"),
@@ -99,7 +101,7 @@ def test_row_24_a_child_calls_on_a_connection_of_its_own() -> None:
     assert len(links.items) == 2
 
 
-def test_row_24_an_idle_child_leaves_no_trace() -> None:
+def test_row_24_an_idle_child_does_not_affect_the_parent() -> None:
     """A child that uses nothing, and exits in any way, says nothing on the parent's link."""
     received = Collector()
 
@@ -141,7 +143,7 @@ def test_row_24_a_child_without_reconnect_gets_a_clear_error() -> None:
         assert (done.code, done.complaints) == (0, "")
 
 
-def test_row_24_calls_in_flight_are_the_parents() -> None:
+def test_row_24_pending_calls_belong_to_the_parent() -> None:
     """A fork in the middle of traffic: the parent gets its answers, the child none of them and its own."""
     script = _fork(
         """
@@ -200,7 +202,7 @@ assert conn.stats.reconnects == 0
 """
 
 
-def test_row_24_a_lock_that_another_thread_holds_is_no_lock_of_the_child() -> None:
+def test_row_24_a_lock_held_during_the_fork_does_not_block_the_child() -> None:
     """For each lock of the connection in turn: held at the moment of the fork, and free in the child."""
     with serve(echo) as server:
         done = run(LOCKS, server.url)
@@ -209,11 +211,39 @@ def test_row_24_a_lock_that_another_thread_holds_is_no_lock_of_the_child() -> No
     assert set(held.values()) == {"0"}, held
     last = {name.rpartition(".")[2] for name in held}
     assert last >= {
-        *("_move_lock", "_standing", "_write_lock", "_ending_lock", "_pongs_lock", "_close_lock"),
-        "_reading",
-        *("_calls_lock", "_table_lock", "_arrivals", "_auth_lock", "_exchange_lock", "_tally_lock", "_backlog_lock"),
-        "_work",
+        *("_state_changed", "_write_lock", "state_lock", "read_lock", "_work_available"),
+        *("_calls_lock", "_table_lock", "_arrivals", "_exchanges", "_counters_lock"),
     }
+
+
+GRANDCHILD = """
+from owlsocket_sync.connection import _renewal_lock
+conn = connect(url, timeout=20)
+child = os.fork()
+if child == 0:
+    held = threading.Event()
+
+    def hold():
+        with _renewal_lock.get():
+            held.set()
+            time.sleep(20)
+
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(0 if conn.call('echo', 1, timeout=8) == 1 else 1)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_row_24_a_child_that_forks_while_it_makes_a_core_does_not_block_its_own_child() -> None:
+    """The lock that is held meanwhile is a new one there."""
+    with serve(echo) as server:
+        done = run(GRANDCHILD, server.url)
+    assert (done.code, done.complaints) == (0, "")
 
 
 STATES = {

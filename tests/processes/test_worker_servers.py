@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from child_processes import APPS, Attendance, Child, Gathering, environment, listening
-from figures import Figure
-from helpers import eventually, whole
 
 from owlsocket_sync.server import Server, serve
+from support.child_processes import APPS, Attendance, Child, Gathering, environment, listening
+from support.figures import Figure
+from support.helpers import eventually, whole
 
 WORKERS = 4
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ class Site:
         finally:
             connection.close()
         assert response.status == 200, body
-        said = json.loads(body)
-        assert said["answer"] == 2 * number
-        return int(said["process"])
+        reply = json.loads(body)
+        assert reply["answer"] == 2 * number
+        return int(reply["process"])
 
     def get_from_successor(self, number: int) -> int:
         """Likewise, while workers end: gunicorn may drop a request that one of them accepted and did not begin."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 import pytest
-from helpers import eventually
-from pair import CrossedCarrier, make_pair
 
 from owlsocket_sync import Connection, EventMessage, SocketConnectionError, SocketTimeout
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.runtime.workers import WorkerPool
+from support.helpers import eventually
+from support.pair import RecordingCarrier, make_pair
 
-Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_who_gave_up_is_not_invoked_any_more(ends: Ends) -> None:
     left.notify("e")
     assert seen == ["first"]
     assert not first.active
-    assert "given up" in repr(first)
+    assert "unsubscribed" in repr(first)
 
 
 def test_an_observer_that_fails_stops_nobody(ends: Ends) -> None:
@@ -111,9 +112,8 @@ def test_an_observer_that_fails_stops_nobody(ends: Ends) -> None:
 
 def test_events_of_one_name_are_handled_in_order_and_names_side_by_side() -> None:
     """A slow observer of one does not keep another waiting."""
-    left, right, *_ = make_pair()
     pool = WorkerPool(2, "test")
-    right._run = pool.submit
+    left, right, *_ = make_pair(right_workers=pool)
     gate, seen = threading.Event(), []
     right.observe("slow", lambda message: (gate.wait(5), seen.append(message.payload)))
     right.observe("quick", lambda message: seen.append(message.payload))
@@ -169,13 +169,13 @@ def test_what_is_not_pulled_counts_as_backlog_until_it_is(ends: Ends) -> None:
     stream = right.events("e")
     left.notify("e", 1)
     left.notify("e", 2)
-    assert right._backlog.count()[0] == 2
+    assert right._core.backlog.totals()[0] == 2
     next(stream)
-    assert right._backlog.count()[0] == 1
+    assert right._core.backlog.totals()[0] == 1
     stream.close()
-    assert right._backlog.count() == (0, 0)
+    assert right._core.backlog.totals() == (0, 0)
     left.notify("e", 3)
-    assert right._backlog.count()[0] == 0
+    assert right._core.backlog.totals()[0] == 0
 
 
 def test_an_event_needs_a_link(ends: Ends) -> None:
@@ -247,6 +247,16 @@ def test_pulling_none_at_all_waits_for_nothing(ends: Ends) -> None:
     assert list(ends[1].events("e", limit=0)) == []
 
 
+@pytest.mark.parametrize("timeout", ["5", -1, math.nan, [], True])
+def test_a_timeout_that_is_none_is_refused_at_once(ends: Ends, timeout: Any) -> None:
+    """Not by the first wait; and no request is sent for it."""
+    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+        ends[0].events("e", timeout=timeout)
+    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+        ends[0].stream(1, timeout=timeout)
+    assert ends[2].sent == []
+
+
 def test_leaving_the_block_ends_the_pulling(ends: Ends) -> None:
     """What was not taken is dropped, and nothing more is kept."""
     left, right, *_ = ends
@@ -272,9 +282,9 @@ def test_an_iterator_that_is_forgotten_is_cleaned_up_without_a_lock(ends: Ends) 
     left, right, *_ = ends
     stream = right.events("e")
     left.notify("e", 1)
-    assert right._backlog.count()[0] == 1
-    with right._event_mail._table_lock, right._backlog._backlog_lock:
+    assert right._core.backlog.totals()[0] == 1
+    with right._core.registrations.event_queues._table_lock, right._core.backlog._counters_lock:
         del stream
     left.notify("other")
-    assert right._backlog.count()[0] == 0
-    assert not right._event_mail.get("e")
+    assert right._core.backlog.totals()[0] == 0
+    assert not right._core.registrations.event_queues.get("e")

@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from handlers import drop_link
-from helpers import Collector, eventually, scaled
-from pair import CrossedCarrier, make_pair
 
 from owlsocket_sync import (
-    Activity,
     CallMessage,
     Connection,
     ConnectionState,
+    ErrorContext,
     Instrument,
+    Operation,
     Outcome,
     ResilientError,
     SocketConnectionError,
@@ -30,9 +28,18 @@ from owlsocket_sync import (
     connections,
     instrument,
 )
+from owlsocket_sync.core.core import Core, CoreOptions
+from owlsocket_sync.inherited import closed_core
+from owlsocket_sync.options import Limits
+from owlsocket_sync.protocol.connection_registry import REGISTRY
+from owlsocket_sync.protocol.settings import Settings
 from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync.testing.memory import InlineWorkers, MemoryCarrier, SharedLink
+from support.handlers import drop_link
+from support.helpers import Collector, eventually, scaled
+from support.pair import RecordingCarrier, make_pair
 
-Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
 
 
 class Recorder(Instrument):
@@ -41,43 +48,43 @@ class Recorder(Instrument):
     def __init__(self) -> None:
         self.ended = Collector()
         self.outcomes: list[Outcome] = []
-        self.activities: list[Activity] = []
+        self.activities: list[Operation] = []
         self.began: list[tuple[str, str]] = []
         self.threads: list[threading.Thread] = []
 
-    def _start(self, verb: str, activity: Activity) -> object:
+    def _start(self, verb: str, activity: Operation) -> object:
         self.began.append((verb, activity.name))
         return verb, activity
 
-    def _end(self, verb: str, activity: Activity, outcome: Outcome, kept: Any) -> None:
+    def _end(self, verb: str, activity: Operation, outcome: Outcome, kept: Any) -> None:
         assert kept == (verb, activity)
         self.outcomes.append(outcome)
         self.activities.append(activity)
         self.threads.append(threading.current_thread())
         self.ended((verb, activity.name, outcome.status))
 
-    def on_call_start(self, call: Activity) -> Any:
+    def on_call_start(self, call: Operation) -> Any:
         return self._start("call", call)
 
-    def on_call_end(self, call: Activity, outcome: Outcome, kept: Any) -> None:
+    def on_call_end(self, call: Operation, outcome: Outcome, kept: Any) -> None:
         self._end("call", call, outcome, kept)
 
-    def on_perform_start(self, call: Activity) -> Any:
+    def on_perform_start(self, call: Operation) -> Any:
         return self._start("perform", call)
 
-    def on_perform_end(self, call: Activity, outcome: Outcome, kept: Any) -> None:
+    def on_perform_end(self, call: Operation, outcome: Outcome, kept: Any) -> None:
         self._end("perform", call, outcome, kept)
 
-    def on_notify_start(self, event: Activity) -> Any:
+    def on_notify_start(self, event: Operation) -> Any:
         return self._start("notify", event)
 
-    def on_notify_end(self, event: Activity, outcome: Outcome, kept: Any) -> None:
+    def on_notify_end(self, event: Operation, outcome: Outcome, kept: Any) -> None:
         self._end("notify", event, outcome, kept)
 
-    def on_observe_start(self, event: Activity) -> Any:
+    def on_observe_start(self, event: Operation) -> Any:
         return self._start("observe", event)
 
-    def on_observe_end(self, event: Activity, outcome: Outcome, kept: Any) -> None:
+    def on_observe_end(self, event: Operation, outcome: Outcome, kept: Any) -> None:
         self._end("observe", event, outcome, kept)
 
 
@@ -118,7 +125,7 @@ class Broken(Instrument):
 class BrokenAtTheEnd(Instrument):
     """Raises at the end of calls."""
 
-    def on_call_end(self, call: Activity, outcome: Outcome, kept: Any) -> None:
+    def on_call_end(self, call: Operation, outcome: Outcome, kept: Any) -> None:
         raise ValueError("broken instrument")
 
 
@@ -296,8 +303,8 @@ def test_messages_are_told_one_by_one(ends: Ends) -> None:
         ("in", left.stats.messages_in, left.stats.bytes_in),
         ("out", left.stats.messages_out, left.stats.bytes_out),
     ):
-        told = [bytes_ for conn, way, bytes_ in messages.sizes if way == direction and conn is left]
-        assert (len(told), sum(told)) == (count, size)
+        sizes = [bytes_ for conn, way, bytes_ in messages.sizes if way == direction and conn is left]
+        assert (len(sizes), sum(sizes)) == (count, size)
         assert count >= 3
 
 
@@ -309,7 +316,7 @@ def test_over_a_real_link_messages_are_told_too(server: Server) -> None:
         before = conn.stats.messages_in
         for number in range(5):
             assert conn.call("echo", number) == number
-        assert conn.stats.messages_in - before == len([one for one in messages.sizes if one[1] == "in"]) == 5
+        assert conn.stats.messages_in - before == len([entry for entry in messages.sizes if entry[1] == "in"]) == 5
 
 
 def test_what_an_instrument_raises_disturbs_nothing(ends: Ends) -> None:
@@ -330,7 +337,7 @@ def test_what_an_instrument_raises_disturbs_nothing(ends: Ends) -> None:
     left.notify("news")
     assert len(seen) == 1
     assert {name for _, name, status in recorder.ended.items if status == "ok"} == {"echo", "news"}
-    assert {one.removeprefix("instrument ") for one in wrong} == {
+    assert {text.removeprefix("instrument ") for text in wrong} == {
         "on_call_start",
         "on_call_end",
         "on_perform_start",
@@ -338,6 +345,27 @@ def test_what_an_instrument_raises_disturbs_nothing(ends: Ends) -> None:
         "on_observe_start",
         "on_message",
     }
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("hook", ["on_perform_start", "on_perform_end", "on_observe_start", "on_observe_end"])
+def test_an_instrument_that_exits_on_a_worker_disturbs_no_handler(ends: Ends, hook: str, error: BaseException) -> None:
+    """The call is answered, the observer gets its event, and the error is reported."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    left, right, *_ = ends
+    reports: list[ErrorContext] = []
+    right.on_error(lambda error, context: reports.append(context))
+    right.instrument(type("Exits", (Instrument,), {hook: fail})())
+    right.perform("echo", lambda value: value)
+    seen: list[Any] = []
+    right.observe("news", seen.append)
+    assert left.call("echo", 1, timeout=1) == 1
+    left.notify("news")
+    assert len(seen) == 1
+    assert [(context.source, context.name) for context in reports] == [("instrument", hook)]
 
 
 def test_one_for_all_watches_those_that_are_there_and_those_to_come(server: Server) -> None:
@@ -364,7 +392,7 @@ def test_one_for_all_watches_those_that_are_there_and_those_to_come(server: Serv
         with connect(server.url) as third:
             assert third.call("echo") is None
         assert len(recorder.began) == count
-    assert repr(watching) == "<Subscription of Recorder, given up>"
+    assert repr(watching) == "<Subscription of Recorder, unsubscribed>"
 
 
 def test_states_are_told_of_all_connections(server: Server) -> None:
@@ -372,7 +400,7 @@ def test_states_are_told_of_all_connections(server: Server) -> None:
     states = States()
     with instrument(states):
         with connect(server.url, name="mine") as conn:
-            [theirs] = [one for one in connections() if one.accepted]
+            [theirs] = [conn for conn in connections() if conn.accepted]
             assert not conn.accepted
         eventually(lambda: len(states.seen.items) >= 5)
     mine = [state for name, state in states.seen.items if name == "mine"]
@@ -381,6 +409,7 @@ def test_states_are_told_of_all_connections(server: Server) -> None:
     assert peers == [ConnectionState.OPEN, ConnectionState.CLOSED]
 
 
+@pytest.mark.slow
 def test_the_connections_of_the_process_are_known_until_they_are_closed(server: Server) -> None:
     """Those of servers too; being known keeps none alive."""
     gc.collect()
@@ -393,6 +422,16 @@ def test_the_connections_of_the_process_are_known_until_they_are_closed(server: 
     left = weakref.ref(make_pair()[0])
     gc.collect()
     assert left() is None
+
+
+def test_a_connection_that_is_being_made_is_not_known_yet() -> None:
+    """Its parts are there a moment earlier; another thread that asks is not shown half of it."""
+    before = set(connections())
+    core = Core(MemoryCarrier(SharedLink()), InlineWorkers(), CoreOptions("half", Limits()), Settings())
+    assert set(connections()) <= before
+    assert None not in REGISTRY.snapshot()[0]
+    conn = Connection(core, closed_core)
+    assert conn in connections()
 
 
 def test_only_an_instrument_can_watch(ends: Ends) -> None:
@@ -416,7 +455,7 @@ def test_an_instrument_that_overrides_nothing_changes_nothing(ends: Ends) -> Non
     assert left.call("echo", 1) == 1
     assert left.submit("echo", 1).result(1) == 1
     assert len(seen) == 1
-    assert left._message_instruments == left._state_instruments == ()
+    assert left._core.hooks.message_instruments == left._core.hooks.state_instruments == ()
 
 
 def test_the_backlog_is_what_waits_for_handlers(server: Server) -> None:

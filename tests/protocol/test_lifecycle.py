@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pair import CrossedCarrier, make_pair
 
 from owlsocket_sync import Connection, ConnectionState, ErrorContext, Message, SocketError, StateChange
+from support.pair import RecordingCarrier, make_pair
 
-Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_every_number_of_the_statistics_counts_its_own(ends: Ends) -> None:
     garbage, nobodys = "garbage", '{"type":"result","id":"nobody","payload":1}'
     left.receive(garbage)
     left.receive(nobodys)
-    left._draining = True
+    left._core.dispatcher.draining = True
     left.receive('{"type":"event","event":"e"}')
     frames_in = [garbage, nobodys, '{"type":"event","event":"e"}', '{"type":"message","payload":"q"}']
     assert dataclasses.asdict(zero) == {
@@ -163,6 +163,7 @@ def test_every_number_of_the_statistics_counts_its_own(ends: Ends) -> None:
     }  # fmt: skip
     assert dataclasses.asdict(left.stats) == {
         "messages_in": 4, "messages_out": 1, "bytes_in": sum(map(len, frames_in)), "bytes_out": len(carrier.sent[0]),
+        "wire_bytes_in": sum(map(len, frames_in)), "wire_bytes_out": len(carrier.sent[0]),
         "pending": 1, "queued": 1, "backlog": 0, "malformed": 1, "unmatched": 1, "dropped": 1, "reconnects": 0,
         "latency": None,
     }  # fmt: skip
@@ -178,3 +179,11 @@ def test_a_request_that_nobody_takes_is_reported(ends: Ends) -> None:
     assert isinstance(error, SocketError)
     assert context.message is not None
     assert context.message.id == json.loads(carrier.sent[0])["id"]
+
+
+def test_the_report_of_a_request_shows_the_beginning_of_its_id(ends: Ends) -> None:
+    """The peer chooses it."""
+    wrong: list[Exception] = []
+    ends[1].on_error(lambda error, context: wrong.append(error))
+    ends[1].receive(json.dumps({"type": "request", "id": "x" * 100_000, "payload": 1}))
+    assert len(str(wrong[0])) < 300

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
-from helpers import eventually, scaled
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.protocol.backlog import Backlog
 from owlsocket_sync.protocol.mailbox import Mailbox
+from support.helpers import eventually, scaled
+from support.linked import aside
+from support.strikes import struck
 
 
-class Held:
-    """How much is held, as the backlog would know."""
+class Held(Backlog):
+    """A backlog of no limits that shows its totals."""
 
     def __init__(self) -> None:
-        self.messages = self.size = 0
+        super().__init__(1000, 1000, threading.Lock())
 
-    def take(self, size: int) -> None:
-        """One more."""
-        self.messages += 1
-        self.size += size
+    @property
+    def messages(self) -> int:
+        """The number of messages that hold room."""
+        return self.totals()[0]
 
-    def give_back(self, size: int) -> None:
-        """One less."""
-        self.messages -= 1
-        self.size -= size
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return self.totals()[1]
 
 
 def boxed(*items: str) -> tuple[Mailbox[str], Held]:
@@ -43,7 +47,7 @@ def test_what_came_first_is_taken_first() -> None:
     """And holds room until it is."""
     box, held = boxed("a", "b")
     assert (held.messages, held.size) == (2, 20)
-    assert [box.take(Deadline(0)), box.take(Deadline(0))] == ["a", "b"]
+    assert [box.get(Deadline(0)), box.get(Deadline(0))] == ["a", "b"]
     assert (held.messages, held.size) == (0, 0)
 
 
@@ -51,7 +55,7 @@ def test_an_empty_one_is_waited_for_no_longer_than_asked() -> None:
     """Then it is a timeout."""
     box, _ = boxed()
     with pytest.raises(TimeoutError):
-        box.take(Deadline(0.01))
+        box.get(Deadline(0.01))
 
 
 def test_closed_it_gives_out_what_it_has_then_ends() -> None:
@@ -62,10 +66,10 @@ def test_closed_it_gives_out_what_it_has_then_ends() -> None:
     box.close(KeyError("later"))
     box("b", 10)
     assert held.messages == 1
-    assert box.take(Deadline(0)) == "a"
+    assert box.get(Deadline(0)) == "a"
     for _ in range(2):
         with pytest.raises(EOFError) as ended:
-            box.take(Deadline(5))
+            box.get(Deadline(5))
         assert ended.value.__cause__ is error
 
 
@@ -76,7 +80,7 @@ def test_discarding_gives_the_room_back_once() -> None:
     box.close(discard=True)
     assert (held.messages, held.size) == (0, 0)
     with pytest.raises(EOFError):
-        box.take(Deadline(5))
+        box.get(Deadline(5))
 
 
 @pytest.mark.parametrize("free", ["put", "close"])
@@ -87,7 +91,7 @@ def test_who_waits_is_freed(free: str) -> None:
 
     def take() -> None:
         try:
-            got.append(box.take(Deadline(scaled(10))))
+            got.append(box.get(Deadline(scaled(10))))
         except EOFError:
             got.append("end")
 
@@ -101,18 +105,37 @@ def test_who_waits_is_freed(free: str) -> None:
     assert got == [{"put": "mail", "close": "end"}[free]]
 
 
-def test_after_a_fork_its_lock_is_a_new_one() -> None:
-    """Another thread of the parent may have held the old one for ever."""
+def test_after_a_fork_it_goes_on_with_a_new_lock_and_backlog() -> None:
+    """Another thread of the parent may hold the old lock, and the old backlog is the parent's."""
     box, _ = boxed("a")
-    box._mail.acquire()
-    box.renew_locks()
-    assert box.take(Deadline(0)) == "a"
+    acquire = threading.Thread(target=box._available.acquire)
+    acquire.start()
+    acquire.join()
+    held = Held()
+    box.adopt(held)
+    assert (held.messages, held.size) == (1, 10)
+    assert box.get(Deadline(0)) == "a"
+    assert (held.messages, held.size) == (0, 0)
+
+
+def test_after_a_fork_a_consumer_can_be_failed() -> None:
+    """What it waits for is the parent's, whose thread may hold the lock."""
+    box, held = boxed("a")
+    acquire = threading.Thread(target=box._available.acquire)
+    acquire.start()
+    acquire.join()
+    error = ValueError("the parent's")
+    box.orphan(error)
+    with pytest.raises(EOFError) as ended:
+        box.get(Deadline(5))
+    assert ended.value.__cause__ is error
+    assert held.messages == 0
 
 
 def _take_all(box: Mailbox[int], mine: list[int]) -> None:
     with suppress(EOFError):
         while True:
-            mine.append(box.take(Deadline(scaled(10))))
+            mine.append(box.get(Deadline(scaled(10))))
 
 
 def _put_all(box: Mailbox[int], count: int) -> None:
@@ -123,7 +146,7 @@ def _put_all(box: Mailbox[int], count: int) -> None:
 @pytest.mark.parametrize("run", range(20))
 def test_what_is_not_taken_holds_no_room(hasty: None, run: int) -> None:
     """Two put, two take, and the rest is discarded meanwhile."""
-    held = Backlog(1, 1)
+    held = Backlog(1, 1, threading.Lock())
     box: Mailbox[int] = Mailbox(held)
     taken: list[list[int]] = [[], []]
     threads = [threading.Thread(target=_put_all, args=(box, 300)) for _ in range(2)]
@@ -135,12 +158,12 @@ def test_what_is_not_taken_holds_no_room(hasty: None, run: int) -> None:
     for thread in threads:
         thread.join(scaled(10))
         assert not thread.is_alive()
-    assert held.count() == (0, 0)
+    assert held.totals() == (0, 0)
 
 
 def test_each_item_is_taken_once_by_those_who_wait(hasty: None) -> None:
     """However often the mailbox runs dry."""
-    held = Backlog(1, 1)
+    held = Backlog(1, 1, threading.Lock())
     box: Mailbox[int] = Mailbox(held)
     taken: list[list[int]] = [[], [], []]
     takers = [threading.Thread(target=_take_all, args=(box, mine)) for mine in taken]
@@ -152,4 +175,41 @@ def test_each_item_is_taken_once_by_those_who_wait(hasty: None) -> None:
     for thread in takers:
         thread.join(scaled(10))
     assert sorted(number for mine in taken for number in mine) == list(range(3000))
-    assert held.count() == (0, 0)
+    assert held.totals() == (0, 0)
+
+
+def test_a_consumer_that_is_interrupted_leaves_the_item_to_another() -> None:
+    """At any point, also once it was notified."""
+    at, left, came_to_it = 0, 0, True
+    while came_to_it:
+        box: Mailbox[int] = Mailbox(Held())
+        takers: list[str] = []  # without the one that is interrupted as soon as it has taken the item
+        is_over = threading.Event()
+
+        def take(name: str, box: Mailbox[int] = box, takers: list[str] = takers) -> None:
+            box.get(Deadline(scaled(5)))
+            takers.append(name)
+
+        def put(
+            box: Mailbox[int] = box, take: Callable[[str], None] = take, is_over: threading.Event = is_over
+        ) -> None:
+            """Put an item as soon as another consumer waits behind the first one."""
+            eventually(lambda: box._waiting or is_over.is_set())
+            aside(partial(take, "other"))
+            eventually(lambda: box._waiting == 2 or is_over.is_set())
+            with box._mailbox_lock:  # which both let go of when they wait
+                box(1, 10)
+
+        putting = aside(put)
+        came_to_it = struck(at, partial(take, "interrupted"))
+        is_over.set()
+        putting.wait(1)
+        eventually(partial(_is_empty, box), 1)
+        box.close()
+        left += "other" in takers
+        at += 1
+    assert 8 < left < at
+
+
+def _is_empty(box: Mailbox[int]) -> bool:
+    return not box._items

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from helpers import load
 
 from owlsocket_sync import (
     AuthenticationStage,
@@ -24,7 +23,8 @@ from owlsocket_sync import (
     is_message,
 )
 from owlsocket_sync.protocol.codec import decode, encode, timeout_ms
-from owlsocket_sync.protocol.messages import new_id
+from owlsocket_sync.protocol.messages import IDS
+from support.helpers import load
 
 FRAMES = load("frames.json")
 RECORDED = [(side, name) for side in ("c2s", "s2c") for name in FRAMES[side]]
@@ -32,8 +32,8 @@ CONSTS = load("consts.json")
 
 
 @pytest.mark.parametrize(("side", "name"), RECORDED)
-def test_a_recorded_frame_is_read_and_written_back_key_by_key(side: str, name: str) -> None:
-    """Whatever the reference writes, we would write the same, the missing payload of nothing excepted."""
+def test_a_recorded_frame_is_decoded_and_encoded_key_by_key(side: str, name: str) -> None:
+    """Each frame of the reference is reproduced, except for a missing payload."""
     recorded = json.loads(FRAMES[side][name])
     if recorded["type"] in ("ping", "pong"):
         return
@@ -47,15 +47,15 @@ def test_a_recorded_frame_is_read_and_written_back_key_by_key(side: str, name: s
         ] or "sender" in written
 
 
-def test_the_words_are_those_of_the_wire() -> None:
-    """Types and stages have the reference's spelling, its mistakes included."""
+def test_types_and_stages_have_the_spelling_of_the_wire() -> None:
+    """The mistakes of the reference included."""
     assert {kind.name.capitalize(): kind.value for kind in MessageType} == CONSTS["MessageType"]
     assert {stage.name.capitalize(): stage.value for stage in AuthenticationStage} == CONSTS["AuthenticationStage"]
 
 
 @pytest.mark.parametrize("case", CONSTS["helpers"], ids=lambda case: json.dumps(case["msg"])[:40])
-def test_the_predicates_judge_as_the_reference_does(case: dict[str, Any]) -> None:
-    """``is_message`` and its kin, over mappings."""
+def test_the_predicates_match_those_of_the_reference(case: dict[str, Any]) -> None:
+    """``is_message`` and its relatives, for mappings."""
     value = case["msg"]
     assert is_message(value) is case["isMessage"]
     assert is_message(value, True) is case["isMessage(m,true)"]
@@ -67,8 +67,8 @@ def test_the_predicates_judge_as_the_reference_does(case: dict[str, Any]) -> Non
     assert is_auth_message(value) is case["isAuthMessage"]
 
 
-def test_the_predicates_know_our_messages() -> None:
-    """Each kind is what it is."""
+def test_the_predicates_accept_messages() -> None:
+    """Each class of message is recognized."""
     assert is_call_message(CallMessage(method="m", payload=[]))
     assert is_event_message(EventMessage(event="e"), False)
     assert is_event_message(EventMessage(MessageType.SYSTEM, event="close"), True)
@@ -107,17 +107,27 @@ def test_the_predicates_know_our_messages() -> None:
          EventMessage(payload="\ud800", event="e", sender="s", recipient="r", dt=1.5)),
         ('{"type":"message","payload":1e400}', Message(payload=math.inf)),
         ('{"type":"message","payload":["\\ud800",12345678901234567890123]}',
-         Message(payload=["\ud800", 1.2345678901234568e22])),
+         Message(payload=["\ud800", 12345678901234567890123])),
         ('{"type":"message","payload":["\\ud800",18446744073709551615,-9223372036854775808,-0]}',
          Message(payload=["\ud800", 2**64 - 1, -(2**63), 0])),
         ('{"type":"call","method":"m","payload":[],"timeout":2147483648}',
          CallMessage(payload=[], method="m", timeout=math.inf)),
         ('{"type":"call","method":"m","payload":[],"timeout":2147483647,"id":""}',
          CallMessage(payload=[], method="m", timeout=2_147_483.647, id="")),
-        ('{"type":"message","payload":12345678901234567890123}', Message(payload=1.2345678901234568e22)),
+        ('{"type":"message","payload":12345678901234567890123}', Message(payload=12345678901234567890123)),
+        ('{"type":"message","payload":[-9223372036854775809, 18446744073709551616,"123456789012345678901"]}',
+         Message(payload=[-(2**63) - 1, 2**64, "123456789012345678901"])),
+        ('{"type":"message","payload":[Infinity,-Infinity]}', Message(payload=[math.inf, -math.inf])),
+        ('{"type":"call","method":"m","payload":[],"timeout":"5"}', CallMessage(payload=[], method="m")),
+        ('{"type":"message","sender":5,"payload":1}', Message(payload=1, sender=5)),
+        ('{"type":"message","recipient":[],"payload":1}', Message(payload=1)),
+        ('{"type":"message","dt":"now","payload":1}', Message(payload=1)),
+        ('{"type":"message","dt":-1e400,"payload":1}', Message(payload=1)),
+        ('{"type":"message","dt":true,"payload":1}', Message(payload=1)),
+        ('{"type":"call","method":"m","payload":[],"timeout":1e400}', CallMessage(payload=[], method="m")),
     ],
 )  # fmt: skip
-def test_text_is_read_as_the_reference_reads_it(text: str, expected: Message) -> None:
+def test_text_is_decoded_as_by_the_reference(text: str, expected: Message) -> None:
     """Objects without type, arrays, unknown types, misspelt stages, timeouts in milliseconds."""
     message = decode(text)
     assert isinstance(message, Message)
@@ -126,14 +136,14 @@ def test_text_is_read_as_the_reference_reads_it(text: str, expected: Message) ->
     assert message == expected
 
 
-@pytest.mark.parametrize("text", ["{bad", "[not json", "{" * 5000, "[" * 100_000, '{"a":NaN}', '{"a":Infinity}'])
-def test_text_that_only_begins_like_json_is_handed_on_as_text(text: str) -> None:
-    """It is news for listeners."""
+@pytest.mark.parametrize("text", ["{bad", "[not json", "{" * 5000, "[" * 100_000, "[" + "9" * 5000 + "]"])
+def test_text_that_only_begins_like_json_is_returned(text: str) -> None:
+    """Listeners receive it."""
     assert decode(text) == text
 
 
-def test_bytes_count_as_their_text() -> None:
-    """Binary frames too, bad UTF-8 included."""
+def test_bytes_are_decoded_as_utf_8() -> None:
+    """Invalid UTF-8 included."""
     assert decode(b'{"type":"message","payload":1}') == Message(payload=1, raw='{"type":"message","payload":1}')
     assert decode(b"{\xff\xfe}") == "{\ufffd\ufffd}"
 
@@ -143,15 +153,13 @@ def test_bytes_count_as_their_text() -> None:
     ["", "5", "null", '"text"', "plain", ' {"type":"message"}', '\ufeff{"type":"message"}', '{"type":5}',
      '{"type":"call","payload":[],"id":"x"}', '{"type":"call","method":5,"payload":[]}',
      '{"type":"call","method":"m"}', '{"type":"call","method":"m","payload":{"a":1}}',
-     '{"type":"call","method":"m","payload":[],"timeout":"5"}', '{"type":"call","method":"m","payload":[],"id":[]}',
+     '{"type":"call","method":"m","payload":[],"id":[]}',
      '{"type":"event","payload":1}', '{"type":"event","event":null}', '{"type":"request","payload":1}',
      '{"type":"response"}', '{"type":"result","payload":1}', '{"type":"error"}', '{"type":"auth","stage":5}',
-     '{"type":"message","sender":5}', '{"type":"message","recipient":[]}', '{"type":"message","dt":"now"}',
-     '{"type":"message","id":1e400}', '{"type":"message","dt":-1e400}', '{"type":"message","dt":true}',
-     '{"type":"call","method":"m","payload":[],"timeout":1e400}', '{"type":["call"]}', '{"type":true}',
+     '{"type":"message","id":1e400}', '{"type":["call"]}', '{"type":true}',
      '{"type":"message","id":true}', '{"type":"system","event":5}'],
 )  # fmt: skip
-def test_what_cannot_be_used_says_what_it_is(text: str) -> None:
+def test_an_invalid_message_is_described(text: str) -> None:
     """The error shows the beginning of the text."""
     with pytest.raises(SocketMessageMalformed) as refused:
         decode(text)
@@ -159,8 +167,8 @@ def test_what_cannot_be_used_says_what_it_is(text: str) -> None:
     assert repr(text[:200]) in refused.value.message
 
 
-def test_nesting_is_bounded_where_that_is_asked_for() -> None:
-    """``Limits.json_depth`` counts levels; without it the decoder's own bound holds."""
+def test_nesting_is_bounded_by_the_limit() -> None:
+    """``Limits.json_depth`` counts levels; the parser has a bound of its own."""
     assert isinstance(decode("[" * 10 + "]" * 10, depth=10), Message)
     with pytest.raises(SocketMessageMalformed, match="deeper than 9 levels"):
         decode("[" * 10 + "]" * 10, depth=9)
@@ -181,6 +189,7 @@ class Owl:
         ("żółć 🦉", '"żółć 🦉"'),
         (math.nan, "null"),
         (2**64 - 1, "18446744073709551615"),
+        ([2**64, -(2**63) - 1, math.nan, 1.5, True], "[18446744073709551616,-9223372036854775809,null,1.5,true]"),
         ((1, 2), "[1,2]"),
         ({1: "a"}, '{"1":"a"}'),
         ("\ud800", '"\\ud800"'),
@@ -189,39 +198,59 @@ class Owl:
         (MessageType.CALL, '"call"'),
     ],
 )
-def test_values_that_json_can_carry_are_carried(payload: Any, written: str) -> None:
-    """NaN becomes null as it does there; integers go up to 64 bits."""
+def test_json_values_are_encoded(payload: Any, written: str) -> None:
+    """NaN becomes null, as in JavaScript; integers are exact."""
     assert encode(Message(payload=payload)).decode() == f'{{"type":"message","payload":{written}}}'
 
 
 CIRCLE: list[Any] = []
 CIRCLE.append(CIRCLE)
 DEEP: list[Any] = []
-for _ in range(300):
+for _ in range(1100):
     DEEP = [DEEP]
 
 
 @pytest.mark.parametrize(
-    "payload", [{object()}, object(), 2**64, range(3), CIRCLE, DEEP, {(1, 2): 3}, 1j, len], ids=repr
+    "payload",
+    [{object()}, object(), 10**5000, range(3), CIRCLE, DEEP, {(1, 2): 3}, 1j, len],
+    ids=["set", "object", "too-large", "range", "circle", "deep", "key", "complex", "function"],
 )
-def test_values_that_json_cannot_carry_are_refused(payload: Any) -> None:
-    """Before anything is sent, with the name of what was to be sent."""
+def test_other_values_are_refused(payload: Any) -> None:
+    """Before anything is sent, with the name of the message."""
     with pytest.raises(SocketMessageMalformed, match="the call 'm' cannot be sent as JSON"):
         encode(CallMessage(payload=[payload], method="m"))
+
+
+@pytest.mark.parametrize("levels", [200, 300, 1022])
+def test_what_can_be_read_can_be_sent_on(levels: int) -> None:
+    """Nesting has one limit in both directions."""
+    text = '{"type":"message","payload":' + "[" * levels + "]" * levels + "}"
+    message = decode(text)
+    assert isinstance(message, Message)
+    assert encode(message).decode() == text
+    with pytest.raises(SocketMessageMalformed, match="deeper than 100 levels"):
+        encode(message, 100)
+
+
+@pytest.mark.parametrize("payload", [{1: "a", "1": "b"}, [{"x": {None: 1, "null": 2}}], {True: 1, "true": 2}])
+def test_two_keys_that_are_the_same_text_are_refused(payload: Any) -> None:
+    """A reader would keep one of the two."""
+    with pytest.raises(SocketMessageMalformed, match="two keys of an object are the same text"):
+        encode(Message(payload=payload))
 
 
 @pytest.mark.parametrize(
     ("seconds", "milliseconds"),
     [(1.5, 1500), (0.0001, 1), (0.0, 1), (math.inf, 0), (2_147_483.647, 2_147_483_647), (2_147_483.648, 0)],
 )
-def test_a_timeout_travels_as_the_reference_can_bear_it(seconds: float, milliseconds: int) -> None:
-    """Never negative, and 0 for what is too long."""
+def test_a_timeout_is_encoded_within_the_range_of_the_reference(seconds: float, milliseconds: int) -> None:
+    """Never negative, and 0 for one that is too long."""
     assert timeout_ms(seconds) == milliseconds
 
 
-def test_ids_do_not_repeat() -> None:
-    """Not in this process, and not in a forked child, whose prefix is another."""
-    ids = {new_id() for _ in range(1000)}
+def test_ids_are_unique() -> None:
+    """In this process, and in a forked child, which has another prefix."""
+    ids = {IDS.next() for _ in range(1000)}
     assert len(ids) == 1000
 
 
@@ -229,13 +258,35 @@ def test_ids_do_not_repeat() -> None:
     "message",
     [Message(dt=math.inf), Message(dt=math.nan), EventMessage(event={1}), Message(id={1})],  # type: ignore[arg-type]
 )
-def test_a_message_that_cannot_be_written_is_malformed(message: Message) -> None:
-    """Whichever of its fields is to blame."""
+def test_a_message_with_an_invalid_field_is_malformed(message: Message) -> None:
+    """Whichever field it is."""
     with pytest.raises(SocketMessageMalformed, match="cannot be sent as JSON"):
         encode(message)
 
 
-def test_half_a_character_inside_does_not_loosen_the_bound_on_nesting() -> None:
-    """Both ways of reading know the same depth."""
+def test_a_lone_surrogate_does_not_lift_the_bound_of_nesting() -> None:
+    """Both parsers have the same depth."""
     deep = "[" * 1100 + "]" * 1100
     assert decode(f'["\\ud800",{deep}]') == f'["\\ud800",{deep}]'
+
+
+@pytest.mark.parametrize("limit", [1, 200, 253, 254, 255, 1023, 1024])
+def test_what_is_read_can_be_sent_on(limit: int) -> None:
+    """One limit of depth holds in both directions: what is one level deeper is neither read nor sent."""
+
+    def nested(levels: int) -> str:
+        return '{"type":"event","event":"e","payload":' + "[" * (levels - 1) + "1" + "]" * (levels - 1) + "}"
+
+    def json_payload(data: bytes) -> str:
+        return data.decode().partition('"payload":')[2].partition(',"type"')[0]
+
+    message = decode(nested(limit), limit)
+    assert isinstance(message, EventMessage)
+    assert json_payload(encode(message, limit)) == nested(limit).partition('"payload":')[2][:-1]
+    with pytest.raises(SocketMessageMalformed, match="json_depth"):
+        encode(EventMessage(payload=[message.payload], event="e"), limit)
+    if limit < 1024:
+        with pytest.raises(SocketMessageMalformed, match="json_depth"):
+            decode(nested(limit + 1), limit)
+    else:
+        assert decode(nested(limit + 1), limit) == nested(limit + 1), "the text itself, which nothing reads"

@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from helpers import eventually
-from pair import CrossedCarrier, make_pair
 
 from owlsocket_sync import Connection, Consumed, Limits, SocketMessageError
+from support.helpers import eventually
+from support.pair import RecordingCarrier, make_pair
 
-Ends = tuple[Connection, Connection, CrossedCarrier, CrossedCarrier]
+Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
 
 
 @pytest.fixture
@@ -151,3 +151,50 @@ def test_a_full_queue_drops_counts_and_tells_once() -> None:
     left.enqueue(5)
     left.enqueue(6)
     assert (right.stats.dropped, len(wrong), right.enqueued()) == (4, 2, 2)
+
+
+DENSE: list[Any] = [{} for _ in range(1000)]
+
+
+def test_a_queue_is_bounded_by_the_memory_of_its_messages() -> None:
+    """By what was parsed, and not by the text on the wire; what does not fit is dropped and reported."""
+    left, right, *_ = make_pair(limits=Limits(inbox_bytes=1_000_000))
+    wrong: list[Exception] = []
+    right.on_error(lambda error, context: wrong.append(error))
+    for _ in range(20):
+        left.enqueue(DENSE)  # 3 KB of text, and 65 KB of lists and objects
+    assert 4 <= right.enqueued() <= 12
+    assert right.stats.dropped == 20 - right.enqueued()
+    assert [type(error) for error in wrong] == [SocketMessageError]
+    assert "Limits.inbox_bytes" in str(wrong[0])
+    left.enqueue("x")
+    assert right.consume() == Consumed(DENSE, None, right.enqueued())
+    left.enqueue("y")
+    assert [right.consume() for _ in range(right.enqueued())][-1] == ("y", None, 0)
+    for _ in range(4):
+        left.enqueue(DENSE)
+    assert right.enqueued() == 4
+
+
+def test_a_message_that_is_put_back_takes_its_room_again() -> None:
+    """However often it is taken, the memory of the queue is that of what it holds."""
+    left, right, *_ = make_pair(limits=Limits(inbox_bytes=400_000))
+    for _ in range(2):
+        left.enqueue(DENSE)
+    for _ in range(20):
+        for _ in right.messages():
+            break
+    left.enqueue(DENSE)
+    assert (right.enqueued(), right.stats.dropped) == (2, 1)
+    while right.consume() is not None:
+        pass
+    assert right._core.queue._messages.size == 0
+
+
+def test_an_empty_queue_takes_a_message_of_any_size() -> None:
+    """Or it could never be consumed."""
+    left, right, *_ = make_pair(limits=Limits(inbox_bytes=1))
+    left.enqueue(DENSE)
+    left.enqueue(None)
+    assert (right.enqueued(), right.stats.dropped) == (1, 1)
+    assert right.consume() == (DENSE, None, 0)

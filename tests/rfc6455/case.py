@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, head, mask
+from support.sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, head, mask
 
 KEY = b"\x37\xfa\x21\x3d"
 """The mask of the examples in section 5.7."""
@@ -51,6 +51,7 @@ class Sent:
         astray: masked by a server, or left bare by a client (section 5.1).
         claims: the size that its header tells; default: the true one.
         only: how many bytes of the frame are sent; default: all.
+        length_size: how many bytes the length has for itself; default: as few as it takes.
     """
 
     opcode: int
@@ -60,12 +61,13 @@ class Sent:
     astray: bool = False
     claims: int | None = None
     only: int | None = None
+    length_size: int | None = None
 
     def encode(self, masked: bool) -> bytes:
         """The bytes of the frame, as a client or a server sends it."""
         masked = masked is not self.astray
         size = len(self.data) if self.claims is None else self.claims
-        start = head(self.opcode, size, fin=self.fin, rsv=self.rsv, masked=masked)
+        start = head(self.opcode, size, fin=self.fin, rsv=self.rsv, masked=masked, length_size=self.length_size)
         body = bytes(self.data)
         return (start + (KEY + mask(body, KEY) if masked else body))[: self.only]
 

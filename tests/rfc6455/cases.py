@@ -14,6 +14,7 @@ Generator = Callable[[], Iterator[Case]]
 
 CATEGORIES: tuple[Generator, ...] = (
     cases_frames.framing,
+    cases_frames.lengths,
     cases_frames.pings,
     cases_frames.early_refusals,
     cases_frames.reserved_bits,

@@ -21,7 +21,7 @@ from rfc6455.case import (
     ping,
     text,
 )
-from sockets import CLOSE, TEXT
+from support.sockets import CLOSE, TEXT
 
 MESSAGE, AFTER = text("[message"), text("[after")
 

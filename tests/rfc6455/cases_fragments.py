@@ -23,7 +23,7 @@ from rfc6455.case import (
     pong,
     text,
 )
-from sockets import BINARY
+from support.sockets import BINARY
 
 CUTS = (("frame-by-frame", None), ("in-one-write", WHOLE), ("by-the-byte", 1))
 BOTH = text("[one two")

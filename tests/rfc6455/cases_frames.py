@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rfc6455.case import TOO_BIG, WHOLE, Case, PongSeen, Sent, Stretch, binary, close, fails, passes, ping, pong, text
-from sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from support.sockets import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 SIZES = (0, 1, 125, 126, 127, 128, 65_535, 65_536)
 """Around each place where the header grows."""
@@ -39,6 +39,33 @@ def framing() -> Iterator[Case]:
     yield passes("1.6-text-and-binary-in-turn", both, both)
 
 
+def lengths() -> Iterator[Case]:
+    """Category 1: a length has one encoding, the shortest, and 63 bits at most (section 5.2)."""
+    for kind, make in (("text", text), ("binary", binary)):
+        for size, length_size in ((0, 2), (125, 2), (0, 8), (125, 8), (126, 8), (65_535, 8)):
+            long = replace(make(Stretch(size)), length_size=length_size)
+            name = f"1.7-{kind}-of-{size}-with-a-length-of-{length_size}-bytes"
+            yield fails(name, [FIRST, long, AFTER], delivers=[FIRST])
+            yield fails(f"{name}-in-small-writes", [FIRST, long], delivers=[FIRST], chop=1013)
+        for claims in (1 << 63, (1 << 64) - 1):
+            yield fails(
+                f"1.8-{kind}-that-claims-{claims}-bytes", [FIRST, replace(make(b"["), claims=claims)], delivers=[FIRST]
+            )
+        unmet = Sent(CONTINUATION, b"x", length_size=2)
+        yield fails(
+            f"1.7-{kind}-whose-fragment-has-a-long-length",
+            [FIRST, replace(make(b"["), fin=False), unmet],
+            delivers=[FIRST],
+        )
+    for kind, frame in (("ping", ping(b"x")), ("pong", pong(b"x")), ("close", close(1000))):
+        for length_size in (2, 8):
+            yield fails(
+                f"1.7-{kind}-with-a-length-of-{length_size}-bytes",
+                [FIRST, replace(frame, length_size=length_size)],
+                delivers=[FIRST],
+            )
+
+
 def pings() -> Iterator[Case]:
     """Category 2: pings are answered with what they carry, pongs are taken as they come (sections 5.5.2, 5.5.3)."""
     for words, data in (
@@ -60,7 +87,7 @@ def pings() -> Iterator[Case]:
     yield passes("2.5-ten-pings", ten)
     yield passes("2.5-ten-pings-in-one-write", ten, chop=WHOLE)
     yield passes("2.5-ten-pings-by-the-byte", ten, chop=1)
-    yield passes("2.5-ten-pings-one-after-another", [step for one in ten for step in (one, PongSeen())])
+    yield passes("2.5-ten-pings-one-after-another", [step for ping in ten for step in (ping, PongSeen())])
     yield passes("2.6-pings-between-messages", [FIRST, ten[0], AFTER, ten[1], FIRST], [FIRST, AFTER, FIRST])
     yield passes("2.6-ping-pong-and-message-in-one-write", [ten[0], pong(b"?"), FIRST], [FIRST], chop=WHOLE)
     yield passes("2.6-message-then-a-ping-that-is-waited-for", [FIRST, ten[0], PongSeen(), AFTER], [FIRST, AFTER])

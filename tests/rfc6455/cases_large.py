@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from helpers import whole
 from rfc6455.case import (
     LIMIT,
     TOO_BIG,
@@ -25,6 +24,7 @@ from rfc6455.case import (
     ping,
     text,
 )
+from support.helpers import whole
 
 KIB, MIB = 1024, 1024 * 1024
 SMALL = text("[small")
@@ -87,7 +87,7 @@ def small_pieces() -> Iterator[Case]:
     for chop in (2, 3, 5, 7, 13, 64):
         some = [text(Stretch(size)) for size in (0, 1, 125, 126, 300)]
         yield passes(f"10.2-messages-in-writes-of-{chop}", some, some, chop=chop)
-        pieces = [part for one in some[1:] for part in fragments(one, 50)]
+        pieces = [part for message in some[1:] for part in fragments(message, 50)]
         yield passes(f"10.2-fragments-in-writes-of-{chop}", pieces, some[1:], chop=chop)
     parts = enumerate(fragments(message, 8 * KIB))
     asked: list[Step] = [step for number, part in parts for step in (part, ping(b"%d" % number), PongSeen())]

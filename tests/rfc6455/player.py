@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from rfc6455.case import NO_CODE, Case, Sent
-from sockets import CLOSE, PING, PONG, Frame, RawPeer
+from support.sockets import CLOSE, PING, PONG, Frame, RawPeer
 
 WRITE = 262_144
 """The longest single write; each of them may take as long as the patience of the peer."""
@@ -71,18 +72,18 @@ def _read_to_the_end(peer: RawPeer, masked: bool, seen: Seen) -> None:
         seen.clean = True
 
 
-def check_delivered(got: list[Any], wanted: list[Any]) -> None:
+def check_delivered(got: list[Any], expected: list[Any]) -> None:
     """The same messages; those that differ are shown by their size and their beginning alone."""
-    if got != wanted:
-        shown = [[(len(message), message[:40]) for message in messages] for messages in (got, wanted)]
+    if got != expected:
+        shown = [[(len(message), message[:40]) for message in messages] for messages in (got, expected)]
         pytest.fail(f"delivered (sizes, beginnings): {shown[0]}\nto be delivered: {shown[1]}")
 
 
 def check(case: Case, seen: Seen) -> None:
     """Hold what was seen against what must be."""
-    farewells = [frame.payload for frame in seen.frames if frame.opcode == CLOSE]
-    codes = [int.from_bytes(payload[:2], "big") if payload else NO_CODE for payload in farewells]
-    assert all(payload[2:].decode().isprintable() or payload[2:] == b"\0" for payload in farewells)
+    close_payloads = [frame.payload for frame in seen.frames if frame.opcode == CLOSE]
+    codes = [int.from_bytes(payload[:2], "big") if payload else NO_CODE for payload in close_payloads]
+    assert all(payload[2:].decode().isprintable() or payload[2:] == b"\0" for payload in close_payloads)
     assert codes == ([] if case.code is None else [case.code])
     kinds = [frame.opcode for frame in seen.frames]
     assert kinds == [PONG] * (len(kinds) - len(codes)) + [CLOSE] * len(codes), "pongs only, and the close frame last"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from figures import Figure
+from owlsocket_sync.values import SHOWN_CHARACTERS
 from rfc6455.case import ALPHABET, KEY, Sent, Stretch, fragments, text
 from rfc6455.cases import CASES, INVALID_TEXT, LARGE, ORDINARY
-from sockets import PING, mask
-
-from owlsocket_sync.protocol.codec import SHOWN_CHARACTERS
+from support.figures import Figure
+from support.sockets import PING, mask
 
 EVERY = [*CASES, *LARGE]
 CATEGORIES = {"1", "2", "3", "4", "5", "6", "7", "9", "10"}

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import pytest
-from figures import Figure
-from helpers import Collector, scaled
-from linked import Run
+
+from owlsocket_sync import SocketConnectionError, SocketMessageError, connect
 from rfc6455.case import INVALID_DATA, LIMIT, Case, Sent, close, first, last, text
 from rfc6455.cases import INVALID_TEXT, LARGE, ORDINARY
 from rfc6455.player import check_delivered, play
-from sockets import ByteServer, RawPeer
-
-from owlsocket_sync import SocketConnectionError, SocketMessageError, connect
+from support.figures import Figure
+from support.helpers import Collector, scaled
+from support.linked import Run
+from support.sockets import ByteServer, RawPeer
 
 ABNORMAL = 1006
 
 
 @pytest.mark.parametrize("case", ORDINARY, ids=str)
-def test_row_32_a_client_keeps_to_rfc_6455(case: Case) -> None:
+def test_row_32_a_client_conforms_to_rfc_6455(case: Case) -> None:
     """Whole messages are delivered, pings answered, and the link ends with the code that is due."""
     play_to_a_client(case)
 
 
 @pytest.mark.parametrize("case", INVALID_TEXT, ids=str)
-def test_row_12_row_32_a_client_refuses_what_is_no_text(case: Case) -> None:
+def test_row_12_row_32_a_client_refuses_invalid_utf8(case: Case) -> None:
     """With 1007, and nothing of it is delivered."""
     play_to_a_client(case)
 
@@ -31,7 +31,7 @@ def test_row_12_row_32_a_client_refuses_what_is_no_text(case: Case) -> None:
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", LARGE, ids=str)
-def test_row_32_a_client_takes_large_messages(case: Case) -> None:
+def test_row_32_a_client_accepts_large_messages(case: Case) -> None:
     """Up to the limit and no byte more, in whatever pieces they come."""
     play_to_a_client(case)
 
@@ -46,15 +46,15 @@ def test_row_32_a_client_takes_large_messages(case: Case) -> None:
         pytest.param([close(1000, b"a reason \xff")], id="in-the-reason-of-a-close-frame"),
     ],
 )
-def test_row_12_the_user_of_a_client_never_gets_an_error_of_decoding(sends: list[Sent], figure: Figure) -> None:
+def test_row_12_a_user_never_gets_a_decoding_error(sends: list[Sent], figure: Figure) -> None:
     """A waiting call raises what any lost connection raises; the state, and one report, tell of 1007 like the peer."""
     codes = Collector()
 
     def script(peer: RawPeer) -> None:
         peer.upgrade()
         peer.read_frame()
-        for one in sends:
-            peer.send(one.encode(masked=False))
+        for step in sends:
+            peer.send(step.encode(masked=False))
         codes(peer.read_frame().code)
         peer.at_end()
 

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from helpers import Collector, eventually, scaled
+
+from owlsocket_sync import Connection, ConnectionState, Message, SocketMessageMalformed
+from owlsocket_sync.protocol.reports import ErrorContext
+from owlsocket_sync.server import Request, serve
+from owlsocket_sync.states import StateChange
+from owlsocket_sync.transport.frames import FramingError
 from rfc6455.case import Case, passes
 from rfc6455.cases import INVALID_TEXT, LARGE, ORDINARY
 from rfc6455.player import check_delivered, play
-from sockets import knock
-
-from owlsocket_sync import Connection, ConnectionState, Message, SocketMessageMalformed
-from owlsocket_sync.protocol.endpoint import ErrorContext
-from owlsocket_sync.server import Request, serve
-from owlsocket_sync.stages import StateChange
-from owlsocket_sync.transport.wire import WireError
+from support.helpers import Collector, eventually, scaled
+from support.sockets import knock
 
 
 class Watch:
@@ -53,7 +53,7 @@ class Watch:
             self.endings(change.code)
 
     def _note(self, error: Exception, context: ErrorContext) -> None:
-        if isinstance(error.__cause__, WireError):
+        if isinstance(error.__cause__, FramingError):
             self.breaches(error.__cause__.code)
         elif not isinstance(error, SocketMessageMalformed) or error.text is None:
             self.errors.append(error)
@@ -87,8 +87,8 @@ class Hall:
         texts = [_as_text(message.message()) for message in case.delivers]
         assert watch.connection.stats.messages_in == len(texts)
         for collector, like_json in ((watch.heard, True), (watch.reported, False)):
-            wanted = [text for text in texts if _begins_like_json(text) is like_json]
-            check_delivered(collector.wait(len(wanted)), wanted)
+            expected = [text for text in texts if _begins_like_json(text) is like_json]
+            check_delivered(collector.wait(len(expected)), expected)
         assert watch.errors == []
         assert watch.endings.wait(1) == [1006 if case.code is None else case.code]
         assert watch.breaches.items in ([], [case.code])
@@ -113,20 +113,21 @@ def hall() -> Iterator[Hall]:
 
 
 @pytest.mark.parametrize("case", ORDINARY, ids=str)
-def test_row_32_a_server_keeps_to_rfc_6455(hall: Hall, case: Case) -> None:
+def test_row_32_a_server_conforms_to_rfc_6455(hall: Hall, case: Case) -> None:
     """Whole messages are delivered, pings answered, and the link ends with the code that is due."""
     hall.play(case)
 
 
 @pytest.mark.parametrize("case", INVALID_TEXT, ids=str)
-def test_row_12_row_32_a_server_refuses_what_is_no_text(hall: Hall, case: Case) -> None:
+def test_row_12_row_32_a_server_refuses_invalid_utf8(hall: Hall, case: Case) -> None:
     """With 1007; nothing of it is delivered, and no handler hears of an error of decoding."""
     hall.play(case)
 
 
+@pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", LARGE, ids=str)
-def test_row_32_a_server_takes_large_messages(hall: Hall, case: Case) -> None:
+def test_row_32_a_server_accepts_large_messages(hall: Hall, case: Case) -> None:
     """Up to the limit and no byte more, in whatever pieces they come."""
     hall.play(case)

@@ -1,4 +1,4 @@
-"""`Pulse` on a clock of its own, and who waits for a pong."""
+"""`HeartbeatTimer` on a fake clock, and `PingTracker`."""
 
 from __future__ import annotations
 
@@ -6,128 +6,183 @@ import math
 import threading
 
 import pytest
-from helpers import scaled
 
+from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.options import Heartbeat
-from owlsocket_sync.runtime.heartbeat import Beat, Pongs, Pulse
+from owlsocket_sync.runtime.heartbeat import HeartbeatAction, HeartbeatTimer, PingTracker
+from owlsocket_sync.runtime.link_state import LinkState, LinkStatus
+from owlsocket_sync.states import CloseInfo
+from support.helpers import scaled
 
 START = 100.0
+WAIT, PING, TIMED_OUT = HeartbeatAction
 
 
-def _pulse() -> Pulse:
-    return Pulse(Heartbeat(interval=20.0, timeout=5.0), START)
+def _timer() -> HeartbeatTimer:
+    return HeartbeatTimer(Heartbeat(interval=20.0, timeout=5.0), START)
 
 
 @pytest.mark.parametrize(
-    ("heard", "asked_at", "beats"),
+    ("active_at", "polled_at", "actions"),
     [
-        ([], [119.9, 120.0, 124.9, 125.0], [Beat.REST, Beat.PING, Beat.REST, Beat.DEAD]),
-        ([110.0], [120.0, 129.9, 130.0, 135.0], [Beat.REST, Beat.REST, Beat.PING, Beat.DEAD]),
-        ([], [500.0, 504.9, 505.0], [Beat.PING, Beat.REST, Beat.DEAD]),
+        (
+            [],
+            [119.9, 120.0, 124.9, 125.0],
+            [WAIT, PING, WAIT, TIMED_OUT],
+        ),
+        (
+            [110.0],
+            [120.0, 129.9, 130.0, 135.0],
+            [WAIT, WAIT, PING, TIMED_OUT],
+        ),
+        ([], [500.0, 504.9, 505.0], [PING, WAIT, TIMED_OUT]),
     ],
-    ids=["silence", "a byte puts it off", "the time-out counts from the ping"],
+    ids=["silence", "a byte postpones it", "the timeout counts from the ping"],
 )
-def test_when_to_ping_and_when_to_give_up(heard: list[float], asked_at: list[float], beats: list[Beat]) -> None:
-    """A ping after the interval without a byte, the end after the time-out without one."""
-    pulse = _pulse()
-    for at in heard:
-        pulse.heard(at)
-    assert [pulse.beat(now) for now in asked_at] == beats
+def test_when_to_ping_and_when_to_time_out(
+    active_at: list[float], polled_at: list[float], actions: list[HeartbeatAction]
+) -> None:
+    """A ping after the interval without a byte, the end after the timeout without one."""
+    timer = _timer()
+    for at in active_at:
+        timer.on_activity(at)
+    assert [timer.poll(now) for now in polled_at] == actions
 
 
 def test_any_byte_answers_a_ping() -> None:
-    """The interval begins anew with the byte that came after the ping."""
-    pulse = _pulse()
-    assert pulse.beat(120.0) is Beat.PING
-    pulse.heard(124.0)
-    assert [pulse.beat(now) for now in (125.0, 143.9, 144.0)] == [Beat.REST, Beat.REST, Beat.PING]
+    """The interval starts again with the byte that came after the ping."""
+    timer = _timer()
+    assert timer.poll(120.0) is PING
+    timer.on_activity(124.0)
+    assert [timer.poll(now) for now in (125.0, 143.9, 144.0)] == [
+        WAIT,
+        WAIT,
+        PING,
+    ]
 
 
-def test_a_byte_from_before_the_ping_is_no_answer() -> None:
+def test_a_byte_from_before_the_ping_does_not_answer_it() -> None:
     """What was read late but came early does not count as life."""
-    pulse = _pulse()
-    assert pulse.beat(120.0) is Beat.PING
-    pulse.heard(119.0)
-    assert pulse.beat(125.0) is Beat.DEAD
+    timer = _timer()
+    assert timer.poll(120.0) is PING
+    timer.on_activity(119.0)
+    assert timer.poll(125.0) is TIMED_OUT
 
 
-def test_a_pause_in_listening_is_not_held_against_the_peer() -> None:
-    """While we do not read, nobody can answer; once we do, it has all its time again."""
-    pulse = _pulse()
-    assert pulse.beat(120.0) is Beat.PING
-    assert pulse.beat_unheard(130.0, None) is Beat.REST
-    assert [pulse.beat(130.0), pulse.beat(134.9), pulse.beat(135.0)] == [Beat.REST, Beat.REST, Beat.DEAD]
+def test_a_pause_in_reading_is_not_held_against_the_peer() -> None:
+    """While we do not read, no answer is seen; once we do, the peer has its full time again."""
+    timer = _timer()
+    assert timer.poll(120.0) is PING
+    assert timer.poll_while_paused(130.0, None) is WAIT
+    assert [timer.poll(130.0), timer.poll(134.9), timer.poll(135.0)] == [
+        WAIT,
+        WAIT,
+        TIMED_OUT,
+    ]
 
 
-def test_a_peer_that_is_not_listened_to_hears_from_us() -> None:
-    """A ping for each interval, so that it does not take us for dead."""
-    pulse = _pulse()
-    beats = [pulse.beat_unheard(now, None) for now in (119.9, 120.0, 139.9, 140.0, 160.0)]
-    assert beats == [Beat.REST, Beat.PING, Beat.REST, Beat.PING, Beat.PING]
-    pulse.heard(161.0)
-    assert pulse.next_at() == 181.0
+def test_a_peer_is_pinged_while_reading_is_paused() -> None:
+    """A ping for each interval, so that it does not time out on its side."""
+    timer = _timer()
+    actions = [timer.poll_while_paused(now, None) for now in (119.9, 120.0, 139.9, 140.0, 160.0)]
+    assert actions == [
+        WAIT,
+        PING,
+        WAIT,
+        PING,
+        PING,
+    ]
+    timer.on_activity(161.0)
+    assert timer.next_at() == 181.0
 
 
-def test_a_peer_that_takes_nothing_for_long_is_given_up_unheard() -> None:
-    """After interval and time-out of a stall, whether we read or not."""
-    pulse = _pulse()
-    assert pulse.beat_unheard(134.9, 110.0) is Beat.PING
-    assert pulse.beat_unheard(135.0, 110.0) is Beat.DEAD
+def test_a_stalled_peer_times_out_while_reading_is_paused() -> None:
+    """After interval and timeout of a stall, whether we read or not."""
+    timer = _timer()
+    assert timer.poll_while_paused(134.9, 110.0) is PING
+    assert timer.poll_while_paused(135.0, 110.0) is TIMED_OUT
 
 
-def test_when_to_look_again() -> None:
-    """The reader is told the moment of the next beat."""
-    pulse = _pulse()
-    assert pulse.next_at() == 120.0
-    pulse.heard(103.0)
-    assert pulse.next_at() == 123.0
-    pulse.beat(123.0)
-    assert pulse.next_at() == 128.0
+def test_when_to_poll_next() -> None:
+    """The moment of the next ping or timeout."""
+    timer = _timer()
+    assert timer.next_at() == 120.0
+    timer.on_activity(103.0)
+    assert timer.next_at() == 123.0
+    timer.poll(123.0)
+    assert timer.next_at() == 128.0
 
 
 def test_no_heartbeat() -> None:
-    """``None`` never pings and never gives up."""
-    pulse = Pulse(None, START)
-    assert pulse.beat(1e9) is Beat.REST
-    assert pulse.beat_unheard(1e9, 0.0) is Beat.REST
-    assert pulse.next_at() == math.inf
+    """``None`` never pings and never times out."""
+    timer = HeartbeatTimer(None, START)
+    assert timer.poll(1e9) is WAIT
+    assert timer.poll_while_paused(1e9, 0.0) is WAIT
+    assert timer.next_at() == math.inf
+
+
+def _tracker() -> tuple[LinkStatus, PingTracker]:
+    status = LinkStatus(threading.RLock())
+    return status, PingTracker(status)
 
 
 def test_a_pong_answers_all_pings_before_it() -> None:
     """RFC 6455, section 5.5.3: the latest may be answered alone; a later ping goes on waiting."""
-    pongs = Pongs()
-    (first, one), (second, two), (_, three) = pongs.expect(), pongs.expect(), pongs.expect()
-    assert first != second
-    pongs.arrived(second)
-    assert one.arrived.is_set()
-    assert two.arrived.is_set()
-    assert not three.arrived.is_set()
-    assert pongs.latency == two.seconds
-    assert two.seconds is not None
-    assert two.seconds >= 0
+    _, pings = _tracker()
+    (payload_1, waiter_1), (payload_2, waiter_2), (_, waiter_3) = pings.register(), pings.register(), pings.register()
+    assert payload_1 != payload_2
+    pings.on_pong(payload_2)
+    assert waiter_1.seconds is not None
+    assert waiter_2.seconds is not None
+    assert waiter_3.seconds is None
+    assert pings.latency == waiter_2.seconds >= 0
+    assert pings.wait(waiter_1, Deadline(0.0)) == waiter_1.seconds
 
 
-def test_pongs_for_nobody_change_nothing() -> None:
-    """An empty pong, one of somebody else, and one that was forgotten are passed over."""
-    pongs = Pongs()
-    payload, waiter = pongs.expect()
-    pongs.arrived(b"")
-    pongs.arrived(b"another")
-    assert pongs.latency is None
-    pongs.forget(payload)
-    pongs.forget(payload)
-    pongs.arrived(payload)
-    assert not waiter.arrived.is_set()
+def test_a_pong_answers_pings_in_the_order_in_which_they_were_sent() -> None:
+    """A ping that was registered first and sent last is not answered by the pong to the other."""
+    _, pings = _tracker()
+    (payload_1, waiter_1), (payload_2, waiter_2) = pings.register(), pings.register()
+    pings.on_ping_sent(payload_2)
+    pings.on_ping_sent(payload_1)
+    pings.on_pong(payload_2)
+    assert waiter_1.seconds is None
+    assert waiter_2.seconds is not None
 
 
-def test_the_end_frees_whoever_waits() -> None:
-    """Without an answer there is no time to tell."""
-    pongs = Pongs()
-    _, waiter = pongs.expect()
-    freed: list[bool] = []
-    thread = threading.Thread(target=lambda: freed.append(waiter.arrived.wait(scaled(5))))
-    thread.start()
-    pongs.end()
-    thread.join(scaled(5))
-    assert freed == [True]
+def test_an_unsolicited_pong_changes_nothing() -> None:
+    """An empty pong, an unknown payload, and a ping that is not tracked any more are ignored."""
+    _, pings = _tracker()
+    payload, waiter = pings.register()
+    pings.on_pong(b"")
+    pings.on_pong(b"another")
+    assert pings.latency is None
+    pings.unregister(payload)
+    pings.unregister(payload)
+    pings.on_pong(payload)
     assert waiter.seconds is None
+
+
+def test_the_end_of_the_link_frees_a_thread_that_waits_for_a_pong() -> None:
+    """Without an answer there is no round trip to return."""
+    status, pings = _tracker()
+    _, waiter = pings.register()
+    results: list[float | None] = []
+    thread = threading.Thread(target=lambda: results.append(pings.wait(waiter, Deadline(scaled(5)))))
+    thread.start()
+    assert status.enter(LinkState.ENDED, CloseInfo(1006, "lost"))
+    thread.join(scaled(5))
+    assert results == [None]
+
+
+def test_the_first_end_of_a_link_holds() -> None:
+    """A state that was left is not entered again, and the reason does not change."""
+    status, _ = _tracker()
+    first = CloseInfo(1000, "first")
+    assert status.enter(LinkState.CLOSING)
+    assert status.enter(LinkState.ENDED, first)
+    assert not status.enter(LinkState.ENDED, CloseInfo(1006, "second"))
+    assert not status.enter(LinkState.CLOSING)
+    assert status.info is first
+    assert status.enter(LinkState.RELEASED)
+    assert "1000 first" in str(status.error())

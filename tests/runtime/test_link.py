@@ -1,4 +1,4 @@
-"""`Link` over a real socket: signs of life, and closing in both directions."""
+"""`Link` over a real socket: heartbeat, and closing in both directions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from helpers import eventually, scaled
-from linked import Run, aside, within
-from sockets import CLOSE, PING, PONG, TEXT, close_frame, frame
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
 from owlsocket_sync.options import Heartbeat
+from support.helpers import eventually, scaled
+from support.linked import Run, aside, within
+from support.sockets import CLOSE, PING, PONG, TEXT, close_frame, frame
 
 Start = Callable[..., Run]
 
@@ -34,7 +35,7 @@ def start() -> Iterator[Start]:
         run.stop()
 
 
-# -- signs of life -----------------------------------------------------------------------------------------------------
+# -- heartbeat ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_ping_measures_the_round_trip(start: Start) -> None:
@@ -50,7 +51,7 @@ def test_a_ping_measures_the_round_trip(start: Start) -> None:
 
 
 def test_a_pong_answers_every_ping_that_left_before(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one that began to ask later: the peer need only answer the last one that it got."""
+    """Also a ping that was registered later: the peer need only answer the last one that it received."""
     run = start()
     write, overtaken, begun = run.link._writer.write, threading.Event(), threading.Event()
 
@@ -72,7 +73,7 @@ def test_a_pong_answers_every_ping_that_left_before(start: Start, monkeypatch: p
 
 
 def test_a_ping_without_pong(start: Start) -> None:
-    """It gives up at its deadline, and the link lives on."""
+    """It times out at its deadline, and the link goes on."""
     run = start()
     with pytest.raises(SocketTimeout):
         run.link.ping(Deadline(0.1))
@@ -81,7 +82,7 @@ def test_a_ping_without_pong(start: Start) -> None:
 
 
 def test_a_ping_ends_with_the_link(start: Start) -> None:
-    """Who waits for a pong is told at once when none can come."""
+    """A thread that waits for a pong fails at once if the link ends."""
     run = start()
     outcome = aside(lambda: run.link.ping(within()))
     run.peer.read_frame()
@@ -90,7 +91,7 @@ def test_a_ping_ends_with_the_link(start: Start) -> None:
 
 
 def test_a_ping_of_the_peer_is_answered(start: Start) -> None:
-    """With its payload, in the middle of a fragmented message too."""
+    """With its payload, within a fragmented message as well."""
     run = start()
     run.peer.send(frame(TEXT, b"a", fin=False) + frame(PING, b"life?"))
     assert run.peer.read_frame() == (PONG, b"life?")
@@ -98,8 +99,8 @@ def test_a_ping_of_the_peer_is_answered(start: Start) -> None:
     assert run.got.wait(1) == ["ab"]
 
 
-def test_silence_is_found_out(start: Start) -> None:
-    """A ping after the interval, and the end after the time-out without a byte."""
+def test_a_silent_peer_times_out(start: Start) -> None:
+    """A ping after the interval, and the end after the timeout without a byte."""
     began = time.monotonic()
     run = start(Heartbeat(0.2, 0.2))
     assert run.peer.read_frame().opcode == PING
@@ -110,41 +111,41 @@ def test_silence_is_found_out(start: Start) -> None:
 
 
 def test_pongs_keep_a_silent_link_alive(start: Start) -> None:
-    """A peer that only answers pings lives on."""
+    """The link of a peer that only answers pings stays open."""
     run = start(Heartbeat(0.05, scaled(0.3)))
     for _ in range(6):
         ping = run.peer.read_frame()
         run.peer.send(frame(PONG, ping.payload))
-    assert run.link.ending is None
+    assert run.link.close_info is None
     eventually(lambda: run.link.latency is not None)
 
 
 def test_a_pause_in_reading_is_not_held_against_the_peer(start: Start) -> None:
-    """While handlers are behind, nothing is read and nobody is given up; then all is there, in order."""
+    """While the backlog is full nothing is read and nothing times out; then all messages arrive, in order."""
     run = start(Heartbeat(0.05, 0.1))
     run.room.clear()
     outcome = threading.Event()
     run.peer.send(b"".join(frame(TEXT, str(number).encode()) for number in range(3)))
     outcome.wait(0.4)
-    assert run.link.ending is None
+    assert run.link.close_info is None
     held = list(run.got.items)
     run.room.set()
     assert run.got.wait(3) == ["0", "1", "2"]
     assert len(held) <= 1
 
 
-def test_a_peer_that_is_not_listened_to_hears_from_us(start: Start) -> None:
-    """While handlers are behind it gets a ping for each interval, and so knows that we live."""
+def test_a_peer_is_pinged_while_reading_is_paused(start: Start) -> None:
+    """While the backlog is full it gets a ping for each interval, so that it does not time out on its side."""
     run = start(Heartbeat(scaled(0.05), 0.1))
     run.room.clear()
-    run.link.wake_at(0.0)
+    run.link.schedule_wakeup(0.0)
     assert [run.peer.read_frame().opcode for _ in range(4)] == [PING] * 4
-    assert run.link.ending is None
+    assert run.link.close_info is None
 
 
 @pytest.mark.parametrize("end", ["reset", "finish"])
 def test_an_end_behind_a_full_backlog_is_seen_at_once(start: Start, end: str) -> None:
-    """Whatever came before it is read, and no room is waited for."""
+    """What was sent before it is read, whether or not there is room."""
     run = start(None)
     run.room.clear()
     run.peer.send(b"".join(frame(TEXT, str(number).encode()) for number in range(300)))
@@ -154,29 +155,79 @@ def test_an_end_behind_a_full_backlog_is_seen_at_once(start: Start, end: str) ->
     assert len(run.got.items) == 300 or end == "reset"
 
 
+def test_the_reader_does_not_spin_while_a_leader_is_held_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the socket wakes it, and is left to the thread that reads, which is busy with something else."""
+    run = start()
+    steps: list[float] = []
+    real = run.link._reader.read_available
+
+    def read_available() -> Any:
+        steps.append(time.monotonic())
+        return real()
+
+    monkeypatch.setattr(run.link._reader, "read_available", read_available)
+    leading, over = threading.Event(), threading.Event()
+
+    def begin() -> None:
+        leading.set()
+        over.wait(scaled(10))
+
+    leader = aside(lambda: run.link._reader.lead(lambda: False, within(), begin))
+    assert leading.wait(scaled(5))
+    run.peer.reset()
+    eventually(lambda: steps)
+    before = len(steps)
+    threading.Event().wait(0.2)
+    over.set()
+    assert leader.wait(1) == [None]
+    assert run.ended().code == 1006
+    assert len(steps) - before < 1_000
+
+
+def test_a_signal_handler_that_reads_while_its_thread_begins_to_leaves_the_reader_awake(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment in which a leader is noted and the one in which the reader is muted."""
+    run = start()
+    reader = run.link._reader
+    mute = reader._mute
+
+    def interrupted() -> None:
+        monkeypatch.setattr(reader, "_mute", mute)
+        reader.lead(lambda: True, within())
+        mute()
+
+    monkeypatch.setattr(reader, "_mute", interrupted)
+    reader.lead(lambda: True, within())
+    run.peer.send(frame(TEXT, b"awake"))
+    assert run.got.wait(1) == ["awake"]
+
+
+@pytest.mark.slow
+@pytest.mark.timing
 def test_a_slow_upload_is_a_sign_of_life(start: Start) -> None:
-    """A peer that takes a long message bit by bit is not given up, though the ping waits behind that message."""
+    """A peer that accepts a long message slowly does not time out, although the ping waits behind that message."""
     run = start(Heartbeat(0.2, 0.3), buffers=65_536)
     outcome = aside(lambda: run.link.write([b"x" * 8_000_000], within(20)))
     end, tick = time.monotonic() + 1.2, threading.Event()
     while time.monotonic() < end:
         run.peer.read(20_000)
         tick.wait(0.005)
-    assert run.link.ending is None
+    assert run.link.close_info is None
     assert not outcome.items
-    assert run.ended().reason == "no sign of life"
+    assert run.ended().reason == "heartbeat timeout"
 
 
-def test_the_clock_can_be_asked_for(start: Start) -> None:
-    """`wake_at` makes a waiting reader look at its clock."""
+def test_a_wakeup_runs_the_timers(start: Start) -> None:
+    """`schedule_wakeup` makes a waiting reader run its timers."""
     run = start()
     run.peer.send(frame(TEXT, b"x"))
     run.got.wait(1)
-    eventually(lambda: len(run.ticks) >= 2)
+    eventually(lambda: len(run.ticks) >= 1)
     seen = len(run.ticks)
 
     def looked() -> bool:
-        run.link.wake_at(0.0)
+        run.link.schedule_wakeup(0.0)
         return len(run.ticks) > seen
 
     eventually(looked)
@@ -197,23 +248,23 @@ def test_we_close(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "body", "code"),
+    ("sent", "body", "code"),
     [
         (close_frame(1001, "going"), b"\x03\xe9", 1001),
         (frame(CLOSE), b"", 1005),
         (close_frame(4321), b"\x10\xe1", 4321),
     ],
 )
-def test_the_peer_closes_while_the_reader_idles(start: Start, said: bytes, body: bytes, code: int) -> None:
-    """The peer's code comes back to it, and the link ends with it and no error."""
+def test_the_peer_closes_while_the_reader_idles(start: Start, sent: bytes, body: bytes, code: int) -> None:
+    """The peer's code is echoed, and the link ends with it and no error."""
     run = start()
-    run.peer.send(said)
+    run.peer.send(sent)
     assert run.peer.read_frame() == (CLOSE, body)
     assert (run.ended().code, run.ended().error) == (code, None)
 
 
 def test_both_close_at_once(start: Start) -> None:
-    """Close frames that cross are one close; nobody sends a second one."""
+    """Close frames that cross are one close; no second one is sent."""
     run = start()
     outcome = aside(lambda: run.link.close(1000, "", within()))
     run.peer.send(close_frame(1001))
@@ -236,6 +287,7 @@ def test_closing_twice_and_at_once(start: Start) -> None:
     assert run.ended().code == 4000
 
 
+@pytest.mark.timing
 def test_a_peer_that_does_not_consent(start: Start) -> None:
     """Closing ends within its deadline without the peer's close frame."""
     run = start()
@@ -246,7 +298,7 @@ def test_a_peer_that_does_not_consent(start: Start) -> None:
 
 
 def test_the_peer_resets(start: Start) -> None:
-    """A reset ends the link with its error, and later writes say so."""
+    """A reset ends the link with its error, and later writes fail."""
     run = start()
     run.peer.reset()
     ending = run.ended()
@@ -264,8 +316,8 @@ def test_the_peer_resets(start: Start) -> None:
         (b"\x81\x7f" + b"\0\0\0\1" + b"\0" * 4, 1009),
     ],
 )
-def test_a_breach_of_the_protocol(start: Start, sent: bytes, code: int) -> None:
-    """The peer is told the right code, though it goes on sending, and the link ends with it."""
+def test_a_protocol_violation(start: Start, sent: bytes, code: int) -> None:
+    """The peer gets the right close code, although it goes on sending, and the link ends with it."""
     run = start()
     run.peer.send(frame(TEXT, b"good") + sent + bytes(50_000))
     assert run.peer.read_frame().code == code
@@ -273,10 +325,10 @@ def test_a_breach_of_the_protocol(start: Start, sent: bytes, code: int) -> None:
     assert run.ended().code == code
 
 
-def test_what_the_receiver_raises_ends_the_link_only(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure of our own is logged and closes the link with 1011."""
+def test_an_exception_of_the_receiver_ends_only_the_link(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and closes the link with 1011."""
     run = start()
-    run.link._deliver = lambda text: [][0]
+    run.link._receive = lambda text, link: [][0]
     run.peer.send(frame(TEXT, b"x"))
     assert run.peer.read_frame().code == 1011
     assert run.ended().code == 1011

@@ -11,19 +11,21 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from helpers import Collector, eventually, scaled
-from sockets import CLOSE, TEXT, ByteServer, RawPeer, close_frame, frame, free_port
 
 from owlsocket_sync import (
     Backoff,
     Connection,
     ConnectionState,
+    EventMessage,
     SocketConnectionError,
     SocketTimeout,
     SocketUnauthorized,
     connect,
 )
 from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync.states import CloseInfo
+from support.helpers import Collector, eventually, scaled
+from support.sockets import CLOSE, TEXT, ByteServer, RawPeer, close_frame, frame, free_port
 
 QUICK = Backoff(initial=0.02, factor=1.0, cap=0.02, jitter="none", healthy_after=0.0)
 SLOW = Backoff(initial=60.0, cap=60.0, jitter="none")
@@ -91,6 +93,7 @@ def test_a_server_that_does_not_answer() -> None:
         connect(server.url, timeout=0.2)
 
 
+@pytest.mark.slow
 def test_a_host_whose_name_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline holds over the look-up of the name as well."""
     found = threading.Event()
@@ -118,6 +121,7 @@ def test_without_waiting_it_keeps_trying() -> None:
             conn.wait_open(scaled(5))
 
 
+@pytest.mark.slow
 def test_a_refusal_is_not_retried() -> None:
     """A server that refuses who we are is asked once, behind the caller too."""
 
@@ -139,6 +143,7 @@ def test_a_refusal_is_not_retried() -> None:
 # -- a link that is lost -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("retries", [None, SLOW])
 def test_a_lost_link_fails_its_calls_at_once(retries: Backoff | None) -> None:
     """Within 0.2 s, with ``CONNECTION_LOST``: calls, futures and notifications that wait for an answer."""
@@ -170,6 +175,40 @@ def test_a_lost_link_fails_its_calls_at_once(retries: Backoff | None) -> None:
             assert error.code == "CONNECTION_LOST"
             assert at - began < scaled(0.2)
         thread.join(scaled(5))
+
+
+def test_a_message_after_the_end_of_a_link_waits_for_the_next_one() -> None:
+    """Even before the reader has changed the state: nothing was sent on the link that ended, so nothing is lost."""
+    events = Collector()
+    with _serve() as server, connect(server.url, reconnect=QUICK) as conn:
+        carrier: Any = conn._core.carrier
+        # The reader changes the state under this condition, so it has not while the test holds it.
+        with carrier._state_changed:
+            carrier._link.abort(CloseInfo(1006, "cut"))
+            futures = [conn.submit("echo", number, timeout=scaled(5)) for number in range(3)]
+            thread = threading.Thread(target=lambda: events(conn.call("echo", "called", timeout=scaled(5))))
+            thread.start()
+            thread.join(0.1)
+            assert not any(future.done() for future in futures)
+        assert [future.result() for future in futures] == [0, 1, 2]
+        assert events.wait(1) == ["called"]
+        thread.join()
+        assert conn.stats.reconnects == 1
+
+
+def test_authentication_ends_with_its_link() -> None:
+    """It does not wait for the next link, on which it would speak in place of that link's own authentication."""
+    attempts = Collector()
+
+    def authenticate(conn: Connection) -> None:
+        attempts(conn.stats.reconnects)
+        carrier: Any = conn._core.carrier
+        carrier._link.abort(CloseInfo(1006, "cut"))
+        conn.call("echo", 1, timeout=scaled(5))
+
+    with _serve() as server, pytest.raises(SocketConnectionError):
+        connect(server.url, auth=authenticate, reconnect=None, timeout=scaled(5))
+    assert attempts.items == [0]
 
 
 def test_what_outlives_a_lost_link() -> None:
@@ -225,27 +264,48 @@ def test_only_what_may_be_is_sent_again(calls: Collector) -> None:
     assert seen[1][2] == seen[2][2]
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 def test_attempts_follow_the_backoff() -> None:
     """The waits grow by the factor up to the cap, and the attempts come to an end."""
     moments = Collector()
+    opened = threading.Event()
     backoff = Backoff(initial=0.1, factor=2.0, cap=0.2, jitter="none", max_attempts=3)
 
     def script(peer: RawPeer) -> None:
-        moments(time.monotonic())
-        if len(moments.items) == 1:
+        if not moments.items:
             peer.upgrade()
+            opened.wait(scaled(5))  # while `connect` waited, it would ask for early attempts
+        moments(time.monotonic())
 
     with ByteServer(script) as server:
         conn = connect(server.url, reconnect=backoff)
+        opened.set()
         ending = conn.wait_closed(scaled(5))
         at = moments.wait(4)
     assert len(moments.items) == 4
     waits = [after - before for before, after in pairwise(at)]
-    for waited, wanted in zip(waits, [0.1, 0.2, 0.2], strict=True):
-        assert wanted - 0.02 <= waited < wanted + scaled(0.15)
+    for waited, delay in zip(waits, [0.1, 0.2, 0.2], strict=True):
+        assert delay - 0.02 <= waited < delay + scaled(0.15)
     assert ending.error is not None
     with pytest.raises(SocketConnectionError):
         conn.notify("late")
+
+
+@pytest.mark.slow
+def test_a_server_that_asks_for_a_pause_gets_it() -> None:
+    """``Retry-After`` is the least of the pause, whatever the backoff would do."""
+    moments: list[float] = []
+
+    def script(peer: RawPeer) -> None:
+        peer.read_header()
+        moments.append(time.monotonic())
+        peer.send(b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+
+    eager = Backoff(initial=0.01, factor=1.0, cap=0.01, max_attempts=2)
+    with ByteServer(script) as server, connect(server.url, wait=False, reconnect=eager) as conn:
+        conn.wait_closed(scaled(10))
+    assert [later - earlier >= 1.0 for earlier, later in pairwise(moments)] == [True, True]
 
 
 def test_without_reconnect_the_end_is_the_end() -> None:
@@ -296,6 +356,7 @@ def test_a_closed_connection_does_not_reconnect() -> None:
         assert conn.state is ConnectionState.CLOSED
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("connected", [True, False])
 def test_a_submitted_call_times_out_while_there_is_no_link(connected: bool) -> None:
     """Nobody waits, and there may be no link at all: the timeout holds."""
@@ -325,3 +386,54 @@ def test_a_notification_waits_for_the_link_within_its_deadline() -> None:
             conn.notify("late")
         with pytest.raises(SocketTimeout):
             conn.call("late", timeout=0.1)
+
+
+def test_a_start_without_a_thread_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was out of threads at the first use connects at a later one, instead of waiting for no reader."""
+    start, refusals = threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if refusals and thread.name == "scarce-reader":
+            raise refusals.pop()
+        start(thread)
+
+    def use(conn: Connection) -> None:
+        with pytest.raises(SocketConnectionError, match="new thread"):
+            conn.wait_open(scaled(5))
+        assert conn.call("echo", 1, timeout=scaled(5)) == 1
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    with _serve() as server, connect(server.url, name="scarce", setup=use) as conn:
+        assert conn.call("echo", 2) == 2
+
+
+# -- the goodbye of this end -------------------------------------------------------------------------------------------
+
+
+def test_handlers_of_what_came_before_the_close_run_until_the_link_ends() -> None:
+    """A program that closes at once has its last events handled: it trusts its server, and may be a short script."""
+    hold, ran = threading.Event(), Collector()
+
+    def run(event: EventMessage) -> None:
+        hold.wait(scaled(10))
+        ran(event.payload)
+
+    def peer(peer: RawPeer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        for number in range(3):
+            peer.send(frame(TEXT, json.dumps({"type": "event", "event": "news", "payload": number}).encode()))
+        while peer.read_frame().opcode != CLOSE:
+            pass
+        hold.set()
+        ran.wait(3)
+        peer.send(close_frame(1000))
+
+    with ByteServer(peer) as server:
+        conn = connect(server.url, reconnect=None)
+        conn.observe("news", run)
+        conn.notify("ready")
+        eventually(lambda: conn.stats.backlog == 3)
+        conn.close(timeout=scaled(10))
+        assert ran.items == [0, 1, 2]
+        assert conn.stats.dropped == 0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import FrameType
+from typing import Any
 
 import pytest
-from helpers import Collector, eventually, scaled
 
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.runtime.workers import SHARE, Lane, WorkerPool
+from owlsocket_sync.runtime import workers
+from owlsocket_sync.runtime.pool_state import PATIENCE, WAITS
+from owlsocket_sync.runtime.workers import WorkerPool
+from support.helpers import Collector, eventually, scaled
 
 Make = Callable[..., WorkerPool]
 
@@ -22,8 +25,8 @@ def make() -> Iterator[Make]:
     """Makes pools, and ends them."""
     pools: list[WorkerPool] = []
 
-    def make_one(size: int = 4, linger: float = 2.0) -> WorkerPool:
-        pools.append(WorkerPool(size, "test", linger))
+    def make_one(size: int = 4, idle_timeout: float = 2.0) -> WorkerPool:
+        pools.append(WorkerPool(size, "test", idle_timeout))
         return pools[-1]
 
     yield make_one
@@ -102,7 +105,7 @@ def test_a_place_that_is_lent_lets_nested_work_run(make: Make) -> None:
             done.set()
 
         pool.submit(None, deeper)
-        with pool.lend_place():
+        with pool.managed_block():
             _wait(done)
 
     pool.submit(None, partial(descend, 0))
@@ -114,7 +117,7 @@ def test_lending_twice_lends_once(make: Make) -> None:
     pool, started, go = make(1), Collector(), threading.Event()
 
     def lender() -> None:
-        with pool.lend_place(), pool.lend_place():
+        with pool.managed_block(), pool.managed_block():
             started("lender")
             _wait(go)
 
@@ -131,7 +134,7 @@ def test_lending_twice_lends_once(make: Make) -> None:
 def test_threads_outside_lend_nothing(make: Make) -> None:
     """A thread that is no worker has no place to lend."""
     pool, started, go = make(1), Collector(), threading.Event()
-    with pool.lend_place():
+    with pool.managed_block():
         for number in range(2):
             pool.submit(None, _mark_and_wait(partial(started, number), go))
         started.wait(1)
@@ -159,7 +162,7 @@ def test_discard_forgets_work_and_keeps_notices(make: Make) -> None:
         pool.submit(lane, partial(seen, lane))
     assert pool.discard() == 4
     go.set()
-    assert pool.settle(Deadline(scaled(5)))
+    assert pool.wait_idle(Deadline(scaled(5)))
     assert seen.items == ["state"]
 
 
@@ -202,7 +205,7 @@ def test_a_running_lane_stays_one_lane_after_discard(make: Make) -> None:
 
 def test_the_end_frees_every_thread(make: Make) -> None:
     """What is there finishes, nothing more is taken, and no thread is left."""
-    pool, seen = make(2, linger=60), Collector()
+    pool, seen = make(2, idle_timeout=60), Collector()
     for number in range(20):
         pool.submit(number, partial(seen, number))
     pool.end(Deadline(scaled(5)))
@@ -226,7 +229,7 @@ def test_the_end_from_within(make: Make) -> None:
 
 def test_idle_threads_end_and_come_back(make: Make) -> None:
     """A pool without work costs nothing, and still works after a rest."""
-    pool, seen = make(3, linger=0.05), Collector()
+    pool, seen = make(3, idle_timeout=0.05), Collector()
     for number in range(6):
         pool.submit(None, partial(seen, number))
     seen.wait(6)
@@ -240,10 +243,10 @@ def test_settle_waits_for_all_but_oneself(make: Make) -> None:
     pool, busy, go, settled = make(2), threading.Event(), threading.Event(), Collector()
     pool.submit(None, _mark_and_wait(busy.set, go))
     _wait(busy)
-    assert not pool.settle(Deadline(0.05))
+    assert not pool.wait_idle(Deadline(0.05))
     go.set()
-    assert pool.settle(Deadline(scaled(5)))
-    pool.submit(None, lambda: settled(pool.settle(Deadline(scaled(5)))))
+    assert pool.wait_idle(Deadline(scaled(5)))
+    pool.submit(None, lambda: settled(pool.wait_idle(Deadline(scaled(5)))))
     assert settled.wait(1) == [True]
 
 
@@ -261,13 +264,13 @@ def test_a_task_that_wants_to_exit_takes_no_worker_with_it(make: Make) -> None:
 
 
 def test_workers_that_wait_for_a_place_end_with_the_pool(make: Make) -> None:
-    """At once, and not after the time for which they linger."""
-    pool = make(1, linger=60.0)
+    """At once, and not after the time for which they idle_timeout."""
+    pool = make(1, idle_timeout=60.0)
     gates = [threading.Event() for _ in range(3)]
     lent, back = Collector(), threading.Event()
 
     def lend(gate: threading.Event) -> None:
-        with pool.lend_place():
+        with pool.managed_block():
             lent(gate)
             _wait(gate)
         _wait(back)
@@ -308,30 +311,21 @@ def test_no_task_is_lost_between_a_lane_that_empties_and_one_that_appends(make: 
         submitter.start()
     for submitter in submitters:
         submitter.join(scaled(60))
-    assert pool.settle(Deadline(scaled(30)))
+    assert pool.wait_idle(Deadline(scaled(30)))
     for thread in range(threads):
-        assert [number for one, number in seen[thread % lanes] if one == thread] == list(range(count))
+        assert [number for sender, number in seen[thread % lanes] if sender == thread] == list(range(count))
     assert not pool._lanes
 
 
-def test_what_is_appended_while_a_lane_is_closed_is_moved(make: Make) -> None:
-    """The two steps of whoever appends, with the closing of the lane between them, and a new lane in its place."""
-    pool, seen = make(1), Collector()
-    busy, go = threading.Event(), threading.Event()
-    pool.submit(None, _mark_and_wait(busy.set, go))
-    _wait(busy)
-    pool.submit(("event", "x"), seen, "dropped")
-    for _ in range(2):
-        found = pool._lanes[("event", "x")]
-        pool.discard()
-        found.tasks.append((seen, ("late",)))
-        assert not found.open
-        pool._rescue(found)
-    pool.submit(("event", "x"), seen, "before")
-    found.tasks.append((seen, ("after",)))
-    pool._rescue(found)
-    go.set()
-    assert seen.wait(3) == ["late", "before", "after"]
+def test_a_task_that_is_appended_while_the_last_worker_turns_away_is_run(make: Make) -> None:
+    """The two steps of whoever appends without the lock, with the end of the watch between them."""
+    pool, seen = make(2, idle_timeout=60), Collector()
+    looks = iter([True, False])
+    # True as the thread that appends looks, and not any more when it has appended.
+    attended, pool._is_attended = pool._is_attended, lambda: next(looks, False)  # type: ignore[method-assign]
+    assert pool.submit("lane", seen, "run")
+    pool._is_attended = attended  # type: ignore[method-assign]
+    assert seen.wait(1) == ["run"]
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -355,12 +349,12 @@ def test_each_task_is_run_or_counted_as_dropped(make: Make, hasty: None, size: i
         dropped += pool.discard()
         over.wait(0.0001)
     dropped += pool.discard()
-    assert pool.settle(Deadline(scaled(30)))
+    assert pool.wait_idle(Deadline(scaled(30)))
     assert sum(ran) + dropped == 2 * count
 
 
-def test_a_lane_gives_way_to_others(make: Make) -> None:
-    """One worker, one lane that never runs dry, and each other one gets its turn; slow tasks take turns one by one."""
+def test_a_lane_that_never_empties_holds_nobody_up(make: Make) -> None:
+    """One worker, one lane that never runs dry, and each other one is run when it is its turn."""
     pool, seen = make(1), Collector()
     ready, over = threading.Event(), threading.Event()
 
@@ -378,54 +372,197 @@ def test_a_lane_gives_way_to_others(make: Make) -> None:
     assert seen.items == list(range(5))
 
 
-def test_lanes_of_slow_tasks_take_turns(make: Make) -> None:
-    """A task that took longer than a lane's share is the last of that turn."""
-    pool, seen = make(1), Collector()
+@pytest.mark.parametrize("size", [1, 3])
+def test_tasks_are_started_in_the_order_in_which_they_came(make: Make, size: int) -> None:
+    """Whatever their lanes, and however many workers there are."""
+    pool, seen = make(size), Collector()
     busy, go = threading.Event(), threading.Event()
     pool.submit(None, _mark_and_wait(busy.set, go))
     _wait(busy)
-
-    def slow(name: str) -> None:
-        seen(name)
-        end = time.monotonic() + 2 * SHARE
-        while time.monotonic() < end:
-            pass
-
-    for name in "aaabbb":
-        pool.submit(name, slow, name)
+    if size > 1:
+        pool.submit("held", lambda: None)
+        pool.wait_idle(Deadline(0))
+    for name in "aaabbbab":
+        pool.submit(name, seen, name)
+    pool.submit(None, seen, "none")
     go.set()
-    assert seen.wait(6) == list("ababab")
+    assert seen.wait(9) == [*"aaabbbab", "none"]
 
 
-def test_a_lane_goes_on_while_nobody_waits(make: Make) -> None:
-    """One turn for all of its tasks."""
+def test_starting_a_worker_lets_no_later_task_pass(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the start of a thread takes, no task is taken before it that is started after it."""
+    pool, seen = make(2), Collector()
+    later, begin = threading.Thread.start, threading.Event()
+    has_passed = threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        later(thread)
+        if threading.current_thread().name == "test-worker":
+            has_passed.wait(scaled(0.3))
+
+    def second() -> None:
+        seen("second")
+        has_passed.set()
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    # Both are there when the first worker looks.
+    with pool._pool_lock:
+        submitter = threading.Thread(target=lambda: (pool.submit("a", seen, "first"), begin.set()))
+        submitter.start()
+        pool._ready.append(("a", seen, ("first",)))
+        pool._ready.append((None, second, ()))
+    _wait(begin)
+    assert seen.wait(3)[0] == "first"
+    assert seen.items.index("second") > 0
+
+
+def _hold_up_at_line(make: Make, line: int) -> bool:
+    """Hold a worker up at one line on its way from the lock to its task; return whether there are so many."""
+    pool, seen = make(2), Collector()
+    passed, held = threading.Event(), threading.Event()
+    holder: list[threading.Thread] = []
+    left = [line]
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != workers.__file__ or frame.f_code.co_name not in ("_loop", "_next", "_take"):
+            return None
+        if event == "line" and threading.current_thread() in holder and not seen.items:
+            left[0] -= 1
+            if left[0] == -1:
+                held.set()
+                # The other worker has many times as long as it needs to take a turn over.
+                passed.wait(20 * PATIENCE * WAITS)
+        return trace
+
+    def second() -> None:
+        seen("second")
+        passed.set()
+
+    threading.settrace(trace)
+    try:
+        pool.submit(None, lambda: holder.append(threading.current_thread()))
+        eventually(lambda: pool._idle == 1)
+        pool.submit("lane", seen, "first")
+        pool.submit(None, second)
+        assert seen.wait(2) == ["first", "second"], line
+    finally:
+        threading.settrace(None)
+    return held.is_set()
+
+
+@pytest.mark.slow
+def test_no_task_is_started_between_the_taking_of_another_and_its_start(make: Make) -> None:
+    """A worker is held up at each line on its way from the lock to its task: the next task is not started before."""
+    line = 0
+    while _hold_up_at_line(make, line):
+        line += 1
+    assert line > 5
+
+
+def test_a_slow_task_holds_up_its_lane_alone(make: Make) -> None:
+    """What came behind it is started while it lasts, what came behind that in its lane once it has ended."""
+    pool, seen = make(2), Collector()
+    go = threading.Event()
+    pool.submit("slow", _mark_and_wait(partial(seen, "slow"), go))
+    for lane, name in (("slow", "held up"), ("quick", "quick"), (None, "none"), ("slow", "held up too")):
+        pool.submit(lane, seen, name)
+    assert seen.wait(3) == ["slow", "quick", "none"]
+    go.set()
+    assert seen.wait(5) == ["slow", "quick", "none", "held up", "held up too"]
+
+
+def test_what_a_lane_holds_up_comes_before_what_came_later(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not forgotten when the worker of the lane goes on with another one."""
+    pool, seen, go = make(2), Collector(), threading.Event()
+
+    def first() -> None:
+        pool.submit("lane", seen, "third")
+        pool.submit(None, seen, "last")
+        seen("first")
+
+    pool.submit("lane", _wait, go)
+    pool.submit("lane", first)
+    pool.submit("lane", seen, "second")
+    eventually(lambda: len(pool._lanes.get("lane") or ()) == 2)
+    monkeypatch.setattr(workers, "PATIENCE", 60.0)
+    go.set()
+    assert seen.wait(4) == ["first", "second", "third", "last"]
+
+
+def test_a_task_that_waits_for_the_peer_hands_its_turn_over(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: it is not waited for until it has lasted."""
+    monkeypatch.setattr(workers, "PATIENCE", 60.0)
+    pool, seen, go = make(2), Collector(), threading.Event()
+
+    def wait() -> None:
+        seen("waits")
+        with pool.managed_block():
+            _wait(go)
+
+    pool.submit("waits", wait)
+    seen.wait(1)
+    pool.submit(None, seen, "next")
+    assert seen.wait(2) == ["waits", "next"]
+    go.set()
+
+
+def test_a_quick_task_has_ended_before_the_next_begins(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers, and what does not last is never run side by side."""
+    monkeypatch.setattr(workers, "PATIENCE", 60.0)
+    pool, ended, running = make(2), Collector(), threading.Lock()
+
+    def task(number: int) -> None:
+        assert running.acquire(blocking=False)
+        threading.Event().wait(0)  # lets other threads run
+        running.release()
+        ended(number)
+
+    for number in range(200):
+        pool.submit(number % 3 or None, task, number)
+    assert ended.wait(200) == list(range(200))
+
+
+def test_what_was_held_up_and_is_discarded_leaves_its_lane_free(make: Make) -> None:
+    """A task that has its lane already, and waits for a place, is dropped and counted as the others."""
     pool, seen = make(1), Collector()
-    busy, go = threading.Event(), threading.Event()
-    turns: list[object] = []
-    drain = pool._drain
+    lent, back, go, end = (threading.Event() for _ in range(4))
 
-    def count(lane: Lane) -> None:
-        turns.append(lane)
-        drain(lane)
+    def lend() -> None:
+        with pool.managed_block():
+            lent.set()
+            _wait(back)
+        _wait(go)
 
-    pool._drain = count  # type: ignore[method-assign]
-    pool.submit("lane", _mark_and_wait(busy.set, go))
-    _wait(busy)
-    for number in range(1000):
-        pool.submit("lane", seen, number)
+    def occupy() -> None:
+        seen("occupies")
+        _wait(end)
+
+    pool.submit(1, lend)
+    _wait(lent)
+    pool.submit(1, seen, "held up")
+    pool.submit(1, seen, "held up too")
+    pool.submit(None, occupy)
+    seen.wait(1)
+    back.set()
+    eventually(lambda: pool._busy == 2)
     go.set()
-    assert seen.wait(1000) == list(range(1000))
-    assert len(turns) == 1
+    eventually(lambda: len(pool._resumed) == 1)
+    assert pool.discard() == 2
+    pool.submit(1, seen, "new")
+    end.set()
+    assert seen.wait(2) == ["occupies", "new"]
+    assert pool.wait_idle(Deadline(scaled(5)))
+    assert not pool._lanes
 
 
 def test_a_lane_ends_its_turn_when_too_many_work(make: Make) -> None:
-    """Whoever lent its place has it back, so the lane that ran in it waits, though it has more to do."""
+    """Whoever lent its place has it back, so who ran in it takes nothing more, though there is more to do."""
     pool, seen = make(1), Collector()
     lent, back, go_on = threading.Event(), threading.Event(), threading.Event()
     first = threading.Event()
 
     def lender() -> None:
-        with pool.lend_place():
+        with pool.managed_block():
             lent.set()
             _wait(first)
         back.set()
@@ -449,18 +586,42 @@ def test_a_lane_ends_its_turn_when_too_many_work(make: Make) -> None:
 
 
 def test_a_worker_taken_along_by_a_fork_does_no_more(make: Make) -> None:
-    """What waits in its lane is the parent's."""
+    """What waits in its lane is the parent's, and nothing is taken any more."""
     pool, seen = make(1), Collector()
     done = threading.Event()
 
-    def renew() -> None:
+    def abandon() -> None:
         pool.submit("lane", seen, "the parent's")
-        pool.renew()
+        pool.abandon()
         done.set()
 
-    pool.submit("lane", renew)
+    pool.submit("lane", abandon)
     _wait(done)
     eventually(lambda: _workers() == 0)
     assert seen.items == []
-    pool.submit("lane", seen, "the child's")
-    assert seen.wait(1) == ["the child's"]
+    assert not pool.submit("lane", seen, "the child's")
+
+
+def test_workers_that_arrive_late_are_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the others hand their turn over meanwhile, no more are started than there are places, and one."""
+    arrive, loop, begun = threading.Event(), WorkerPool._loop, Collector()
+    numbers = iter(range(100))
+
+    def late(pool: WorkerPool) -> None:
+        if next(numbers) >= 2:
+            _wait(arrive)
+        loop(pool)
+
+    monkeypatch.setattr(WorkerPool, "_loop", late)
+    pool, ends = make(3), [threading.Event() for _ in range(12)]
+    for number, end in enumerate(ends):
+        pool.submit(None, _mark_and_wait(partial(begun, number), end))
+    for number, end in enumerate(ends):
+        begun.wait(number + 1)
+        if number:
+            ends[number - 1].set()
+        pool.submit(None, end.wait, 0)
+    assert _workers() <= 4
+    arrive.set()
+    ends[-1].set()
+    assert sorted(begun.wait(12)) == list(range(12))

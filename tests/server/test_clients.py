@@ -9,20 +9,22 @@ from functools import partial
 from typing import Any
 
 import pytest
-from handlers import echo, keep_payload
-from helpers import Collector, eventually, scaled
-from sockets import UPGRADE, RawPeer, knock
 
 from owlsocket_sync import (
     Connection,
     ConnectionState,
+    Message,
     connect,
 )
-from owlsocket_sync.server import serve
+from owlsocket_sync.server import Request, serve
+from owlsocket_sync.server.peer import Peer
+from support.handlers import echo, keep_payload
+from support.helpers import Collector, eventually, scaled
+from support.sockets import UPGRADE, RawPeer, knock
 
 
 def test_connections_and_broadcasts() -> None:
-    """Everybody who is here gets each broadcast, in order; who left is not there any more."""
+    """Every connected client receives each broadcast, in order; a client that left is removed."""
     with serve(echo) as server:
         seen = [Collector() for _ in range(3)]
         clients = []
@@ -45,8 +47,8 @@ def test_connections_and_broadcasts() -> None:
             conn.close()
 
 
-def test_a_broadcast_passes_nobody_by() -> None:
-    """Once `connect` has returned, a client is among those who get it."""
+def test_a_broadcast_reaches_every_connected_client() -> None:
+    """A client whose `connect` has returned receives it."""
     with serve(echo) as server:
         for number in range(20):
             seen = Collector()
@@ -56,8 +58,42 @@ def test_a_broadcast_passes_nobody_by() -> None:
                 assert seen.wait(1) == [number]
 
 
+def test_a_hook_of_a_client_that_raises_ends_no_broadcast() -> None:
+    """Its error reaches the `on_error` of that client, and the others get the event."""
+    errors, seen = Collector(), [Collector() for _ in range(3)]
+
+    def handler(conn: Connection, request: Request) -> None:
+        conn.perform("ready", lambda: None)
+        if request.query.get("who") == "broken":
+            conn.on_error(lambda error, context: errors((type(error), str(context))))
+            conn.prepare = _fail_outward
+
+    with serve(handler) as server:
+        clients = []
+        for collector, who in zip(seen, ("first", "broken", "last"), strict=True):
+            conn = connect(server.url, query={"who": who}, setup=partial(_observe_all, collector))
+            clients.append(conn)
+        eventually(lambda: len(server.connections) == 3)
+        server.broadcast("all", 1)
+        assert [collector.wait(1) for collector in (seen[0], seen[2])] == [[1], [1]]
+        assert errors.wait(1) == [(KeyError, "broadcast all")]
+        assert seen[1].items == []
+        for conn in clients:
+            conn.close()
+
+
+def _fail_outward(message: Message, is_request: bool) -> Message:
+    if not is_request:
+        raise KeyError("missing")
+    return message
+
+
+def _observe_all(seen: Collector, conn: Connection) -> None:
+    conn.observe("all", partial(keep_payload, seen))
+
+
 def test_a_broadcast_does_not_wait_for_a_client_that_reads_nothing() -> None:
-    """One stuck client holds up neither the caller nor the others."""
+    """A stuck client delays neither the caller nor the other clients."""
     seen: Collector = Collector()
     with serve(echo) as server, connect(server.url) as conn:
         stuck, _ = knock(server.port)
@@ -75,14 +111,15 @@ def test_a_broadcast_does_not_wait_for_a_client_that_reads_nothing() -> None:
 
 
 def test_a_port_in_use() -> None:
-    """It is told as the system tells it, and nothing is left behind."""
+    """The error of the system is raised, and no socket is left open."""
     with serve(echo) as server, pytest.raises(OSError, match="in use"):
         serve(echo, port=server.port)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("kind", ["live", "idle", "mute", "no handshake", "stuck"])
 def test_closing_a_server(kind: str) -> None:
-    """Within its deadline, whatever its clients do; those that listen are told 1001."""
+    """It closes within its deadline, whatever the clients do; those that read get 1001."""
     server = serve(echo, timeout=1.0)
     ours: Any = None
     if kind in ("live", "idle"):
@@ -99,7 +136,7 @@ def test_closing_a_server(kind: str) -> None:
         eventually(lambda: server.connections)
         if kind == "stuck":
             server.broadcast("all", "x" * 8_000_000)
-            eventually(lambda: any(peer._only_link._writer._writing for peer in server._peers))
+            eventually(lambda: any(peer._only_link.writer.has_unsent for peer in server._peers))
     began = time.monotonic()
     server.close(0.6)
     assert time.monotonic() - began < 0.6 + scaled(0.3)
@@ -114,15 +151,15 @@ def test_closing_a_server(kind: str) -> None:
     server.close(0.1)
 
 
-def test_a_client_that_comes_while_the_server_closes() -> None:
-    """It is told so, and does not hold up the end."""
+def test_a_client_that_connects_while_the_server_closes() -> None:
+    """It gets 503, and does not delay the closing."""
     server = serve(echo)
     before = threading.active_count()
     late = RawPeer(socket.create_connection(("127.0.0.1", server.port)))
     eventually(lambda: threading.active_count() > before)
     closer = threading.Thread(target=server.close)
     closer.start()
-    eventually(lambda: server._closing)
+    eventually(lambda: not server._accepting())
     late.send(UPGRADE.encode())
     assert late.read_header().startswith("HTTP/1.1 503 ")
     closer.join(scaled(5))
@@ -130,8 +167,8 @@ def test_a_client_that_comes_while_the_server_closes() -> None:
     late.sock.close()
 
 
-def test_a_client_sees_the_servers_farewell() -> None:
-    """1001, and a client that reconnects comes back to the next server on that port."""
+def test_a_client_receives_the_servers_close_frame() -> None:
+    """The code is 1001, and a client with reconnect goes on to the next server on that port."""
     server = serve(echo)
     with connect(server.url) as conn:
         states = Collector()
@@ -142,7 +179,7 @@ def test_a_client_sees_the_servers_farewell() -> None:
 
 
 def test_waiting_for_a_server() -> None:
-    """`wait` holds until somebody closes, or for its timeout; closing from a handler's thread works."""
+    """`wait` blocks until the server is closed, or for its timeout."""
     server = serve(echo)
     assert server.wait(0.05) is False
     closer = threading.Thread(target=server.close)
@@ -164,7 +201,21 @@ def test_waiting_for_a_server() -> None:
         ({"heartbeat": 5}, "heartbeat"),
     ],
 )
-def test_options_that_cannot_be_used(options: dict[str, Any], name: str) -> None:
+def test_invalid_options(options: dict[str, Any], name: str) -> None:
     """`ValueError`, and the message names the option."""
     with pytest.raises(ValueError, match=name):
         serve(**{"handler": echo, **options})
+
+
+def test_a_call_to_a_client_that_is_about_to_open_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may find a client in `Server.connections` before its link is open: the call waits for that."""
+    run, titles = Peer.run, Collector()
+
+    def run_late(peer: Peer, handler: Any) -> None:
+        future = peer.connection.submit("title", timeout=scaled(5))
+        future.add_done_callback(lambda done: titles(done.exception() or done.result()))
+        run(peer, handler)
+
+    monkeypatch.setattr(Peer, "run", run_late)
+    with serve(echo) as server, connect(server.url, setup=lambda conn: conn.perform("title", lambda: "owl")):
+        assert titles.wait(1) == ["owl"]

@@ -1,16 +1,16 @@
-"""Before a client may talk: what it may send, how long it may take, and what it is told."""
+"""The handshakes of a client: malformed, slow and failing ones, and their responses."""
 
 from __future__ import annotations
 
 import socket
 
 import pytest
-from handlers import echo
-from helpers import eventually, scaled
-from sockets import PATIENCE, PONG, TEXT, UPGRADE, RawPeer, client_context, frame, knock, server_context
 
 from owlsocket_sync import connect
 from owlsocket_sync.server import serve
+from support.handlers import echo
+from support.helpers import eventually, scaled
+from support.sockets import PATIENCE, PONG, TEXT, UPGRADE, RawPeer, client_context, frame, knock, server_context
 
 
 def _raw(port: int) -> RawPeer:
@@ -18,19 +18,19 @@ def _raw(port: int) -> RawPeer:
 
 
 def test_a_client_that_left_before_it_was_accepted() -> None:
-    """Its socket has no address any more; the others do not notice."""
+    """Its socket has no address any more; other clients are not affected."""
     with serve(echo) as server:
         gone = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
-        for one in gone:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            one.close()
+        for sock in gone:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.close()
         with connect(server.url) as conn:
             assert conn.call("echo", 1) == 1
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: b"])
 def test_a_client_that_does_not_finish_its_request(begun: bytes) -> None:
-    """Gets no thread for longer than the server waits, and is told why."""
+    """It holds a thread no longer than the timeout, and gets 408."""
     with serve(echo, timeout=0.05) as server:
         silent = _raw(server.port)
         silent.send(begun)
@@ -55,7 +55,7 @@ def test_a_client_that_does_not_finish_its_request(begun: bytes) -> None:
     ],
 )
 def test_requests_that_ask_for_something_else(request_bytes: bytes, status: int) -> None:
-    """They are told so, whatever the version of websockets calls it, and the server lives on."""
+    """They get an error response in every version of websockets, and the server goes on."""
     with serve(echo) as server:
         peer = _raw(server.port)
         peer.send(request_bytes)
@@ -67,8 +67,8 @@ def test_requests_that_ask_for_something_else(request_bytes: bytes, status: int)
             assert conn.call("echo", 1) == 1
 
 
-def test_what_comes_with_the_request_is_read_once_it_is_granted() -> None:
-    """A client may send at once; its ping and its call are answered after the answer to its request."""
+def test_bytes_after_the_request_are_read_once_it_is_accepted() -> None:
+    """A client may send at once; its ping and its call are answered after the response to its request."""
     call = frame(TEXT, b'{"type":"call","id":"1","method":"echo","payload":[7]}', masked=True)
     with serve(echo) as server:
         peer = _raw(server.port)
@@ -81,8 +81,8 @@ def test_what_comes_with_the_request_is_read_once_it_is_granted() -> None:
         eventually(lambda: not server.connections)
 
 
-def test_tls_that_fails_harms_nobody() -> None:
-    """A client that speaks no TLS, or trusts nobody, is gone; the next one is served."""
+def test_a_failed_tls_handshake_ends_one_client_alone() -> None:
+    """A client that does not speak TLS, or trusts no certificate, is dropped; the next one is served."""
     with serve(echo, ssl_context=server_context(), timeout=0.2) as server:
         peer = _raw(server.port)
         peer.send(UPGRADE.encode())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from ends import Ends
+
+from support.ends import Ends
 
 
 @pytest.fixture

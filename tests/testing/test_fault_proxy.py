@@ -1,4 +1,4 @@
-"""A proxy in front of a port: what passes, who is let in, who may ask for what, and how it ends."""
+"""`FaultProxy` as a whole: passing bytes, accepting clients, its methods from many threads, and closing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ends import TEXT, UP, Ends, both_ways, was_reset
-from helpers import eventually, scaled
-from sockets import RawPeer, free_port
 
 from owlsocket_sync.testing import FaultProxy
+from support.ends import TEXT, UP, Ends, both_ways, was_reset
+from support.helpers import eventually, scaled
+from support.sockets import RawPeer, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 NO_FLAG: Any = None
@@ -27,7 +27,7 @@ NO_FLAG: Any = None
 
 @both_ways
 def test_bytes_and_half_closes_pass(ends: Ends, direction: str) -> None:
-    """One direction may end while the other goes on; when both have, the connection is gone."""
+    """One direction may end while the other goes on; when both have ended, the connection is closed."""
     sender, receiver = ends.along(direction)
     sender.send(TEXT * 50)
     sender.sock.shutdown(socket.SHUT_WR)
@@ -45,7 +45,7 @@ def test_bytes_and_half_closes_pass(ends: Ends, direction: str) -> None:
 
 @both_ways
 def test_resets_pass(ends: Ends, direction: str) -> None:
-    """As what they are, behind the bytes before them."""
+    """A reset arrives as a reset, after the bytes before it."""
     sender, receiver = ends.along(direction)
     sender.send(b"last")
     assert receiver.read(4) == b"last"
@@ -55,8 +55,8 @@ def test_resets_pass(ends: Ends, direction: str) -> None:
 
 
 @both_ways
-def test_who_sends_to_nobody_is_told(ends: Ends, direction: str) -> None:
-    """The receiver has gone altogether, behind a half-close that has passed already."""
+def test_sending_to_a_closed_receiver_fails(ends: Ends, direction: str) -> None:
+    """The sender learns it when the receiver is closed after its half-close has passed."""
     sender, receiver = ends.along(direction)
     receiver.sock.close()
     assert sender.read(1) == b""
@@ -67,14 +67,14 @@ def test_who_sends_to_nobody_is_told(ends: Ends, direction: str) -> None:
 
 
 def test_a_target_that_refuses_resets_the_client() -> None:
-    """The proxy has accepted by then."""
+    """Its connection was accepted by the proxy already."""
     with FaultProxy("127.0.0.1", free_port()) as proxy, socket.create_connection(("127.0.0.1", proxy.port)) as sock:
         assert was_reset(RawPeer(sock))
         assert proxy.accepted == 1
 
 
 def test_the_next_address_of_a_target_is_tried(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a name that has an address on which nobody listens."""
+    """As for a name with an address on which no server listens."""
     family, kind = socket.AF_INET, socket.SOCK_STREAM
     found = [(family, kind, 0, "", ("127.0.0.1", port)) for port in (free_port(), ends.listener.getsockname()[1])]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
@@ -83,8 +83,8 @@ def test_the_next_address_of_a_target_is_tried(ends: Ends, monkeypatch: pytest.M
         assert ends.accept().read(5) == b"hello"
 
 
-def test_a_port_that_refuses_stays_ours(ends: Ends) -> None:
-    """New clients are refused, who is here is served; then all are let in again on the same port."""
+def test_a_refusing_port_stays_reserved(ends: Ends) -> None:
+    """New clients are refused, live ones are served; later clients are accepted again on the same port."""
     for _ in range(3):
         ends.proxy.refuse()
         ends.proxy.refuse()
@@ -103,7 +103,7 @@ def test_a_port_that_refuses_stays_ours(ends: Ends) -> None:
 
 
 def test_clients_wait_while_no_descriptor_is_free(ends: Ends) -> None:
-    """They are let in as soon as one is; the proxy does not spin meanwhile."""
+    """They are accepted as soon as a descriptor is free; the proxy does not spin meanwhile."""
     late = RawPeer(socket.socket())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
@@ -122,8 +122,9 @@ def test_clients_wait_while_no_descriptor_is_free(ends: Ends) -> None:
     late.sock.close()
 
 
+@pytest.mark.slow
 def test_an_idle_proxy_costs_nothing(ends: Ends) -> None:
-    """Whatever is held: nobody looks again before something is due."""
+    """Whatever it holds, the loop does not wake before something is due."""
     states: list[Callable[[], object]] = [
         lambda: None,
         lambda: ends.proxy.delay(3600),
@@ -140,7 +141,7 @@ def test_an_idle_proxy_costs_nothing(ends: Ends) -> None:
 
 
 def test_closing_ends_everything_and_can_be_repeated(ends: Ends) -> None:
-    """Clients and target are told; after it nothing can be asked for, but what is there is nothing."""
+    """Both ends see the end; afterwards every method raises, and `connections` is empty."""
     ends.proxy.close()
     ends.proxy.close()
     assert (ends.client.at_end(), ends.server.at_end()) == (True, True)
@@ -153,8 +154,8 @@ def test_closing_ends_everything_and_can_be_repeated(ends: Ends) -> None:
 
 
 def test_commands_may_come_from_many_threads(ends: Ends) -> None:
-    """While it closes, too: each is obeyed, or told that it is too late."""
-    told = []
+    """While it closes, too: each is run, or raises."""
+    errors = []
 
     def command(number: int) -> None:
         try:
@@ -162,15 +163,15 @@ def test_commands_may_come_from_many_threads(ends: Ends) -> None:
                 ends.proxy.delay(number / 1000)
                 assert len(ends.proxy.connections) <= 1
         except RuntimeError as error:
-            told.append(str(error))
+            errors.append(str(error))
 
     with ThreadPoolExecutor(8) as pool:
         running = [pool.submit(command, number) for number in range(8)]
         threading.Event().wait(0.2)
         ends.proxy.close()
-        for one in running:
-            one.result(scaled(5))
-    assert told == ["the proxy is closed"] * 8
+        for future in running:
+            future.result(scaled(5))
+    assert errors == ["the proxy is closed"] * 8
 
 
 FORKED = """
@@ -208,8 +209,8 @@ listener.close()
 """
 
 
-def test_a_forked_child_has_no_part_in_it() -> None:
-    """It can ask for nothing, and keeps no connection of the parent's open, one that nobody watches included."""
+def test_a_forked_child_has_a_closed_proxy() -> None:
+    """Its methods raise there, and it keeps none of the parent's connections open."""
     ran = subprocess.run(
         [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=scaled(30), cwd=ROOT, check=False
     )
@@ -243,14 +244,14 @@ def test_a_forked_child_has_no_part_in_it() -> None:
         (lambda proxy: proxy.refuse("no"), "on must be"),
     ],
 )
-def test_what_cannot_be_used_is_named(ask: Callable[[Any], object], words: str) -> None:
-    """Before anything has happened."""
+def test_an_invalid_argument_is_named(ask: Callable[[Any], object], words: str) -> None:
+    """Before any effect."""
     with FaultProxy("127.0.0.1", 1) as proxy, pytest.raises(ValueError, match=words):
         ask(proxy)
 
 
-def test_it_says_where_it_is() -> None:
-    """And what is behind it."""
+def test_the_repr_names_both_addresses() -> None:
+    """With its own address, and that of the target."""
     with FaultProxy("localhost", 1, secure=True) as proxy:
         assert proxy.url("/ws?room=1") == f"wss://127.0.0.1:{proxy.port}/ws?room=1"
         assert repr(proxy) == f"<FaultProxy wss://127.0.0.1:{proxy.port}/ in front of localhost:1>"

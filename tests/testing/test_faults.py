@@ -7,17 +7,19 @@ import socket
 import time
 
 import pytest
-from ends import DOWN, TEXT, UP, Ends, both_ways, holds_back, was_reset
-from helpers import eventually, scaled
 
 from owlsocket_sync.testing.flow import Flow
+from support.ends import DOWN, TEXT, UP, Ends, both_ways, holds_back, was_reset
+from support.helpers import eventually, scaled
+
+pytestmark = pytest.mark.slow
 
 KERNEL = 16 << 20
 """More than the kernel ever holds of a connection."""
 
 
 def fill(sock: socket.socket) -> int:
-    """How many bytes can be sent until nobody takes more."""
+    """Return how many bytes can be sent before the socket blocks."""
     sock.settimeout(0.3)
     sent = 0
     with contextlib.suppress(TimeoutError):
@@ -26,9 +28,10 @@ def fill(sock: socket.socket) -> int:
     return sent
 
 
+@pytest.mark.timing
 @both_ways
 def test_a_delay_is_latency_in_its_direction(ends: Ends, direction: str) -> None:
-    """Many writes arrive as much later as one, in order, the end too; the other direction is as quick as ever."""
+    """Every write, and the end, arrives that much later, in order; the other direction is not delayed."""
     sender, receiver = ends.along(direction)
     ends.proxy.delay(0.3, direction=direction)
     began = time.monotonic()
@@ -45,8 +48,8 @@ def test_a_delay_is_latency_in_its_direction(ends: Ends, direction: str) -> None
     assert 0.39 <= time.monotonic() - began < scaled(1.5)
 
 
-def test_a_delay_that_ends_lets_go_of_what_it_held(ends: Ends) -> None:
-    """At once."""
+def test_a_delay_that_ends_releases_held_bytes(ends: Ends) -> None:
+    """Held bytes leave at once."""
     ends.proxy.delay(60, jitter=1)
     ends.client.send(b"held")
     assert holds_back(ends.server)
@@ -54,9 +57,10 @@ def test_a_delay_that_ends_lets_go_of_what_it_held(ends: Ends) -> None:
     assert ends.server.read(4) == b"held"
 
 
+@pytest.mark.slow
 @both_ways
 def test_a_rate_slows_its_direction(ends: Ends, direction: str) -> None:
-    """While bytes pass; and may be changed and lifted meanwhile."""
+    """It may be changed and ended while bytes pass."""
     sender, receiver = ends.along(direction)
     ends.proxy.throttle(50_000, direction=direction)
     began = time.monotonic()
@@ -76,7 +80,7 @@ def test_a_rate_slows_its_direction(ends: Ends, direction: str) -> None:
 
 @both_ways
 def test_pieces_are_one_send_each(ends: Ends, direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 64 bytes at most; the other direction is not cut."""
+    """Each has at most 64 bytes; the other direction is not split."""
     sizes: dict[str, list[int]] = {UP: [], DOWN: []}
     sent = Flow.sent
 
@@ -102,14 +106,14 @@ def test_pieces_are_one_send_each(ends: Ends, direction: str, monkeypatch: pytes
 
 
 @both_ways
-def test_a_run_can_be_had_again(ends: Ends, direction: str) -> None:
-    """The same bytes are spoiled on the same connection of another proxy; in the other direction, none."""
+def test_a_run_can_be_repeated(ends: Ends, direction: str) -> None:
+    """The same bytes change on the same connection of another proxy; in the other direction, none."""
     ends.proxy.corrupt(9, every=20, direction=direction)
     again = Ends()
     again.proxy.corrupt(9, every=20, direction=direction)
     spoiled = []
-    for one in (ends, again):
-        sender, receiver = one.along(direction)
+    for pair in (ends, again):
+        sender, receiver = pair.along(direction)
         sender.send(TEXT)
         spoiled.append(receiver.read(len(TEXT)))
         receiver.send(TEXT)
@@ -124,7 +128,7 @@ def test_a_run_can_be_had_again(ends: Ends, direction: str) -> None:
 
 
 def test_a_cut_ends_what_is_live(ends: Ends) -> None:
-    """Both ends read an end, not a reset, whatever they were sending; who comes later is served."""
+    """Both ends see FIN, not RST, whatever they were sending; later clients are served."""
     ends.client.send(TEXT)
     assert ends.server.read(len(TEXT)) == TEXT
     ends.proxy.cut()
@@ -136,8 +140,8 @@ def test_a_cut_ends_what_is_live(ends: Ends) -> None:
     assert ends.accept().read(5) == b"hello"
 
 
-def test_who_does_not_notice_a_cut_is_reset_in_the_end(ends: Ends) -> None:
-    """The sockets are not kept for those who never close theirs."""
+def test_an_end_that_ignores_a_cut_is_reset(ends: Ends) -> None:
+    """Its sockets are closed after a while even if an end never closes its own."""
     ends.proxy.cut()
     with pytest.raises(ConnectionError):
         for _ in range(500):
@@ -146,23 +150,23 @@ def test_who_does_not_notice_a_cut_is_reset_in_the_end(ends: Ends) -> None:
 
 
 def test_a_reset_ends_what_is_live(ends: Ends) -> None:
-    """At both ends."""
+    """Both ends see the reset."""
     ends.proxy.reset()
     assert ends.proxy.connections == []
     assert was_reset(ends.client)
     assert was_reset(ends.server)
 
 
-def test_an_end_befalls_who_was_not_accepted_yet(ends: Ends) -> None:
-    """Who has connected is live, and so is who came a moment ago."""
+def test_a_reset_includes_the_backlog(ends: Ends) -> None:
+    """A client in the backlog counts as live."""
     many = [ends.join() for _ in range(20)]
     ends.proxy.reset()
-    assert all(was_reset(one) for one in many)
+    assert all(was_reset(peer) for peer in many)
 
 
 @both_ways
 def test_a_cut_lets_so_many_bytes_pass(ends: Ends, direction: str) -> None:
-    """Not one more; on live connections and on those to come, until faults are cleared."""
+    """Not one more, on live and on future connections, until faults are cleared."""
     ends.proxy.cut(after=1000, direction=direction)
     for _ in range(2):
         sender, receiver = ends.along(direction)
@@ -180,7 +184,7 @@ def test_a_cut_lets_so_many_bytes_pass(ends: Ends, direction: str) -> None:
 
 @both_ways
 def test_a_reset_after_so_many_bytes(ends: Ends, direction: str) -> None:
-    """Both ends are reset; no more bytes than allowed have come."""
+    """Both ends are reset, and no more bytes than the limit have passed."""
     sender, receiver = ends.along(direction)
     sender.send(TEXT)
     assert receiver.read(len(TEXT)) == TEXT
@@ -196,7 +200,7 @@ def test_a_reset_after_so_many_bytes(ends: Ends, direction: str) -> None:
 
 @both_ways
 def test_a_black_hole_holds_bytes_and_ends(ends: Ends, direction: str) -> None:
-    """In its direction alone; when it is lifted, all flows on, the end included."""
+    """In its direction alone; when it ends, everything flows, the end too."""
     sender, receiver = ends.along(direction)
     ends.proxy.blackhole(direction=direction)
     sender.send(TEXT)
@@ -209,8 +213,8 @@ def test_a_black_hole_holds_bytes_and_ends(ends: Ends, direction: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["end", "reset"])
-def test_nobody_is_told_of_an_end_through_a_black_hole(ends: Ends, how: str) -> None:
-    """Neither side learns that the other has gone, until it is lifted."""
+def test_no_end_passes_a_black_hole(ends: Ends, how: str) -> None:
+    """Neither end learns of the other's, until the black hole ends."""
     ends.proxy.blackhole()
     ends.server.reset() if how == "reset" else ends.server.sock.close()
     assert holds_back(ends.client)
@@ -218,8 +222,8 @@ def test_nobody_is_told_of_an_end_through_a_black_hole(ends: Ends, how: str) -> 
     assert was_reset(ends.client) if how == "reset" else ends.client.read(1) == b""
 
 
-def test_who_comes_into_a_black_hole_is_served_after_it(ends: Ends) -> None:
-    """The target does not hear of it before."""
+def test_a_client_in_a_black_hole_is_served_after_it(ends: Ends) -> None:
+    """The target sees no connection before."""
     ends.proxy.blackhole()
     late = ends.join()
     late.send(b"late")
@@ -234,8 +238,8 @@ def test_who_comes_into_a_black_hole_is_served_after_it(ends: Ends) -> None:
 
 @pytest.mark.parametrize("fault", ["blackhole", "delay"])
 @both_ways
-def test_who_sends_too_much_is_stopped(ends: Ends, direction: str, fault: str) -> None:
-    """What is held is bounded, so the sender feels it; afterwards not a byte is missing."""
+def test_a_fast_sender_is_slowed_down(ends: Ends, direction: str, fault: str) -> None:
+    """The held bytes are bounded, so the sender blocks; afterwards not a byte is missing."""
     sender, receiver = ends.along(direction)
     ends.proxy.blackhole() if fault == "blackhole" else ends.proxy.delay(3600)
     sent = fill(sender.sock)

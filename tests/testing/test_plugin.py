@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from helpers import scaled
 
-pytestmark = pytest.mark.usefixtures("quiet")
+from support.helpers import scaled
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet")]
 
 CONFTEST = """
 import pytest
@@ -78,7 +79,7 @@ def test_order():
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this run was told by its environment is not for the runs inside it."""
+    """Hide the environment of this run from the runs inside it."""
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -89,15 +90,15 @@ def passed(pytester: pytest.Pytester, count: int) -> None:
     result.assert_outcomes(passed=count)
 
 
-def test_a_user_has_the_fixtures_without_asking(pytester: pytest.Pytester) -> None:
-    """With a handler of their own, and a network that they break."""
+def test_the_fixtures_need_no_import(pytester: pytest.Pytester) -> None:
+    """With an own handler, and with faults of the network."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS)
     passed(pytester, 4)
 
 
 def test_without_a_handler_the_server_echoes(pytester: pytest.Pytester) -> None:
-    """So that there is something to call."""
+    """The default handler answers ``echo``."""
     pytester.makepyfile(DEFAULT)
     passed(pytester, 1)
 
@@ -107,13 +108,13 @@ def test_without_a_handler_the_server_echoes(pytester: pytest.Pytester) -> None:
     ["owlsocket_server, fault_proxy, owlsocket_connection", "owlsocket_connection, fault_proxy, owlsocket_server"],
 )
 def test_all_ends_in_order(pytester: pytest.Pytester, arguments: str) -> None:
-    """The connection, the proxy, the server; in whatever order a test names them."""
+    """Connection, proxy, server, in whatever order a test requests them."""
     pytester.makepyfile(ORDER.replace("ARGUMENTS", arguments))
     passed(pytester, 2)
 
 
 def test_the_plugin_costs_nothing_until_it_is_used() -> None:
-    """It is imported by every run of pytest, and imports neither a library nor the rest of this package."""
+    """Every run of pytest imports it, so it imports neither a library nor the rest of this package."""
     script = """
 import sys, pytest
 before = set(sys.modules)

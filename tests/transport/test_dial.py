@@ -1,15 +1,22 @@
-"""`dial`: from an address to a stream, past proxies and certificates, under one deadline."""
+"""`dial`: connecting through proxies and with TLS, under one deadline."""
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import scaled
-from sockets import (
+
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
+from owlsocket_sync.transport.dial import ProxyAddress, default_context, dial, parse_proxy, proxy_for
+from owlsocket_sync.transport.stream import DuplexStream
+from owlsocket_sync.urls import Target, parse
+from support.helpers import scaled
+from support.sockets import (
     ByteServer,
     ConnectProxy,
     RawPeer,
@@ -19,12 +26,7 @@ from sockets import (
     header_of,
     server_context,
 )
-
-from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
-from owlsocket_sync.transport.dial import ProxyAddress, default_context, dial, parse_proxy, proxy_for
-from owlsocket_sync.transport.stream import DuplexStream
-from owlsocket_sync.urls import Target, parse
+from support.streams import recv
 
 HELLO = b"hello"
 
@@ -35,10 +37,10 @@ def _greet(peer: RawPeer) -> None:
 
 
 def _greeting(stream: DuplexStream) -> bytes:
-    stream.read_until = time.monotonic() + scaled(5)
+    stream.read_deadline = time.monotonic() + scaled(5)
     data = b""
     while len(data) < len(HELLO):
-        chunk = stream.recv(len(HELLO) - len(data))
+        chunk = recv(stream, len(HELLO) - len(data))
         assert chunk
         data += chunk
     stream.close()
@@ -51,13 +53,13 @@ def _within() -> Deadline:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_connects(host: str) -> None:
-    """A name leads to the first of its addresses that answers."""
+    """A host name leads to the first of its addresses that accepts."""
     with ByteServer(_greet) as server:
         assert _greeting(dial(parse(f"ws://{host}:{server.port}"), _within())) == HELLO
 
 
-def test_nobody_listens() -> None:
-    """A refused connection is told at once, and may succeed later."""
+def test_a_refused_connection() -> None:
+    """A refused connection is raised at once, and retryable."""
     began = time.monotonic()
     with pytest.raises(SocketConnectionError, match="cannot be reached") as caught:
         dial(parse(f"ws://127.0.0.1:{free_port()}"), _within())
@@ -68,14 +70,14 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".invalid"])
 def test_unknown_hosts_are_named(host: str) -> None:
-    """A host that nobody knows is in the message."""
+    """The message contains the host that cannot be resolved."""
     with pytest.raises(SocketConnectionError, match=host) as caught:
         dial(Target("ws", host, 80, "/"), _within())
     assert caught.value.retryable
 
 
 def test_a_port_that_does_not_answer() -> None:
-    """Connecting gives up at its deadline."""
+    """Connecting times out at its deadline."""
     with full_port() as port:
         began = time.monotonic()
         with pytest.raises(SocketTimeout, match=r"0\.2 s"):
@@ -83,14 +85,31 @@ def test_a_port_that_does_not_answer() -> None:
         assert 0.2 <= time.monotonic() - began < scaled(1)
 
 
-def test_who_is_wanted_no_more_stops_dialling() -> None:
-    """A connection that is closed meanwhile does not wait for a port that does not answer."""
+def test_an_attempt_that_should_not_continue_stops() -> None:
+    """A connection that is closed meanwhile does not wait for a port that does not respond."""
     answers = iter([True, True])
     with full_port() as port:
         began = time.monotonic()
         with pytest.raises(SocketConnectionError, match="closed while connecting"):
-            dial(parse(f"ws://127.0.0.1:{port}"), _within(), wanted=lambda: next(answers, False))
+            dial(parse(f"ws://127.0.0.1:{port}"), _within(), should_continue=lambda: next(answers, False))
         assert time.monotonic() - began < scaled(1)
+
+
+def test_an_attempt_that_is_closed_tries_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says that it was closed, not that the host cannot be reached."""
+    answers = iter([True, True])
+    asked: list[bool] = []
+    with full_port() as port:
+        (address,) = socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address] * 3)
+
+        def should_continue() -> bool:
+            asked.append(next(answers, False))
+            return asked[-1]
+
+        with pytest.raises(SocketConnectionError, match=r"^closed while connecting$"):
+            dial(parse("ws://many.example"), _within(), should_continue=should_continue)
+    assert asked == [True, True, False]
 
 
 # -- proxies -----------------------------------------------------------------------------------------------------------
@@ -101,7 +120,7 @@ def test_who_is_wanted_no_more_stops_dialling() -> None:
     [(None, ""), ("me:s3cret", "me:s3cret@"), ("a b:p@ss/ü", "a%20b:p%40ss%2F%C3%BC@")],
 )
 def test_through_a_proxy(credentials: str | None, login: str) -> None:
-    """The proxy is asked for the host by name, with our credentials, and the server's first bytes are kept."""
+    """The proxy gets the host name and our credentials, and the server's first bytes are kept."""
     with ByteServer(_greet) as server, ConnectProxy(server.port, credentials) as proxy:
         address = parse_proxy(f"http://{login}127.0.0.1:{proxy.port}")
         assert _greeting(dial(parse("ws://far.example:81"), _within(), proxy=address)) == HELLO
@@ -109,8 +128,8 @@ def test_through_a_proxy(credentials: str | None, login: str) -> None:
     assert header_of(proxy.requests[0], "Host") == "far.example:81"
 
 
-def test_a_proxy_that_wants_credentials() -> None:
-    """Asking again would be refused again; the message says what to do, and no password."""
+def test_a_proxy_that_requires_credentials() -> None:
+    """Not retryable; the message contains a hint, and no password."""
     with ConnectProxy(1, "me:right") as proxy:
         address = parse_proxy(f"http://me:wr0ng@127.0.0.1:{proxy.port}")
         with pytest.raises(SocketConnectionError, match=r"407.*proxy=") as caught:
@@ -121,7 +140,7 @@ def test_a_proxy_that_wants_credentials() -> None:
 
 
 def test_a_proxy_that_cannot_reach_the_host() -> None:
-    """Its status is told, and it may do better later."""
+    """The error has its status, and is retryable."""
     with (
         ConnectProxy(1, status="502 Bad Gateway") as proxy,
         pytest.raises(SocketConnectionError, match="502 Bad Gateway") as caught,
@@ -131,12 +150,42 @@ def test_a_proxy_that_cannot_reach_the_host() -> None:
     assert caught.value.retryable
 
 
+@pytest.mark.parametrize("status", ["301 Moved", "401 Unauthorized", "403 Forbidden", "405 Method Not Allowed"])
+def test_a_proxy_that_refuses_for_good(status: str) -> None:
+    """Not retryable: its rules do not change between two attempts."""
+    with ConnectProxy(1, status=status) as proxy, pytest.raises(SocketConnectionError, match=status) as caught:
+        dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))
+    assert not caught.value.retryable
+
+
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    """And not taken for the server, whose address the program knows."""
+    with pytest.raises(SocketConnectionError, match=r"the proxy 127\.0\.0\.1:\d+ cannot be reached"):
+        dial(parse("ws://far.example"), _within(), proxy=parse_proxy(f"127.0.0.1:{free_port()}"))
+
+
+def test_interim_responses_of_a_proxy_are_passed_over() -> None:
+    """They are not its answer."""
+    with ByteServer(_greet) as server, ConnectProxy(server.port, interim=b"HTTP/1.1 100 Continue\r\n\r\n") as proxy:
+        assert _greeting(dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))) == HELLO
+
+
+def test_a_proxy_that_tells_when_to_come_back() -> None:
+    """The error has the seconds of its ``Retry-After``."""
+    with (
+        ConnectProxy(1, status="503 Busy\r\nRetry-After: 60") as proxy,
+        pytest.raises(SocketConnectionError) as caught,
+    ):
+        dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))
+    assert (caught.value.retry_after, caught.value.retryable) == (60, True)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [(b"SSH-2.0\r\n\r\n", "HTTP"), (b"", "closed"), (b"HTTP/1.1 200", "closed"), (b"x" * 70_000, "longer")],
 )
-def test_a_proxy_that_speaks_no_http(answer: bytes, words: str) -> None:
-    """Garbage, an early end and too much are told apart."""
+def test_a_proxy_that_does_not_respond_with_http(answer: bytes, words: str) -> None:
+    """Garbage, an early end and an endless response have different messages."""
 
     def script(peer: RawPeer) -> None:
         peer.read_header()
@@ -146,8 +195,8 @@ def test_a_proxy_that_speaks_no_http(answer: bytes, words: str) -> None:
         dial(parse("ws://far.example"), _within(), proxy=ProxyAddress("127.0.0.1", proxy.port))
 
 
-def test_a_proxy_that_says_nothing() -> None:
-    """The deadline holds for the proxy too."""
+def test_a_silent_proxy() -> None:
+    """The deadline holds for the proxy as well."""
     with ByteServer(lambda peer: peer.at_end()) as proxy:
         began = time.monotonic()
         with pytest.raises(SocketTimeout):
@@ -167,11 +216,34 @@ def test_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_for(secure, "env") == ProxyAddress("secure", 2)
     assert proxy_for(near, "env") is None
     assert proxy_for(plain, None) is None
+    monkeypatch.delenv("http_proxy")
+    monkeypatch.setenv("all_proxy", "every:3")
+    assert proxy_for(plain, "env") == ProxyAddress("every", 3)
+    assert proxy_for(secure, "env") == ProxyAddress("secure", 2)
 
 
-@pytest.mark.parametrize("proxy", ["socks5://u:pass@h:1", "http://", "h:80", "http://u:pass@h:99999999"])
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its variable, and without its password."""
+    for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "socks5://me:s3cret@h:1")
+    with pytest.raises(ValueError, match="http_proxy") as caught:
+        proxy_for(parse("ws://far.example"), "env")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["h:3128", "//h:3128", "http://h:3128"])
+def test_a_proxy_without_a_scheme_is_an_http_proxy(proxy: str) -> None:
+    """As curl and requests read it."""
+    assert parse_proxy(proxy) == ProxyAddress("h", 3128)
+    assert parse_proxy(f"{proxy.rpartition('h:')[0]}me:s3cret@h:3128").authorization == "Basic bWU6czNjcmV0"
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://u:pass@h:1", "http://", "", "h:80000", "h h:80", "http://u:pass@h:99999999"]
+)
 def test_proxies_that_cannot_be_used(proxy: str) -> None:
-    """The message names the option, and holds no password."""
+    """The message names the option, and contains no password."""
     with pytest.raises(ValueError, match="proxy") as caught:
         parse_proxy(proxy)
     assert "pass@" not in str(caught.value)
@@ -182,8 +254,8 @@ def test_proxies_that_cannot_be_used(proxy: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("proxied", [False, True])
-def test_a_good_certificate(host: str, proxied: bool) -> None:
-    """An issuer that we trust and a name that fits: the stream is encrypted, through a proxy too."""
+def test_a_valid_certificate(host: str, proxied: bool) -> None:
+    """A trusted issuer and the right name: the stream is encrypted, through a proxy as well."""
     with ByteServer(_greet, server_context()) as server, ConnectProxy(server.port) as proxy:
         address = parse_proxy(proxy.url) if proxied else None
         stream = dial(parse(f"wss://{host}:{server.port}"), _within(), client_context(), address)
@@ -200,12 +272,10 @@ def _unknown_issuer(server: ByteServer, proxy: ConnectProxy) -> DuplexStream:
 
 @pytest.mark.parametrize(
     ("attempt", "words"),
-    [(_wrong_host, "certificate of far.example.*connect by a name"), (_unknown_issuer, "certificate.*ssl_context=")],
+    [(_wrong_host, "failed for far.example.*host name"), (_unknown_issuer, "certificate.*ssl_context=")],
 )
-def test_a_certificate_that_does_not_hold(
-    attempt: Callable[[ByteServer, ConnectProxy], DuplexStream], words: str
-) -> None:
-    """No second attempt would trust it more; the message says what to do."""
+def test_an_invalid_certificate(attempt: Callable[[ByteServer, ConnectProxy], DuplexStream], words: str) -> None:
+    """Not retryable; the message contains a hint."""
     with (
         ByteServer(_greet, server_context()) as server,
         ConnectProxy(server.port) as proxy,
@@ -215,8 +285,8 @@ def test_a_certificate_that_does_not_hold(
     assert not caught.value.retryable
 
 
-def test_a_server_that_speaks_no_tls() -> None:
-    """It is told apart from a certificate that does not hold."""
+def test_a_server_without_tls() -> None:
+    """The error differs from that of an invalid certificate."""
 
     def script(peer: RawPeer) -> None:
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -227,8 +297,8 @@ def test_a_server_that_speaks_no_tls() -> None:
     assert caught.value.retryable
 
 
-def test_a_server_that_shakes_no_hands() -> None:
-    """The deadline holds for TLS too."""
+def test_a_server_that_does_not_answer_the_tls_handshake() -> None:
+    """The deadline holds for TLS as well."""
     with ByteServer(lambda peer: peer.at_end()) as server:
         began = time.monotonic()
         with pytest.raises(SocketTimeout):
@@ -244,10 +314,10 @@ class _TooLate(ssl.SSLContext):
 
 
 def test_a_server_that_resets_before_tls_begins() -> None:
-    """It is a typed error like one that resets a moment later."""
+    """The same error as for a reset a moment later."""
     with (
         ByteServer(_greet) as server,
-        pytest.raises(SocketConnectionError, match="TLS with localhost failed") as caught,
+        pytest.raises(SocketConnectionError, match="TLS connection to localhost failed") as caught,
     ):
         dial(parse(f"wss://localhost:{server.port}"), _within(), _TooLate(ssl.PROTOCOL_TLS_CLIENT))
     assert caught.value.retryable

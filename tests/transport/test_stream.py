@@ -1,4 +1,4 @@
-"""`DuplexStream`: buffered reads, a deadline for either direction, and ways to free whoever waits."""
+"""`DuplexStream`: buffered reads, a deadline for each direction, and ways to free waiting threads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterator
 from types import BuiltinMethodType
 
 import pytest
-from helpers import eventually, scaled
-from sockets import client_context, server_context
 
+from owlsocket_sync.transport import tls
+from owlsocket_sync.transport.framing import ClientFraming
 from owlsocket_sync.transport.handshake_socket import BudgetExceeded, HandshakeSocket
 from owlsocket_sync.transport.stream import DuplexStream, Woken
+from support.helpers import eventually, scaled
+from support.sockets import client_context, server_context
+from support.streams import buffer_of, recv
+
+LIMIT = 1000
 
 Ends = tuple[DuplexStream, socket.socket]
 
@@ -43,7 +48,7 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     """A stream, and the socket at its other end."""
     make: Callable[[], Ends] = request.param
     stream, peer = make()
-    stream.read_until = stream.write_until = time.monotonic() + scaled(5)
+    stream.read_deadline = stream.write_deadline = time.monotonic() + scaled(5)
     yield stream, peer
     stream.close()
     peer.close()
@@ -66,14 +71,14 @@ def _in_thread(action: Callable[[], object]) -> tuple[threading.Thread, list[Bas
 def _read_all(stream: DuplexStream, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        chunk = stream.recv(size - len(data))
+        chunk = recv(stream, size - len(data))
         assert chunk
         data += chunk
     return data
 
 
 class CountingSocket(socket.socket):
-    """Counts the reads that reach the system."""
+    """Counts system calls that read."""
 
     reads = 0
 
@@ -84,60 +89,60 @@ class CountingSocket(socket.socket):
 
 
 def test_many_frames_in_one_system_call() -> None:
-    """What came together is read together, however small the pieces that are asked for."""
+    """Bytes that arrive together are received together, however small the reads."""
     ours, theirs = socket.socketpair()
     counting = CountingSocket(fileno=ours.detach())
     stream = DuplexStream(counting)
     theirs.sendall(b"ab" * 1000)
-    assert b"".join(stream.recv(2) for _ in range(1000)) == b"ab" * 1000
+    assert b"".join(recv(stream, 2) for _ in range(1000)) == b"ab" * 1000
     assert counting.reads == 1
-    assert not stream.unread
+    assert not buffer_of(stream)
     stream.close()
     theirs.close()
 
 
 def test_reads_what_was_sent_and_the_end(ends: Ends) -> None:
-    """Bytes come in order, and the end reads as nothing."""
+    """Bytes arrive in order, and the end reads as ``b""``."""
     stream, peer = ends
     peer.sendall(b"hello" * 4000)
     assert _read_all(stream, 20_000) == b"hello" * 4000
     peer.close()
-    assert stream.recv(1) == b""
+    assert recv(stream, 1) == b""
 
 
-def test_a_read_gives_up_at_its_deadline(ends: Ends) -> None:
-    """A silent peer holds nobody; what comes later is read."""
+def test_a_read_times_out_at_its_deadline(ends: Ends) -> None:
+    """A silent peer blocks no thread; what arrives later is read."""
     stream, peer = ends
     began = time.monotonic()
-    stream.read_until = began + 0.1
+    stream.read_deadline = began + 0.1
     with pytest.raises(TimeoutError):
-        stream.recv(1)
+        recv(stream, 1)
     assert 0.1 <= time.monotonic() - began < scaled(1)
-    stream.read_until = time.monotonic() + scaled(5)
+    stream.read_deadline = time.monotonic() + scaled(5)
     peer.sendall(b"late")
     assert _read_all(stream, 4) == b"late"
 
 
-def test_a_write_gives_up_at_its_deadline(ends: Ends) -> None:
-    """A peer that takes nothing holds a writer no longer than its deadline."""
+def test_a_write_times_out_at_its_deadline(ends: Ends) -> None:
+    """A peer that accepts nothing blocks a writer no longer than its deadline."""
     stream, _ = ends
     began = time.monotonic()
-    stream.write_until = began + 0.1
+    stream.write_deadline = began + 0.1
     with pytest.raises(TimeoutError):
         stream.send(bytes(8_000_000))
     assert 0.1 <= time.monotonic() - began < scaled(1)
 
 
 def test_the_write_deadline_does_not_touch_reads(ends: Ends) -> None:
-    """A write deadline in the past lets reads go on."""
+    """A write deadline in the past does not stop reads."""
     stream, peer = ends
-    stream.write_until = 0.0
+    stream.write_deadline = 0.0
     peer.sendall(b"x")
-    assert stream.recv(1) == b"x"
+    assert recv(stream, 1) == b"x"
 
 
 def test_both_directions_at_once(ends: Ends) -> None:
-    """A megabyte each way at the same time arrives whole."""
+    """A megabyte each way at the same time arrives intact."""
     stream, peer = ends
     data = bytes(range(256)) * 4096
     received = bytearray()
@@ -151,23 +156,23 @@ def test_both_directions_at_once(ends: Ends) -> None:
     thread, outcome = _in_thread(echo)
     writer, sent = _in_thread(lambda: stream.send(data))
     assert _read_all(stream, len(data)) == data
-    for one in (thread, writer):
-        one.join(scaled(5))
+    for running in (thread, writer):
+        running.join(scaled(5))
     assert bytes(received) == data
     assert (outcome, sent) == ([None], [len(data)])
 
 
 @pytest.mark.parametrize("early", [True, False])
 def test_wake_frees_the_reader(ends: Ends, early: bool) -> None:
-    """A reader looks up when it is asked, before it waits or while it does, and reads on after it."""
+    """`wake` ends the current wait or the next one, and reading continues afterwards."""
     stream, peer = ends
     if early:
         stream.wake()
         stream.wake()
         with pytest.raises(Woken):
-            stream.recv(1)
+            recv(stream, 1)
     else:
-        thread, outcome = _in_thread(lambda: stream.recv(1))
+        thread, outcome = _in_thread(lambda: recv(stream, 1))
         stream.wake()
         thread.join(scaled(2))
         assert isinstance(outcome[0], Woken)
@@ -176,10 +181,10 @@ def test_wake_frees_the_reader(ends: Ends, early: bool) -> None:
 
 
 def test_interrupt_frees_reader_and_writer(ends: Ends) -> None:
-    """Both directions end at once for whoever waits there; the descriptor stays until it is closed."""
+    """Both directions end at once for waiting threads; the descriptor stays open until it is closed."""
     stream, _ = ends
-    stream.read_until = stream.write_until = math.inf
-    reader, read = _in_thread(lambda: stream.recv(1))
+    stream.read_deadline = stream.write_deadline = math.inf
+    reader, read = _in_thread(lambda: recv(stream, 1))
     writer, written = _in_thread(lambda: stream.send(bytes(8_000_000)))
     eventually(lambda: reader.is_alive() and writer.is_alive())
     stream.interrupt()
@@ -193,54 +198,58 @@ def test_interrupt_frees_reader_and_writer(ends: Ends) -> None:
 
 
 def test_a_budget_bounds_what_is_read(ends: Ends) -> None:
-    """One byte over the budget raises; up to it all is well."""
+    """The budget can be read, and not one byte more."""
     stream, peer = ends
-    sock = HandshakeSocket(stream, 4)
+    sock = HandshakeSocket(ClientFraming(stream, LIMIT), 4)
     peer.sendall(b"12345")
-    assert b"".join(sock.recv(1) for _ in range(4)) == sock.seen == b"1234"
-    with pytest.raises(BudgetExceeded):
-        sock.recv(1)
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded):
+            sock.recv(1)
+        assert sock.received == b"1234"
 
 
 def test_a_budget_does_not_outlive_its_deadline(ends: Ends) -> None:
-    """What came in time is not read for ever; once the handshake is over it is."""
+    """Buffered bytes are not read past the deadline of the handshake; afterwards they are."""
     stream, peer = ends
-    sock = HandshakeSocket(stream, 1000)
-    peer.sendall(b"12")
+    framing = ClientFraming(stream, LIMIT)
+    sock = HandshakeSocket(framing, 1000)
+    head = b"HTTP/1.1 101 Go\r\n\r\n"
+    peer.sendall(head + b"12")
+    assert sock.recv(64) == head
     assert sock.recv(1) == b"1"
-    stream.read_until = 0.0
+    stream.read_deadline = 0.0
     with pytest.raises(TimeoutError):
         sock.recv(1)
-    assert _read_all(stream, 1) == b"2"
+    assert framing.recv_buffer.read(2) == b"2"
 
 
-def test_a_reader_that_is_wanted_no_more_gives_up(ends: Ends) -> None:
-    """`wanted` is asked while a read waits."""
+def test_a_reader_that_should_not_continue_gives_up(ends: Ends) -> None:
+    """`should_continue` is checked while a read waits."""
     stream, _ = ends
     answers = iter([True, True])
-    stream.wanted = lambda: next(answers, False)
+    stream.should_continue = lambda: next(answers, False)
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        stream.recv(1)
+        recv(stream, 1)
     assert time.monotonic() - began < scaled(1)
 
 
-def test_heard_at_is_the_last_byte(ends: Ends) -> None:
-    """Silence does not count as life, a byte does."""
+def test_last_activity_is_the_last_byte(ends: Ends) -> None:
+    """A read that times out is no activity, a byte is."""
     stream, peer = ends
-    before = stream.heard_at
-    stream.read_until = 0.0
+    before = stream.last_activity
+    stream.read_deadline = 0.0
     with pytest.raises(TimeoutError):
-        stream.recv(1)
-    assert stream.heard_at == before
+        recv(stream, 1)
+    assert stream.last_activity == before
     peer.sendall(b"x")
-    stream.read_until = time.monotonic() + scaled(5)
-    stream.recv(1)
-    assert stream.heard_at > before
+    stream.read_deadline = time.monotonic() + scaled(5)
+    recv(stream, 1)
+    assert stream.last_activity > before
 
 
-def test_last_words_are_read_before_the_end(ends: Ends) -> None:
-    """`linger` lets the peer read what was said, though its own words were never read."""
+def test_the_peer_reads_what_was_sent_before_the_end(ends: Ends) -> None:
+    """`linger` lets the peer read what we sent, although what it sent was never read."""
     stream, peer = ends
     peer.sendall(bytes(200_000))
     stream.send(b"bye")
@@ -250,7 +259,7 @@ def test_last_words_are_read_before_the_end(ends: Ends) -> None:
 
 
 def test_wake_and_interrupt_after_close_do_nothing(ends: Ends) -> None:
-    """Late wake-ups reach no descriptor that somebody else has by now."""
+    """They do not reach a descriptor whose number belongs to another file by then."""
     stream, _ = ends
     stream.close()
     stream.close()
@@ -258,17 +267,43 @@ def test_wake_and_interrupt_after_close_do_nothing(ends: Ends) -> None:
     stream.interrupt()
 
 
-def test_nothing_is_waited_for_where_nothing_is_wanted() -> None:
-    """An HTTP answer with an empty body has ended already."""
+def test_reading_zero_bytes_waits_for_nothing() -> None:
+    """An HTTP response with an empty body has ended already."""
     ours, theirs = socket.socketpair()
     stream = DuplexStream(ours)
-    stream.read_until = time.monotonic()
-    assert stream.recv(0) == b""
+    stream.read_deadline = time.monotonic() + scaled(5)
+    assert HandshakeSocket(ClientFraming(stream, LIMIT), 1000).recv(0) == b""
+    assert time.monotonic() < stream.read_deadline
     stream.close()
     theirs.close()
 
 
 def test_reading_is_one_step_of_the_interpreter(ends: Ends) -> None:
-    """What reads is no Python function, in which an interrupt could come between the read and its result."""
+    """It is a builtin, not a Python function in which an interrupt could separate the read from its result."""
     stream, _ = ends
-    assert isinstance(stream._receive, BuiltinMethodType)
+    assert isinstance((stream._tls or stream)._recv, BuiltinMethodType)
+
+
+def test_tls_that_cannot_write_its_answer_reads_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key update wants an answer before anything is read: a peer that accepts none for a while breaks nothing."""
+    stream, peer = _secure()
+    assert stream._tls is not None
+    read, wants = stream._tls._recv, [ssl.SSLWantWriteError()]
+
+    def recv(size: int) -> bytes:
+        if wants:
+            raise wants.pop()
+        return read(size)
+
+    def time_out(readers: list[socket.socket], writers: list[socket.socket], until: float) -> None:
+        raise TimeoutError("timed out waiting for the peer to accept data")
+
+    monkeypatch.setattr(tls, "wait_ready", time_out)
+    monkeypatch.setattr(stream._tls, "_recv", recv)
+    peer.sendall(b"x")
+    chunks: list[bytes] = []
+    assert not stream.recv_available(chunks)
+    eventually(lambda: stream.recv_available(chunks))
+    assert chunks == [b"x"]
+    stream.close()
+    peer.close()

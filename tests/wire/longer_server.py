@@ -6,10 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from wire.reference_server import TYPED, Error
-
 from owlsocket_sync import Connection, EventMessage, MessageType, ResilientError, SocketError, errors
 from owlsocket_sync.server import Request
+from wire.reference_server import TYPED, Error
 
 
 def longer_server(conn: Connection, request: Request) -> None:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from helpers import VECTORS, load
+from support.helpers import VECTORS, load
 
 VOLATILE = ("dt", "sender", "timeout")
 
@@ -74,28 +74,28 @@ BETTER: dict[str, tuple[str, list[Any]]] = {
         [{"id": "c1", "type": "result", "payload": [1, "two", None, True, {"n": {"x": [1, 2]}}, "żółć 🦉",
                                                   9007199254740993, 1.5, -0.0]}],
     ),
-    "error plain": ("a type and a message", [{"id": "c1", "type": "error", "payload": "Error|||oops"}]),
-    "error empty": ("a type and a message", [{"id": "c1", "type": "error", "payload": "Error|||"}]),
-    "typed syntax": ("it is answered", [{"id": "c1", "type": "error", "payload": "SyntaxError|||syntax boom"}]),
+    "error plain": ("a type and a message", [{"id": "c1", "type": "error", "payload": "ResilientError|||oops"}]),
+    "error empty": ("a type and a message", [{"id": "c1", "type": "error", "payload": "ResilientError|||"}]),
+    "typed syntax": ("it is answered", [{"id": "c1", "type": "error", "payload": "ResilientError|||syntax boom"}]),
     "unknown method": (
         "it is answered",
         [
             {"id": "c1", "type": "error",
              "payload": "SocketErrorConnectionUnsupported|||"
-                        "socket:connection:unsupported:method 'nope' is not performed here"},
+                        "socket:connection:unsupported:no handler registered for method 'nope'"},
             {"id": "c2", "type": "result", "payload": "alive"},
         ],
     ),
     "call without id": ("performed, and answered by nothing", []),
     "call without payload": (
         "it is answered",
-        [{"id": "c1", "type": "error", "payload": MALFORMED + "a call of 'args' whose payload is no list of arguments: "
-          "'{\"type\":\"call\",\"method\":\"args\",\"id\":\"c1\"}'"}],
+        [{"id": "c1", "type": "error", "payload": MALFORMED + "a call of 'args' whose payload is not a list of "
+          "arguments: '{\"type\":\"call\",\"method\":\"args\",\"id\":\"c1\"}'"}],
     ),
     "call payload object": (
         "it is answered",
         [
-            {"id": "c1", "type": "error", "payload": MALFORMED + "a call of 'args' whose payload is no list of "
+            {"id": "c1", "type": "error", "payload": MALFORMED + "a call of 'args' whose payload is not a list of "
              "arguments: '{\"type\":\"call\",\"method\":\"args\",\"id\":\"c1\",\"payload\":{\"a\":1}}'"},
             {"id": "c2", "type": "result", "payload": "alive"},
         ],

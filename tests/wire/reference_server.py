@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from handlers import drop_link
-
 from owlsocket_sync import (
     Connection,
     EventMessage,
@@ -20,6 +18,7 @@ from owlsocket_sync import (
     SocketUnsupported,
 )
 from owlsocket_sync.server import Request
+from support.handlers import drop_link
 
 TYPED: dict[str, Callable[[], BaseException]] = {
     "timeout": lambda: SocketTimeout("call"),

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers import Collector, eventually, scaled
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as raw_connect
+
+from owlsocket_sync import AuthError, Connection, ResilientError, SocketConnectionError, SocketTimeout, connect
+from owlsocket_sync.server import Server, serve
+from support.helpers import Collector, eventually, scaled
 from wire.raw import RawServer, Stage
 from wire.reference_server import reference_server
 
-from owlsocket_sync import AuthError, ResilientError, SocketConnectionError, SocketTimeout, connect
-from owlsocket_sync.server import Server, serve
+pytestmark = pytest.mark.slow
 
 SECONDS = 5.0
 REFUSAL: dict[str, Any] = {"type": "auth", "stage": None, "payload": {}}
@@ -61,7 +63,7 @@ def naive(stage: Stage, questions: list[Any], first: Any = None) -> None:
 
 
 def test_1_a_client_does_not_storm() -> None:
-    """One question of ours, one refusal, and silence; one refused question of theirs, and silence."""
+    """One question of ours, one refusal, and silence; one question of theirs, refused or not answered, and silence."""
     questions: list[Any] = []
     with RawServer(lambda stage: naive(stage, questions)) as server, connect(server.url) as conn:
         conn.authenticate = lambda stage, payload: ("authenticated", {})
@@ -72,6 +74,20 @@ def test_1_a_client_does_not_storm() -> None:
     questions.clear()
     asked = {"type": "auth", "stage": "init", "payload": {}}
     with RawServer(lambda stage: naive(stage, questions, asked)) as server, connect(server.url) as conn:
+        eventually(lambda: conn.stats.unmatched == 1)
+        conn.ping(SECONDS)
+        assert questions == []
+
+    def refuse(stage: Any, payload: Any) -> Any:
+        raise AuthError("no")
+
+    def set_hook(conn: Connection) -> None:
+        conn.authenticate = refuse
+
+    with (
+        RawServer(lambda stage: naive(stage, questions, asked)) as server,
+        connect(server.url, setup=set_hook) as conn,
+    ):
         eventually(lambda: conn.stats.unmatched == 1)
         conn.ping(SECONDS)
         assert [question["stage"] for question in questions] == [None]
@@ -207,7 +223,7 @@ def test_7_auth_has_a_timeout_and_queues() -> None:
         eventually(lambda: conn.stats.messages_out == 1)
         authenticate("second", SECONDS)
         first.join(SECONDS)
-        assert sorted(type(one).__name__ for one in outcomes.items) == ["SocketTimeout", "str"]
+        assert sorted(type(outcome).__name__ for outcome in outcomes.items) == ["SocketTimeout", "str"]
 
 
 @pytest.mark.parametrize("name", ["toString", "constructor", "__proto__", "__init__", "call"])

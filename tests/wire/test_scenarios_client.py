@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from helpers import Collector, eventually
-from wire.raw import RawServer, Stage
-from wire.recorded import SCENARIOS, Row, stable
 
 from owlsocket_sync import Connection, ConnectionState, Message, ResilientError, SocketConnectionError, connect
+from support.helpers import Collector, eventually
+from wire.raw import RawServer, Stage
+from wire.recorded import SCENARIOS, Row, stable
 
 SECONDS = 5.0
 RAW = {
@@ -52,7 +52,7 @@ class Play:
         self.calls: dict[str, Future[Any]] = {}
         self.auths: list[tuple[threading.Thread, list[Any]]] = []
         self.responses = Collector()
-        self.told = threading.Semaphore(0)
+        self.checked = threading.Semaphore(0)
 
     # -- the server's side
 
@@ -61,7 +61,7 @@ class Play:
         for row in self.rows:
             if row.way == "c2s":
                 self._check(row, stage.receive() if row.ping is None else None)
-                self.told.release()
+                self.checked.release()
             elif row.way == "s2c":
                 stage.send(self._renamed(row))
             elif "1001" in row.text:
@@ -106,10 +106,10 @@ class Play:
         for place, row in enumerate(self.rows):
             if row.way != "c2s" or row.text == "<result>" or self._is_answer(place):
                 if row.way == "c2s":
-                    assert self.told.acquire(timeout=SECONDS)
+                    assert self.checked.acquire(timeout=SECONDS)
                 continue
             self._act(conn, row)
-            assert self.told.acquire(timeout=SECONDS)
+            assert self.checked.acquire(timeout=SECONDS)
 
     def _is_answer(self, place: int) -> bool:
         before = self.rows[place - 1]
@@ -153,15 +153,15 @@ class Play:
 
     def verify(self, conn: Connection, seen: Collector) -> None:
         """What callers, observers, and the queue got is what the server's frames say."""
-        said = [row.json for row in self.rows if row.way == "s2c"]
-        answers = {message["id"]: message for message in said if message.get("id") in self.calls}
+        sent = [row.json for row in self.rows if row.way == "s2c"]
+        answers = {message["id"]: message for message in sent if message.get("id") in self.calls}
         for id, future in self.calls.items():
             self._verify_call(future, answers.get(id))
-        events = [(message["event"], message["payload"]) for message in said if message["type"] == "event"]
-        assert [(one.event, one.payload) for one in seen.wait(len(events))] == events
-        responses = [message["payload"] for message in said if message["type"] == "response"]
+        events = [(message["event"], message["payload"]) for message in sent if message["type"] == "event"]
+        assert [(message.event, message.payload) for message in seen.wait(len(events))] == events
+        responses = [message["payload"] for message in sent if message["type"] == "response"]
         assert self.responses.wait(len(responses)) == responses
-        refused = [message for message in said if message["type"] == "auth" and message["stage"] is None]
+        refused = [message for message in sent if message["type"] == "auth" and message["stage"] is None]
         for (thread, outcome), _ in zip(self.auths, refused, strict=True):
             thread.join(SECONDS)
             assert isinstance(outcome[0], ResilientError)
@@ -173,10 +173,10 @@ class Play:
         elif answer["type"] == "result":
             assert future.result(SECONDS) == answer.get("payload")
         else:
-            wanted = ResilientError.unmarshal(answer["payload"])
+            expected = ResilientError.unmarshal(answer["payload"])
             error = future.exception(SECONDS)
             assert isinstance(error, ResilientError)
-            assert (type(error), error.type, error.message) == (type(wanted), wanted.type, wanted.message)
+            assert (type(error), error.type, error.message) == (type(expected), expected.type, expected.message)
 
 
 def prepared(conn: Connection) -> Collector:
@@ -188,6 +188,7 @@ def prepared(conn: Connection) -> Collector:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "binary json"])
 def test_our_client_plays_a_scenario(name: str) -> None:
     """Frame by frame, against a raw server that plays the other part."""
@@ -206,7 +207,10 @@ def test_our_client_plays_a_scenario(name: str) -> None:
             ending = conn.wait_closed(SECONDS)
             assert (ending.code, ending.reason) == ((1001, "bye") if "close" in name else (1006, ending.reason))
             eventually(
-                lambda: any(isinstance(one, Message) and one.payload == {"code": ending.code} for one in listened.items)
+                lambda: any(
+                    isinstance(message, Message) and message.payload == {"code": ending.code}
+                    for message in listened.items
+                )
             )
         else:
             assert conn.state is ConnectionState.OPEN
@@ -216,6 +220,7 @@ def _authenticate_badly(stage: Any, payload: Any) -> Any:
     raise ResilientError(message="x")
 
 
+@pytest.mark.slow
 def test_an_answer_without_id_is_nobodys() -> None:
     """The reference's server sends one; it is counted, and the link goes on."""
 

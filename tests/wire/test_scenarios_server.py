@@ -10,10 +10,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as raw_connect
-from wire.recorded import BETTER, SCENARIOS, Row, stable
-from wire.reference_server import reference_server
 
 from owlsocket_sync.server import Server, serve
+from wire.recorded import BETTER, SCENARIOS, Row, stable
+from wire.reference_server import reference_server
 
 SECONDS = 5.0
 PROBE = {"type": "call", "method": "echo", "payload": ["probe"], "id": "probe"}
@@ -40,7 +40,7 @@ class Player:
             if row.way != "c2s":
                 continue
             if self._answers(rows[:place]):
-                self.receive(sum(one.way == "s2c" for one in rows[:place]))
+                self.receive(sum(row.way == "s2c" for row in rows[:place]))
             self._send(row)
         self.receive(len(expected))
 
@@ -87,6 +87,7 @@ def anonymous(messages: list[Any]) -> list[Any]:
     return sorted(plain, key=lambda message: json.dumps(message, sort_keys=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SCENARIOS))
 def test_our_server_answers_a_scenario(server: Server, name: str) -> None:
     """Key by key; and the link is alive after it, unless it was to be closed."""

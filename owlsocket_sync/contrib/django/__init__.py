@@ -1,6 +1,6 @@
-"""Django: one connection per process for each entry of ``OWLSOCKET``, made when it is first used.
+"""Django: one connection per process for each entry of ``OWLSOCKET``; the first use connects.
 
-Put ``"owlsocket_sync.contrib.django"`` into ``INSTALLED_APPS``, and say where to connect to::
+Add ``"owlsocket_sync.contrib.django"`` to ``INSTALLED_APPS``, and configure the server::
 
     OWLSOCKET = {"default": {"URL": "wss://api.example.com/ws", "TOKEN": "shop.tokens.read"}}
 
@@ -14,13 +14,14 @@ Then, anywhere::
 
 from __future__ import annotations
 
-from ...errors import SocketInitializationError
+from ...errors import MissingExtra
 
 try:
     import django  # noqa: F401
 except ImportError as error:
-    raise SocketInitializationError(
-        "this part needs the package Django: python -m pip install 'owlsocket-sync[django]'"
+    raise MissingExtra(
+        "Django is not installed: python -m pip install 'owlsocket-sync[django]'",
+        error.name,
     ) from error
 
 from .connections import Client, ClientDoesNotExist, Clients, client, clients

@@ -1,4 +1,4 @@
-"""System checks of the setting ``OWLSOCKET``: what is wrong, or unwise, before anything connects."""
+"""System checks of the setting ``OWLSOCKET``: errors and risks, reported before anything connects."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from ...urls import is_loopback, parse
-from .configuration import BAD_PLACE, problems
+from ...urls import Target, is_loopback, parse
+from .configuration import INVALID_URL, problems
 from .references import is_literal
 
 TAG = "owlsocket"
@@ -19,60 +19,61 @@ SETTING = "OWLSOCKET"
 
 
 def register_checks() -> None:
-    """Have Django run them."""
+    """Register the checks with Django."""
     register(check_settings, TAG)
     register(check_deployment, TAG, deploy=True)
 
 
 def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """E001, E002: what cannot be used. W002 to W004: what can, and should not."""
-    given = getattr(settings, SETTING, None)
-    if not isinstance(given, Mapping) or "default" not in given:
-        hint = f'Say where to connect to: {SETTING} = {{"default": {{"URL": "wss://api.example.com/ws"}}}}.'
-        return [Error(f"{SETTING} has no 'default'.", hint=hint, id=f"{TAG}.{BAD_PLACE}")]
-    found: list[CheckMessage] = []
-    for alias, entry in given.items():
+    """Return errors of the setting (E001, E002), and warnings about risks (W002 to W004)."""
+    setting = getattr(settings, SETTING, None)
+    if not isinstance(setting, Mapping) or "default" not in setting:
+        hint = f'Set a URL: {SETTING} = {{"default": {{"URL": "wss://api.example.com/ws"}}}}.'
+        return [Error(f"{SETTING} has no 'default'.", hint=hint, id=f"{TAG}.{INVALID_URL}")]
+    messages: list[CheckMessage] = []
+    for alias, entry in setting.items():
         for problem in problems(alias, entry):
-            found.append(Error(f"{problem.text}.", hint=problem.hint or None, id=f"{TAG}.{problem.id}"))
+            messages.append(Error(f"{problem.text}.", hint=problem.hint or None, id=f"{TAG}.{problem.id}"))
         if isinstance(entry, Mapping):
-            found += _unverified(alias, entry)
-            found += _literal_secrets(alias, entry)
-    return [*found, *_unpatched()]
+            messages += _unverified_tls(alias, entry)
+            messages += _literal_secrets(alias, entry)
+    return [*messages, *_unpatched_gevent()]
 
 
 def check_deployment(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """W001: what travels in the clear."""
-    given = getattr(settings, SETTING, None)
+    """Return warnings about unencrypted connections (W001)."""
+    setting = getattr(settings, SETTING, None)
     return [
         Warning(
-            f"{SETTING}[{alias!r}]['URL'] is ws:// to {target.host}: everything travels in the clear.",
+            f"{SETTING}[{alias!r}]['URL'] is ws:// to {target.host}: the connection is not encrypted.",
             hint="Use wss://.",
             id=f"{TAG}.W001",
         )
-        for alias, target in _targets(given)
+        for alias, target in _targets(setting)
         if not target.secure and not is_loopback(target.host)
     ]
 
 
-def _targets(given: Any) -> Iterator[tuple[str, Any]]:
-    for alias, entry in given.items() if isinstance(given, Mapping) else ():
+def _targets(setting: Any) -> Iterator[tuple[str, Target]]:
+    for alias, entry in setting.items() if isinstance(setting, Mapping) else ():
         url = entry.get("URL") if isinstance(entry, Mapping) else None
         if isinstance(url, str):
             try:
                 yield alias, parse(url)
             except ValueError:
-                continue  # E001 tells
+                continue  # reported by E001
 
 
-def _unverified(alias: str, entry: Mapping[str, Any]) -> Iterator[CheckMessage]:
+def _unverified_tls(alias: str, entry: Mapping[str, Any]) -> Iterator[CheckMessage]:
     options = entry.get("OPTIONS")
     context = options.get("ssl_context") if isinstance(options, Mapping) else None
     if not isinstance(context, ssl.SSLContext):
         return
+    # Both are needed: a valid certificate of another host proves nothing.
     if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
         yield Warning(
-            f"{SETTING}[{alias!r}]['OPTIONS']['ssl_context'] does not verify who the server is.",
-            hint="Have it trust the authority of the server with load_verify_locations(), and leave verification on.",
+            f"{SETTING}[{alias!r}]['OPTIONS']['ssl_context'] does not verify the server's certificate.",
+            hint="Keep verification on, and load the server's CA certificate with load_verify_locations().",
             id=f"{TAG}.W002",
         )
 
@@ -85,19 +86,20 @@ def _literal_secrets(alias: str, entry: Mapping[str, Any]) -> Iterator[CheckMess
     for place, value in secrets.items():
         if is_literal(value):
             yield Warning(
-                f"{SETTING}[{alias!r}]{place} seems to be the secret itself.",
-                hint="Name a callable by its dotted path, such as 'shop.tokens.read', and let it read the secret from "
-                "where secrets are kept. If this is a path, its first package cannot be found.",
+                f"{SETTING}[{alias!r}]{place} seems to contain the secret itself.",
+                hint="Use the dotted path of a callable, such as 'shop.tokens.read', that reads the secret from a safe "
+                "place. If the value is a path, its first package was not found.",
                 id=f"{TAG}.W003",
             )
 
 
-def _unpatched() -> Iterator[CheckMessage]:
-    """gevent that was imported, while threads and sockets are the system's: whoever waits stops all greenlets."""
+def _unpatched_gevent() -> Iterator[CheckMessage]:
+    """Yield a warning if gevent is imported but threads are not patched: a blocking call then blocks all greenlets."""
+    # Looked up, not imported: a project without gevent must not load it, and one with gevent has it loaded by now.
     monkey = sys.modules.get("gevent.monkey")
     if "gevent" in sys.modules and not (monkey and monkey.is_module_patched("threading")):
         yield Warning(
-            "gevent is imported, and has not patched threads and sockets: a call would stop all greenlets.",
+            "gevent is imported but has not patched threads and sockets: a blocking call blocks all greenlets.",
             hint="Call gevent.monkey.patch_all() before anything else is imported.",
             id=f"{TAG}.W004",
         )

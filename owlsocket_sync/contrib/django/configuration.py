@@ -1,58 +1,60 @@
-"""What one entry of ``OWLSOCKET`` says: read once, with everything that is wrong with it.
+"""The entries of the setting ``OWLSOCKET``: each is read once, and all of its errors are collected.
 
 ::
 
     {
         "URL": "wss://api.example.com/ws",  # or a callable
-        "TOKEN": "shop.tokens.read",        # the dotted path of a callable, or a callable
+        "TOKEN": "shop.tokens.read",        # dotted path of a callable, or a callable
         "AUTH": {"URL": "https://auth.example.com", "KEY": "shop.keys.read", "OPTIONS": {}},
-        "TIMEOUTS": {"CONNECT": 10, "CALL": 30},  # seconds; CALL_TIMEOUT is another word for the second
-        "OPTIONS": {"workers": 8},          # what else `owlsocket_sync.connect` takes
+        "TIMEOUTS": {"CONNECT": 10, "CALL": 30},  # seconds; CALL_TIMEOUT is an alias of CALL
+        "OPTIONS": {"workers": 8},          # further options of `owlsocket_sync.connect`
         "AUTOSTART": False,
     }
 
-``AUTH`` may also be what ``connect(auth=…)`` takes, or its dotted path.
+``AUTH`` may also be a value of ``connect(auth=…)``, or the dotted path of one.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from inspect import signature
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from ...client import check_options, connect
+from ...client import open_connection
+from ...client_options import ClientOptions
 from ...connection import Connection
 from ...context import AuthService
 from ...deadline import check_timeout
 from ...errors import InsecureTransportWarning
 from ...urls import parse, parse_base
-from .database import with_fresh_connections, with_own_connections
+from .database import with_fresh_connections, with_short_lived_connections
 from .references import resolve, resolve_secret
 
 KEYS = ("URL", "TOKEN", "AUTH", "TIMEOUTS", "CALL_TIMEOUT", "OPTIONS", "AUTOSTART")
 AUTH_KEYS = ("URL", "KEY", "OPTIONS")
 TIMEOUTS = {"CONNECT": "timeout", "CALL": "call_timeout"}
-ELSEWHERE = {"url": "URL", "token": "TOKEN", "auth": "AUTH"}
-LEFT_OUT = {*ELSEWHERE, "wait", "replace"}
-OPTIONS = tuple(name for name in signature(connect).parameters if name not in LEFT_OUT)
+TOP_LEVEL = {"url": "URL", "token": "TOKEN", "auth": "AUTH"}
+# Without `wait` and `replace`: a client connects when it is first used, and has one connection per process.
+EXCLUDED = {*TOP_LEVEL, "wait", "replace"}
+OPTIONS = tuple(option.name for option in fields(ClientOptions) if option.name not in EXCLUDED)
+"""Names of the options in ``OPTIONS``: the fields of `ClientOptions`, without those that have a key of their own."""
 
-BAD_PLACE = "E001"
-BAD_OPTION = "E002"
+INVALID_URL = "E001"
+INVALID_OPTION = "E002"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the settings that cannot be used.
+    """An error in the settings.
 
     Attributes:
-        id: of the system check that tells of it.
-        text: what is wrong, and where.
-        hint: what to do, or empty.
+        id: id of the system check that reports the error.
+        text: the error and its place.
+        hint: the remedy, or empty.
     """
 
     id: str
@@ -65,59 +67,61 @@ class Problem:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One entry of ``OWLSOCKET``, which can be used.
+    """A valid entry of ``OWLSOCKET``.
 
     Attributes:
-        alias: its name.
-        url: where to connect to.
-        token: as it is in the settings.
-        auth: as it is in the settings.
-        options: what else `owlsocket_sync.connect` gets.
-        autostart: whether programs that run long connect at their beginning.
+        alias: name of the entry.
+        url: URL to connect to.
+        token: value of ``TOKEN`` in the settings.
+        auth: value of ``AUTH`` in the settings.
+        options: further options of `owlsocket_sync.connect`.
+        autostart: whether long-running programs connect at their start.
     """
 
     alias: str
     url: str | Callable[[], str]
+    # Not in the repr, which ends up in logs: tokens, keys and a proxy's password.
     token: Any = field(default=None, repr=False)
     auth: Any = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     autostart: bool = False
 
     @classmethod
-    def read(cls, alias: str, given: Any) -> Configuration:
-        """What an entry says.
+    def read(cls, alias: str, entry: Any) -> Configuration:
+        """Read an entry of the settings.
 
         Raises:
-            ImproperlyConfigured: something in it cannot be used; the message names it.
+            ImproperlyConfigured: the entry has an error; the message names its place.
         """
-        for problem in problems(alias, given):
+        for problem in problems(alias, entry):
             raise ImproperlyConfigured(str(problem))
-        url = given["URL"]
+        url = entry["URL"]
         return cls(
             alias,
-            with_own_connections(url) if callable(url) else url,
-            given.get("TOKEN"),
-            given.get("AUTH"),
-            _all_options(given),
-            given.get("AUTOSTART", False),
+            # URLs and tokens are read on a thread that ends afterwards; its database connections must not stay open.
+            with_short_lived_connections(url) if callable(url) else url,
+            entry.get("TOKEN"),
+            entry.get("AUTH"),
+            _all_options(entry),
+            entry.get("AUTOSTART", False),
         )
 
     def credentials(self) -> dict[str, Any]:
-        """The arguments of `owlsocket_sync.connect` that say who we are.
+        """Return the credentials as arguments of `owlsocket_sync.connect`.
 
         Raises:
-            ImproperlyConfigured: a path leads nowhere, or to what cannot be used.
+            ImproperlyConfigured: a dotted path cannot be imported, or its object is not usable.
         """
-        found: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if self.token is not None:
             token = resolve_secret(self.token, _place(self.alias, "TOKEN"))
-            found["token"] = with_own_connections(token) if callable(token) else token
+            arguments["token"] = with_short_lived_connections(token) if callable(token) else token
         if isinstance(self.auth, Mapping):
-            found.update(self._login())
+            arguments.update(self._login())
         elif self.auth is not None:
             auth = resolve(self.auth, _place(self.alias, "AUTH"))
-            found["auth"] = with_fresh_connections(auth) if callable(auth) else auth
-        return found
+            arguments["auth"] = with_fresh_connections(auth) if callable(auth) else auth
+        return arguments
 
     def _login(self) -> dict[str, Any]:
         place = _place(self.alias, "AUTH")
@@ -127,149 +131,154 @@ class Configuration:
                 self.auth["URL"], key() if callable(key) else key, **dict(self.auth.get("OPTIONS") or {})
             )
         except (TypeError, ValueError) as error:
-            raise ImproperlyConfigured(f"{place} cannot be used: {error}") from error
+            raise ImproperlyConfigured(f"{place} is invalid: {error}") from error
         return service.credentials()
 
     def connect(self, **changes: Any) -> Connection:
-        """A connection of its own, without the project's handlers; raises what `owlsocket_sync.connect` raises."""
-        return connect(self.url, **{"name": self.alias, **self.options, **self.credentials(), **changes})
+        """Open a separate connection without the project's handlers; raises what `owlsocket_sync.connect` raises."""
+        options = {"name": self.alias, **self.options, **self.credentials(), **changes}
+        return open_connection(ClientOptions(url=self.url, **options))
 
 
-def problems(alias: str, given: Any) -> Iterator[Problem]:
-    """Everything that is wrong with an entry; connects nothing, and shows no secret."""
-    if not isinstance(given, Mapping):
-        yield Problem(BAD_OPTION, f"OWLSOCKET[{alias!r}] must be a dict, not {type(given).__name__}")
+def problems(alias: str, entry: Any) -> Iterator[Problem]:
+    """Yield all errors of an entry; connects nothing, and shows no secret."""
+    if not isinstance(entry, Mapping):
+        yield Problem(INVALID_OPTION, f"OWLSOCKET[{alias!r}] must be a dict, not {type(entry).__name__}")
         return
-    yield from _unknown(_place(alias), given, KEYS)
-    yield from _bad_url(alias, given.get("URL"))
-    yield from _bad_credentials(alias, given)
-    if not isinstance(given.get("AUTOSTART", False), bool):
-        yield Problem(BAD_OPTION, f"{_place(alias, 'AUTOSTART')} must be True or False")
-    bad = [*_bad_timeouts(alias, given), *_bad_names(alias, given)]
-    yield from bad or _bad_values(alias, given)
+    yield from _unknown_names(_place(alias), entry, KEYS)
+    yield from _url_problems(alias, entry.get("URL"))
+    yield from _credential_problems(alias, entry)
+    if not isinstance(entry.get("AUTOSTART", False), bool):
+        yield Problem(INVALID_OPTION, f"{_place(alias, 'AUTOSTART')} must be True or False")
+    # The values are checked together, by ClientOptions, which stops at a name or a type that it does not accept.
+    found = [*_timeout_problems(alias, entry), *_option_name_problems(alias, entry)]
+    yield from found or _option_value_problems(alias, entry)
 
 
 def _place(alias: str, key: str | None = None) -> str:
     return f"OWLSOCKET[{alias!r}]" + (f"[{key!r}]" if key else "")
 
 
-def _unknown(place: str, given: Iterable[str], known: Iterable[str]) -> Iterator[Problem]:
-    """Names that mean nothing, each with the nearest one that does."""
-    for name in given:
+def _unknown_names(place: str, names: Iterable[str], known: Iterable[str]) -> Iterator[Problem]:
+    """Yield a problem for each unknown name, with the nearest known name."""
+    for name in names:
         if name not in known:
-            spelling = {one.lower(): one for one in known}
-            near = get_close_matches(str(name).lower(), spelling, 1, 0.5)
-            hint = f"Did you mean {spelling[near[0]]!r}?" if near else f"It may hold {', '.join(known)}."
-            yield Problem(BAD_OPTION, f"{place} has {name!r}, which means nothing", hint)
+            # In lower case: difflib counts a letter of the other case as a different letter.
+            spellings = {candidate.lower(): candidate for candidate in known}
+            nearest = get_close_matches(str(name).lower(), spellings, 1, 0.5)
+            hint = f"Did you mean {spellings[nearest[0]]!r}?" if nearest else f"Known names: {', '.join(known)}."
+            yield Problem(INVALID_OPTION, f"{place} has the unknown name {name!r}", hint)
 
 
-def _bad_url(alias: str, url: Any) -> Iterator[Problem]:
-    hint = 'It looks like "wss://api.example.com/ws".'
+def _url_problems(alias: str, url: Any) -> Iterator[Problem]:
+    hint = 'Example: "wss://api.example.com/ws".'
     if url is None:
-        yield Problem(BAD_PLACE, f"{_place(alias, 'URL')} is missing", hint)
+        yield Problem(INVALID_URL, f"{_place(alias, 'URL')} is missing", hint)
     elif isinstance(url, str):
         try:
-            parse(url)
+            parse(url)  # its messages never contain a password of the URL
         except ValueError as error:
-            yield Problem(BAD_PLACE, f"{_place(alias, 'URL')} cannot be used: {error}", hint)
+            yield Problem(INVALID_URL, f"{_place(alias, 'URL')} is invalid: {error}", hint)
     elif not callable(url):
-        yield Problem(BAD_PLACE, f"{_place(alias, 'URL')} must be text or a callable, not {type(url).__name__}", hint)
+        yield Problem(INVALID_URL, f"{_place(alias, 'URL')} must be text or a callable, not {type(url).__name__}", hint)
 
 
-def _bad_credentials(alias: str, given: Mapping[str, Any]) -> Iterator[Problem]:
-    token, auth = given.get("TOKEN"), given.get("AUTH")
+def _credential_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    token, auth = entry.get("TOKEN"), entry.get("AUTH")
     if token is not None:
-        yield from _unresolved(resolve_secret, token, _place(alias, "TOKEN"))
+        yield from _reference_problems(resolve_secret, token, _place(alias, "TOKEN"))
     if isinstance(auth, Mapping):
         if token is not None:
-            text = f"{_place(alias)} has a TOKEN and an AUTH that logs in"
-            yield Problem(BAD_OPTION, text, "Leave the TOKEN out: the login gives the tokens.")
-        yield from _bad_login(_place(alias, "AUTH"), auth)
+            text = f"{_place(alias)} has both a TOKEN and an AUTH with a login"
+            yield Problem(INVALID_OPTION, text, "Remove TOKEN: the login supplies the tokens.")
+        yield from _login_problems(_place(alias, "AUTH"), auth)
     elif auth is not None:
-        yield from _unresolved(resolve, auth, _place(alias, "AUTH"))
+        yield from _reference_problems(resolve, auth, _place(alias, "AUTH"))
 
 
-def _bad_login(place: str, auth: Mapping[str, Any]) -> Iterator[Problem]:
-    yield from _unknown(place, auth, AUTH_KEYS)
+def _login_problems(place: str, auth: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _unknown_names(place, auth, AUTH_KEYS)
     for key in ("URL", "KEY"):
         if auth.get(key) is None:
-            yield Problem(BAD_OPTION, f"{place}[{key!r}] is missing")
+            yield Problem(INVALID_OPTION, f"{place}[{key!r}] is missing")
     if auth.get("URL") is not None:
         try:
             parse_base(auth["URL"], f"{place}['URL']")
         except ValueError as error:
-            yield Problem(BAD_OPTION, str(error))
+            yield Problem(INVALID_OPTION, str(error))
     if auth.get("KEY") is not None:
-        yield from _unresolved(resolve_secret, auth["KEY"], f"{place}['KEY']")
+        yield from _reference_problems(resolve_secret, auth["KEY"], f"{place}['KEY']")
     if not isinstance(auth.get("OPTIONS") or {}, Mapping):
-        yield Problem(BAD_OPTION, f"{place}['OPTIONS'] must be a dict")
+        yield Problem(INVALID_OPTION, f"{place}['OPTIONS'] must be a dict")
 
 
-def _unresolved(find: Callable[[Any, str], Any], value: Any, place: str) -> Iterator[Problem]:
+def _reference_problems(resolver: Callable[[Any, str], Any], value: Any, place: str) -> Iterator[Problem]:
     try:
-        find(value, place)
+        resolver(value, place)
     except ImproperlyConfigured as error:
-        yield Problem(BAD_OPTION, str(error))
+        yield Problem(INVALID_OPTION, str(error))
 
 
-def _bad_timeouts(alias: str, given: Mapping[str, Any]) -> Iterator[Problem]:
-    timeouts = given.get("TIMEOUTS") or {}
+def _timeout_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    timeouts = entry.get("TIMEOUTS") or {}
     if not isinstance(timeouts, Mapping):
-        yield Problem(BAD_OPTION, f"{_place(alias, 'TIMEOUTS')} must be a dict with CONNECT, CALL or both, in seconds")
+        text = f"{_place(alias, 'TIMEOUTS')} must be a dict with CONNECT, CALL or both, in seconds"
+        yield Problem(INVALID_OPTION, text)
         return
-    yield from _unknown(_place(alias, "TIMEOUTS"), timeouts, TIMEOUTS)
+    yield from _unknown_names(_place(alias, "TIMEOUTS"), timeouts, TIMEOUTS)
     values = {f"TIMEOUTS[{key!r}]": timeouts[key] for key in TIMEOUTS if key in timeouts}
-    if "CALL_TIMEOUT" in given:
-        values["CALL_TIMEOUT"] = given["CALL_TIMEOUT"]
+    if "CALL_TIMEOUT" in entry:
+        values["CALL_TIMEOUT"] = entry["CALL_TIMEOUT"]
     for name, value in values.items():
         try:
             check_timeout(value, f"{_place(alias)} {name}")
         except ValueError as error:
-            yield Problem(BAD_OPTION, str(error))
+            yield Problem(INVALID_OPTION, str(error))
 
 
-def _bad_names(alias: str, given: Mapping[str, Any]) -> Iterator[Problem]:
-    place, options = _place(alias, "OPTIONS"), given.get("OPTIONS") or {}
+def _option_name_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    place, options = _place(alias, "OPTIONS"), entry.get("OPTIONS") or {}
     if not isinstance(options, Mapping):
-        yield Problem(BAD_OPTION, f"{place} must be a dict of options of connect()")
+        yield Problem(INVALID_OPTION, f"{place} must be a dict of options of connect()")
         return
     for name in options:
-        if name in ELSEWHERE:
-            yield Problem(BAD_OPTION, f"{place} has {name!r}", f"Say {ELSEWHERE[name]!r} beside 'OPTIONS' instead.")
+        if name in TOP_LEVEL:
+            yield Problem(INVALID_OPTION, f"{place} contains {name!r}", f"Use the key {TOP_LEVEL[name]!r} instead.")
         elif name == "wait":
-            yield Problem(BAD_OPTION, f"{place} has 'wait'", "Leave it out: a client connects when it is first used.")
-    yield from _unknown(place, [name for name in options if name not in LEFT_OUT], OPTIONS)
-    for option, ways in _said(given).items():
-        if len(ways) > 1:
-            yield Problem(BAD_OPTION, f"{_place(alias)} says {option} more than once: {', '.join(ways)}")
+            yield Problem(INVALID_OPTION, f"{place} contains 'wait'", "Remove it: a client connects at its first use.")
+    yield from _unknown_names(place, [name for name in options if name not in EXCLUDED], OPTIONS)
+    for option, sources in _timeout_sources(entry).items():
+        if len(sources) > 1:
+            text = f"{_place(alias)} sets {option} more than once: {', '.join(sources)}"
+            yield Problem(INVALID_OPTION, text)
 
 
-def _said(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The timeouts, by option, with the places that say them."""
-    timeouts, options = given.get("TIMEOUTS") or {}, given.get("OPTIONS") or {}
-    said: dict[str, dict[str, Any]] = {option: {} for option in TIMEOUTS.values()}
+def _timeout_sources(entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the timeouts by option, each with the places that set it and their values."""
+    timeouts, options = entry.get("TIMEOUTS") or {}, entry.get("OPTIONS") or {}
+    sources: dict[str, dict[str, Any]] = {option: {} for option in TIMEOUTS.values()}
     if isinstance(timeouts, Mapping):
         for key, option in TIMEOUTS.items():
             if key in timeouts:
-                said[option][f"TIMEOUTS[{key!r}]"] = timeouts[key]
-    if "CALL_TIMEOUT" in given:
-        said["call_timeout"]["CALL_TIMEOUT"] = given["CALL_TIMEOUT"]
-    for option in said:
+                sources[option][f"TIMEOUTS[{key!r}]"] = timeouts[key]
+    if "CALL_TIMEOUT" in entry:
+        sources["call_timeout"]["CALL_TIMEOUT"] = entry["CALL_TIMEOUT"]
+    for option in sources:
         if option in options:
-            said[option][f"OPTIONS[{option!r}]"] = options[option]
-    return said
+            sources[option][f"OPTIONS[{option!r}]"] = options[option]
+    return sources
 
 
-def _all_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    timeouts = {option: value for option, ways in _said(given).items() for value in ways.values()}
-    return {**(given.get("OPTIONS") or {}), **timeouts}
+def _all_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    timeouts = {option: value for option, places in _timeout_sources(entry).items() for value in places.values()}
+    return {**(entry.get("OPTIONS") or {}), **timeouts}
 
 
-def _bad_values(alias: str, given: Mapping[str, Any]) -> Iterator[Problem]:
-    """Let `connect` look at the options, with an address that is fine."""
+def _option_value_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    # With a URL that is valid: the real one has its own check, and credentials are read when a client connects.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InsecureTransportWarning)
-            check_options("ws://127.0.0.1/", **_all_options(given))
+            ClientOptions(url="ws://127.0.0.1/", **_all_options(entry))
     except (TypeError, ValueError) as error:
-        yield Problem(BAD_OPTION, f"{_place(alias, 'OPTIONS')} cannot be used: {error}")
+        yield Problem(INVALID_OPTION, f"{_place(alias, 'OPTIONS')} is invalid: {error}")

@@ -1,14 +1,14 @@
 """``clients`` and ``client``: one connection per process for each entry of ``OWLSOCKET``.
 
-Threads: a `Client` belongs to all threads of all processes; its `SocketService` sees to it that each process has one
-connection. The table of clients is a namespace whose entries are set in one step, so it needs no lock.
+Threads: a `Client` is shared by all threads, and inherited by forked processes; its `SocketService` makes one
+connection per process. This module has no locks.
 """
 
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,13 +20,15 @@ from django.utils.connection import BaseConnectionHandler, ConnectionDoesNotExis
 
 from ...connection import Connection
 from ...context import Context, SocketService
+from ...errors import SocketConnectionError
+from ...fork import PerProcess
 from ...protocol.codec import encode_event
 from ...protocol.messages import EventMessage
-from ...stages import ConnectionState, StateChange
+from ...states import ConnectionState, StateChange
 from . import signals
 from .configuration import Configuration
 from .database import fresh_connections
-from .registry import Entry, Wiring, entries
+from .registry import Bindings, CurrentBindings, HandlerEntry, handler_entries
 
 SETTING = "OWLSOCKET"
 DEFAULT = "default"
@@ -36,8 +38,8 @@ class ClientDoesNotExist(ConnectionDoesNotExist):  # type: ignore[misc]
     """``OWLSOCKET`` has no entry of this alias."""
 
 
-class _Service(SocketService):
-    """Finds out who we are when it first connects: by then all apps are loaded."""
+class _ClientService(SocketService):
+    """Service of a client; reads the credentials at the first connection."""
 
     def __init__(self, configuration: Configuration, setup: Any) -> None:
         options = configuration.options
@@ -45,151 +47,164 @@ class _Service(SocketService):
         self._configuration = configuration
 
     def configure(self, context: Context) -> None:
-        """Read tokens, keys and logins from where the settings say they are."""
-        self._credentials = self._configuration.credentials()
+        """Read the tokens, keys and logins that the settings refer to."""
+        # Not in the constructor: the settings name project code, which cannot be imported before all apps are loaded.
+        self.use_credentials(**self._configuration.credentials())
 
 
 class Client:
-    """The connection of one alias, as a project uses it; from any thread.
+    """The connection of one alias; from any thread.
 
-    Whatever a `Connection` can do, this can: the first use in a process connects, and so does the first one after
-    `close`. What is set on a connection, such as ``prepare``, is set on ``client.connection``.
+    A client has all methods of a `Connection`: the first use in a process connects, and so does the first use after
+    `close`. Settable attributes, such as ``prepare``, are on ``client.connection``.
 
     Attributes:
-        alias: its name in ``OWLSOCKET``.
+        alias: name of the entry in ``OWLSOCKET``.
     """
 
-    __slots__ = ("__weakref__", "_configuration", "_service", "_wiring", "alias")
+    __slots__ = ("__weakref__", "_bindings", "_configuration", "_service", "alias")
 
     def __init__(self, alias: str, configuration: Configuration) -> None:
         self.alias = alias
         self._configuration = configuration
-        self._wiring: Wiring | None = None
+        self._bindings = PerProcess(CurrentBindings)
         self._service = self._new_service()
 
-    def _new_service(self) -> _Service:
-        service = _Service(self._configuration, self._set_up)
-        Context(service)
+    def _new_service(self) -> _ClientService:
+        service = _ClientService(self._configuration, self._set_up)
+        Context(service)  # registers itself in the service, and configures it at the first connection
         return service
 
     @property
     def connection(self) -> Connection:
-        """The connection of this process, made now if there is none.
+        """The connection of this process; connects if there is none.
 
         Raises:
-            SocketTimeout: no connection within its timeout; and what else `owlsocket_sync.connect` raises.
-            ImproperlyConfigured: the settings name a token, a key or a login that cannot be had.
+            SocketTimeout: no connection within the timeout; `owlsocket_sync.connect` lists further errors.
+            ImproperlyConfigured: a token, a key or a login of the settings is not usable.
         """
         return self._service.connection
 
     @property
     def connected(self) -> bool:
-        """Whether this process has a link that is open; asking does not connect."""
+        """Return whether the connection of this process is open; does not connect."""
         connection = self.current
         return connection is not None and connection.state is ConnectionState.OPEN
 
     @property
     def current(self) -> Connection | None:
-        """The connection of this process, ``None`` when it has none; asking does not connect."""
-        wiring = self._wiring
-        if wiring is None or wiring.process != os.getpid() or wiring.connection.state is ConnectionState.CLOSED:
+        """The connection of this process, or ``None``; does not connect."""
+        bindings = self._bindings.get().latest
+        if bindings is None or bindings.connection.state is ConnectionState.CLOSED:
             return None
-        return wiring.connection
+        return bindings.connection
 
     def call(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
     ) -> Any:
-        """Call a method of the server and wait for its answer, as `Connection.call` does."""
-        return self.connection.call(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
+        """Call a method of the server and wait for the answer, as `Connection.call` does."""
+        connection, timeout = self._service.use(timeout)
+        return connection.call(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
 
     def notify(self, event: str, payload: Any = None) -> None:
         """Send an event now, as `Connection.notify` does; see `notify_on_commit`."""
-        self.connection.notify(event, payload)
+        self._service.use()[0].notify(event, payload)
 
     def notify_on_commit(
         self, event: str, payload: Any = None, *, using: str | None = None, robust: bool = False
     ) -> None:
-        """Send an event once the transaction around this is committed; at once outside of one, never after a rollback.
+        """Send an event when the current transaction commits; at once without a transaction, never after a rollback.
 
-        What is sent is the payload as it is now. An event that cannot be sent any more after the commit raises where
-        the transaction ends, as functions given to ``transaction.on_commit`` do.
+        The payload is copied now. If the event cannot be sent after the commit, the error is raised at the end of the
+        transaction, as from any function of ``transaction.on_commit``.
 
         Args:
-            event: its name.
-            payload: anything that JSON can carry.
-            using: the alias of the database whose transaction it is.
-            robust: log what goes wrong while it is sent, and go on.
+            event: name of the event.
+            payload: any JSON value.
+            using: alias of the database of the transaction.
+            robust: log an error of sending and go on.
 
         Raises:
-            SocketMessageMalformed: the payload cannot be sent as JSON; nothing is committed yet.
+            SocketMessageMalformed: the payload is not JSON; nothing is committed yet.
         """
         if not isinstance(event, str):
             raise TypeError(f"event must be text, not {type(event).__name__}")
+        # A payload that is not JSON must fail here, inside the transaction, which is then rolled back.
         encode_event(event, payload, None, None)
-        kept = copy.deepcopy(payload)
+        snapshot = copy.deepcopy(payload)
 
-        def notify() -> None:  # no partial: Django wants to call it by its name when it logs
-            self.notify(event, kept)
+        def notify() -> None:  # not a partial: Django logs the __qualname__ of a function that fails
+            self.notify(event, snapshot)
 
         transaction.on_commit(notify, using=using, robust=robust)
 
     def close(self) -> None:
-        """Close the connection of this process; the next use makes a new one. Idempotent."""
+        """Close the connection of this process; the next use connects again. Idempotent."""
+        # The new service first: a thread that uses the client meanwhile gets a new connection, and not a closed one.
         service, self._service = self._service, self._new_service()
         service.close()
 
     def __getattr__(self, name: str) -> Any:
+        # Not forwarded: copy, pickle and consoles probe such names, and a probe must not connect.
         if name.startswith("_") or not hasattr(Connection, name):
-            raise AttributeError(f"a client has no {name!r}; what is set on a connection is at client.connection")
-        return getattr(self.connection, name)
+            raise AttributeError(f"Client has no attribute {name!r}; settable attributes are on client.connection")
+        return getattr(self._service.use()[0], name)
 
     def __repr__(self) -> str:
         return f"<Client {self.alias!r}: {self.current or 'not connected'}>"
 
-    # -- what a new connection gets ----------------------------------------------------------------------------------
+    # -- handlers of a new connection --------------------------------------------------------------------------------
+
+    def register_handler(self, entry: HandlerEntry) -> None:
+        """Register a handler of this alias on the connection of this process, if there is one."""
+        bindings = self._bindings.get().latest
+        if bindings is not None and entry.using == self.alias:
+            with suppress(SocketConnectionError):  # it is closed: the next connection gets all handlers
+                bindings.add(entry)
 
     def _set_up(self, connection: Connection) -> None:
-        self._wiring = wiring = Wiring(connection)
-        connection.on_state(partial(self._tell_state, wiring))
-        connection.observe("*", self._tell_event)
-        for entry in list(entries):
-            self._add(entry)
-        if connection.state is ConnectionState.OPEN:  # so soon that nobody may have been told
-            self._tell_first(wiring)
+        # Set before the handlers are read: a handler that is added meanwhile is in the list, or finds these bindings.
+        self._bindings.get().latest = bindings = Bindings(connection)
+        connection.on_state(partial(self._on_state, bindings))
+        connection.observe("*", self._on_event)
+        for entry in list(handler_entries):
+            self.register_handler(entry)
+        # The link may have opened before on_state() was registered: then no state change follows.
+        if connection.state is ConnectionState.OPEN:
+            self._send_connected_once(bindings)
 
-    def _add(self, entry: Entry) -> None:
-        """Register a handler that is ours, where there is a connection already."""
-        wiring = self._wiring
-        if wiring is not None and entry.using == self.alias:
-            wiring.add(entry)
-
-    def _tell_state(self, wiring: Wiring, change: StateChange) -> None:
+    def _on_state(self, bindings: Bindings, change: StateChange) -> None:
         if change.state is ConnectionState.OPEN:
             if change.previous is ConnectionState.CONNECTING:
-                self._tell_first(wiring)
+                self._send_connected_once(bindings)
             else:
                 self._send(signals.connected)
         elif change.previous is ConnectionState.OPEN:
             self._send(signals.disconnected, code=change.code, reason=change.reason, error=change.error)
 
-    def _tell_first(self, wiring: Wiring) -> None:
-        if wiring.first("connected"):
+    def _send_connected_once(self, bindings: Bindings) -> None:
+        if bindings.claim("connected"):
             self._send(signals.connected)
 
-    def _tell_event(self, message: EventMessage) -> None:
-        if signals.event_received.receivers:
+    def is_idle_observer(self, handler: Any) -> bool:
+        """Return whether a handler is the one that sends the signal ``event_received``, which has no receivers."""
+        return bool(handler == self._on_event and not signals.event_received.receivers)
+
+    def _on_event(self, message: EventMessage) -> None:
+        if signals.event_received.receivers:  # most projects have none: spare them the database checks
             self._send(signals.event_received, message=message)
 
-    def _send(self, signal: Any, **news: Any) -> None:
+    def _send(self, signal: Any, **arguments: Any) -> None:
         with fresh_connections():
-            signal.send_robust(sender=Client, client=self, **news)
+            # Robust: a receiver that fails is logged, and must not keep the other receivers from the signal.
+            signal.send_robust(sender=Client, client=self, **arguments)
 
 
 class Clients(BaseConnectionHandler):  # type: ignore[misc]
-    """The clients by alias: ``clients["default"]``; each is made when it is first asked for, and connects later yet.
+    """Clients by alias: ``clients["default"]``; a client is created at the first access, and connects at its first use.
 
     Args:
-        settings: in place of the setting ``OWLSOCKET``.
+        settings: value to use in place of the setting ``OWLSOCKET``.
     """
 
     settings_name = SETTING
@@ -197,83 +212,89 @@ class Clients(BaseConnectionHandler):  # type: ignore[misc]
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
         super().__init__(settings)
-        self._given = settings
-        self._connections = SimpleNamespace()  # in place of asgiref's Local, which would be one for each thread
+        self._custom_settings = settings
+        # In place of asgiref's Local, which has one table per thread: clients are shared by all threads. Entries are
+        # set by setdefault(), which is atomic, so the table needs no lock.
+        self._connections = SimpleNamespace()
 
     def configure_settings(self, settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """The setting, once it is seen that there is a default.
+        """Return the setting, after checking that it has a default.
 
         Raises:
-            ImproperlyConfigured: it is missing, or has no default.
+            ImproperlyConfigured: the setting is missing, or has no default.
         """
         try:
-            found = super().configure_settings(settings)
+            configured = super().configure_settings(settings)
         except AttributeError:
-            found = None
-        if not isinstance(found, Mapping) or DEFAULT not in found:
+            configured = None
+        if not isinstance(configured, Mapping) or DEFAULT not in configured:
             raise ImproperlyConfigured(
-                f'the setting {SETTING} must say where to connect to: {SETTING} = {{"default": {{"URL": "wss://…"}}}}'
+                f'the setting {SETTING} has no default URL: set {SETTING} = {{"default": {{"URL": "wss://…"}}}}'
             )
-        return found
+        return configured
 
     def create_connection(self, alias: str) -> Client:
-        """A client; connects nothing. Raises `ImproperlyConfigured` when its settings cannot be used."""
+        """Create a client without connecting; raises `ImproperlyConfigured` if its settings are invalid."""
         return Client(alias, self.configuration(alias))
 
     def configuration(self, alias: str) -> Configuration:
-        """What the settings say of an alias.
+        """Return the configuration of an alias.
 
         Raises:
-            ClientDoesNotExist: nothing.
-            ImproperlyConfigured: what cannot be used; the message names it.
+            ClientDoesNotExist: the settings have no such alias.
+            ImproperlyConfigured: the entry is invalid; the message names the place of the error.
         """
         if alias not in self.settings:
             known = ", ".join(map(repr, self.settings))
-            raise self.exception_class(f"{SETTING} has no {alias!r}, but {known}")
+            raise self.exception_class(f"{SETTING} has no alias {alias!r}; known aliases: {known}")
         return Configuration.read(alias, self.settings[alias])
 
     def __getitem__(self, alias: str) -> Client:
         table = vars(self._connections)
-        found = table.get(alias)
-        if found is None:
-            found = table.setdefault(alias, self.create_connection(alias))
-        return cast(Client, found)
+        existing = table.get(alias)
+        if existing is None:
+            # Threads may race to here: all of them get the client that was stored first; the others connected nothing.
+            existing = table.setdefault(alias, self.create_connection(alias))
+        return cast(Client, existing)
 
-    def announce(self, entry: Entry) -> None:
-        """Give a new handler to the connection that is there already; others will find it themselves."""
-        client = vars(self._connections).get(entry.using)
-        if client is not None:
-            client._add(entry)
+    def register_handler(self, entry: HandlerEntry) -> None:
+        """Register a new handler on the existing connection of its alias; later connections read the list."""
+        existing = vars(self._connections).get(entry.using)
+        if existing is not None:
+            existing.register_handler(entry)
 
     def autostart(self) -> list[Client]:
-        """Connect those with ``AUTOSTART``, and return them; for programs that run long and wait for what comes.
+        """Connect the clients with ``AUTOSTART`` and return them; for long-running programs that handle events.
 
-        Web workers need no such thing: each of them would get every event. Raises what `Client.connection` raises.
+        Not for web workers: each worker would receive every event. Raises what `Client.connection` raises.
         """
         started = [self[alias] for alias in self if self.configuration(alias).autostart]
-        for one in started:
-            _ = one.connection
+        for client in started:
+            _ = client.connection
         return started
 
     def reset(self) -> None:
-        """Close all connections of this process, and read the settings anew when they are next asked for."""
-        known, self._connections = self._connections, SimpleNamespace()
-        self._settings = self._given
-        self.__dict__.pop("settings", None)
-        for one in list(vars(known).values()):
-            one.close()
+        """Close all connections of this process, and read the settings again at the next use."""
+        former, self._connections = self._connections, SimpleNamespace()
+        self._settings = self._custom_settings
+        self.__dict__.pop("settings", None)  # a cached_property of Django's base class
+        for client in list(vars(former).values()):
+            client.close()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.settings)
 
 
 def _reset(*, setting: str, **_: Any) -> None:
+    """Reload the clients when a test overrides the setting."""
     if setting == SETTING:
         clients.reset()
 
 
 clients = Clients()
 """The clients by alias: ``clients["default"]``."""
+# A proxy: importing it reads no settings, and after a reset it leads to the new client.
 client: Client = ConnectionProxy(clients, DEFAULT)
 """The client of the alias ``default``."""
+# With a uid: the module may be imported twice, and a second receiver would close new connections.
 setting_changed.connect(_reset, dispatch_uid="owlsocket")

@@ -1,14 +1,17 @@
-"""``observe`` and ``perform``: what a project's ``handlers.py`` says, without a connection at hand."""
+"""Decorators for a project's ``handlers.py``: ``observe`` and ``perform``; they need no connection."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...callables import ANY
+from ...protocol.events import EVERY
 from ...protocol.messages import EventMessage
-from ...stages import STAGES_TO_REACH, AuthenticationStage
+from ...protocol.subscriptions import check_handler, check_name, check_pattern
+from ...states import REACHABLE_STAGES, AuthenticationStage
 from .connections import clients
-from .registry import Entry, entries
+from .registry import HandlerEntry, handler_entries
 
 Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
 Performer = TypeVar("Performer", bound=Callable[..., Any])
@@ -17,16 +20,16 @@ DEFAULT = "default"
 
 
 def observe(event: str, *, using: str = DEFAULT) -> Callable[[Observer], Observer]:
-    """Have ``handler(message)`` run for each event of this name, ``"*"`` for all, in every process that is connected.
+    """Run ``handler(message)`` for each event of a name, ``"*"`` for all, in every connected process.
 
-    Handlers run on workers, with database connections of their own; those of one event in order.
+    Handlers run on workers, with database connections of their own; handlers of one event run in order.
 
     Args:
-        event: its name.
-        using: the alias of the connection.
+        event: name of the event.
+        using: alias of the connection.
 
     Raises:
-        TypeError: the name is no text, or what is decorated cannot be called.
+        TypeError: the name is not text, or the decorated object is not callable.
     """
     return _decorator("observe", event, using, None)
 
@@ -34,34 +37,34 @@ def observe(event: str, *, using: str = DEFAULT) -> Callable[[Observer], Observe
 def perform(
     method: str, *, using: str = DEFAULT, stage: AuthenticationStage | None = None
 ) -> Callable[[Performer], Performer]:
-    """Answer the server's calls of ``method``: what the handler returns is the result, what it raises the error.
+    """Answer the server's calls of a method: the return value is the result, an exception is the error.
 
-    Handlers run on workers, with database connections of their own; calls side by side.
+    Handlers run on workers, with database connections of their own; several calls run at once.
 
     Args:
-        method: the name that the server calls.
-        using: the alias of the connection.
-        stage: how far the server must have authenticated.
+        method: name of the method.
+        using: alias of the connection.
+        stage: authentication stage that the server must have reached.
 
     Raises:
-        TypeError: the name is no text, or what is decorated cannot be called.
-        ValueError: the stage is none that can be reached.
+        TypeError: the name is not text, or the decorated object is not callable.
+        ValueError: the stage is not reachable.
     """
-    if stage is not None and stage not in STAGES_TO_REACH:
-        raise ValueError(f"stage must be a stage of authentication that can be reached, not {stage!r}")
+    if stage is not None and stage not in REACHABLE_STAGES:
+        raise ValueError(f"stage must be a reachable stage of authentication, not {stage!r}")
     return _decorator("perform", method, using, stage)
 
 
 def _decorator(verb: str, name: str, using: str, stage: AuthenticationStage | None) -> Callable[[Any], Any]:
-    if not isinstance(name, str):
-        raise TypeError(f'@{verb} needs a name, as in @{verb}("name"), not {type(name).__name__}')
+    check_name(f"@{verb}", name)
+    check_pattern(verb, name, EVERY if verb == "observe" else None)
 
     def register(handler: Any) -> Any:
-        if not callable(handler):
-            raise TypeError(f"the handler of {name!r} must be callable, not {type(handler).__name__}")
-        entry = Entry(verb, name, handler, using, stage)
-        entries.append(entry)
-        clients.announce(entry)
+        check_handler(handler, f"the handler of {name!r}", "message" if verb == "observe" else ANY)
+        entry = HandlerEntry(verb, name, handler, using, stage)
+        # Append first: a connection made meanwhile finds the entry in the list, and `Bindings` registers it only once.
+        handler_entries.append(entry)
+        clients.register_handler(entry)
         return handler
 
     return register

@@ -1,4 +1,4 @@
-"""What settings name by a dotted path, since they cannot import it: callables, and objects that log in."""
+"""Dotted paths in settings: settings cannot import project code, so they name callables and login objects."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ from typing import Any, cast
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+\Z")
+_DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+\Z")
 
 
 def is_path(text: str) -> bool:
-    """Whether text leads into a package that is here; a token that happens to have dots in it does not."""
-    if not _PATH.match(text):
+    """Return whether text is a dotted path into an installed package."""
+    if not _DOTTED_PATH.match(text):
         return False
+    # A token may look like a path, as a JWT does: three words and two dots. Its first word is not a package.
     try:
         return find_spec(text.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
 
 
-def resolve(value: Any, what: str) -> Any:
-    """What a dotted path leads to; anything else as it is.
+def resolve(value: Any, place: str) -> Any:
+    """Import a dotted path; return any other value unchanged.
 
     Raises:
-        ImproperlyConfigured: it leads nowhere; the message names the path, which is no secret.
+        ImproperlyConfigured: the import failed. The message contains the path, which is never a secret.
     """
     if not (isinstance(value, str) and is_path(value)):
         return value
     try:
         return import_string(value)
     except ImportError as error:
-        raise ImproperlyConfigured(f"{what} leads nowhere: {error}") from error
+        raise ImproperlyConfigured(f"{place} cannot be imported: {error}") from error
 
 
-def resolve_secret(value: Any, what: str) -> str | Callable[[], Any]:
-    """A token or a key: text as it is, or the callable that gives it.
+def resolve_secret(value: Any, place: str) -> str | Callable[[], Any]:
+    """Return a token or a key: literal text, or the callable at a dotted path.
 
     Raises:
-        ImproperlyConfigured: it is neither, and no path to a callable either.
+        ImproperlyConfigured: the value is neither text nor a callable, nor the dotted path of a callable.
     """
-    found = resolve(value, what)
-    if isinstance(found, str) and found is value:
-        return found
-    if callable(found):
-        return cast(Callable[[], Any], found)
-    raise ImproperlyConfigured(f"{what} must be a callable, or the dotted path of one, not {type(found).__name__}")
+    resolved = resolve(value, place)
+    if isinstance(resolved, str) and resolved is value:
+        return resolved
+    if callable(resolved):
+        return cast(Callable[[], Any], resolved)
+    # Only the type is shown: the value may be the secret.
+    raise ImproperlyConfigured(
+        f"{place} must be a callable, or the dotted path of a callable, not {type(resolved).__name__}"
+    )
 
 
 def is_literal(value: Any) -> bool:
-    """Whether a secret stands in the settings themselves."""
+    """Return whether a secret is written in the settings themselves."""
     return isinstance(value, str) and bool(value) and not is_path(value)

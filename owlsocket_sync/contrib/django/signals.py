@@ -1,7 +1,7 @@
-"""Signals: what a project may hear of its connections; receivers run on workers, and what they raise is logged.
+"""Signals about connections; receivers run on workers, and their exceptions are logged.
 
-Each is sent with ``sender=Client`` and ``client``, the `Client` that it is about. ``disconnected`` adds ``code``,
-``reason`` and ``error`` (as in `owlsocket_sync.StateChange`), ``event_received`` adds ``message``, the
+Each signal is sent with ``sender=Client`` and ``client``, the `Client` of the connection. ``disconnected`` adds
+``code``, ``reason`` and ``error`` (as in `owlsocket_sync.StateChange`); ``event_received`` adds ``message``, the
 `owlsocket_sync.EventMessage`.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 connected = Signal()
-"""A connection is open, for the first time or again."""
+"""A connection is open, for the first time or after a reconnect."""
 disconnected = Signal()
-"""A link ended; with ``code``, ``reason`` and ``error``."""
+"""A link was lost or closed; with ``code``, ``reason`` and ``error``."""
 event_received = Signal()
-"""An event came; with ``message``."""
+"""An event was received; with ``message``."""

@@ -1,4 +1,4 @@
-"""For a project's tests: a server for each class, and what it answers said by each test.
+"""Test cases with a server: one server per class; each test sets the answers.
 
 ::
 
@@ -6,13 +6,13 @@
         def test_paid(self):
             self.server_answers("orders.get", {"id": 7})
             self.client.post("/orders/7/pay")
-            self.assertEqual(self.server_heard("order.paid"), {"order": 7})
+            self.assertEqual(self.wait_for_event("order.paid"), {"order": 7})
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,206 +23,243 @@ from django.test import LiveServerTestCase, TestCase, TransactionTestCase, overr
 from ...connection import Connection
 from ...deadline import Deadline
 from ...errors import SocketTimeout
+from ...locks import Condition
 from ...protocol.messages import EventMessage
+from ...protocol.subscriptions import check_name
 from ...server import Request, Server, serve
+from ...testing.strict import StrictEnd, check_answers
 from . import database
 from .connections import DEFAULT, SETTING, Client, clients
 
-SECONDS = 5.0
-TO_A_REAL_SERVER = ("proxy", "ssl_context")
+DEFAULT_TIMEOUT = 5.0
+PRODUCTION_OPTIONS = ("proxy", "ssl_context")  # useless towards a ws:// server on this machine
 
 
-class _Conversation:
-    """What one test says for the server, and what the server was told meanwhile."""
+class _TestServerState:
+    """Answers that one test has set for the server, and the messages that the server has received.
+
+    Locks: ``_changed`` (a condition) guards everything here, and is notified about each event.
+    """
 
     def __init__(self) -> None:
-        self._here = threading.Condition()
+        self._changed = Condition()
         self._answers: dict[tuple[str, str], Callable[..., Any]] = {}
         self._connections: dict[str, list[Connection]] = {}
-        self.heard: list[tuple[str, EventMessage]] = []
-        self.asked: list[tuple[str, str, tuple[Any, ...]]] = []
+        self.events: list[tuple[str, EventMessage]] = []
+        self.calls: list[tuple[str, str, tuple[Any, ...]]] = []
 
-    def join(self, using: str, connection: Connection) -> None:
-        """A connection of the project's came."""
-        with self._here:
+    def add_connection(self, using: str, connection: Connection) -> None:
+        """Register the answers on a new connection of the project."""
+        # Under the lock, as in answer(): an answer that is set meanwhile is registered by exactly one of the two.
+        with self._changed:
             self._connections.setdefault(using, []).append(connection)
-            for (alias, method), answer in self._answers.items():
+            for (alias, method), perform in self._answers.items():
                 if alias == using:
-                    connection.perform(method, answer)
-        connection.observe("*", partial(self._hear, using))
-        connection.on_error(lambda error, context: None)  # the project gets it, and the test sees that
+                    connection.perform(method, perform)
+        connection.observe("*", partial(self._on_event, using))
+        # The error is marshalled to the project, where the test sees it: a log line on the server's end is noise.
+        connection.on_error(lambda error, context: None)
 
-    def _hear(self, using: str, message: EventMessage) -> None:
-        with self._here:
-            self.heard.append((using, message))
-            self._here.notify_all()
+    def _on_event(self, using: str, message: EventMessage) -> None:
+        with self._changed:
+            self.events.append((using, message))
+            self._changed.notify_all()
 
     def answer(self, using: str, method: str, answer: Any) -> None:
-        """From now on, this is what the server says to those that call the method."""
+        """Answer calls of a method from now on."""
 
         def perform(*payload: Any) -> Any:
-            with self._here:
-                self.asked.append((using, method, payload))
+            with self._changed:
+                self.calls.append((using, method, payload))
             if isinstance(answer, BaseException):
                 raise answer
             return answer(*payload) if callable(answer) else answer
 
-        with self._here:
+        with self._changed:
             self._answers[using, method] = perform
             for connection in self._connections.get(using, ()):
                 connection.perform(method, perform)
 
     def wait_for(self, find: Callable[[], list[EventMessage]], seconds: float) -> list[EventMessage]:
-        """What is found, as soon as it is."""
-        with self._here:
-            self._here.wait_for(find, seconds)
+        """Return the result of ``find`` as soon as it is not empty, or at the end of the time."""
+        with self._changed:
+            self._changed.wait_for(find, seconds)
             return find()
 
     def latest(self, using: str) -> Connection:
-        """The server's end of the connection that this alias has."""
-        with self._here:
+        """Return the server's end of the current connection of an alias."""
+        with self._changed:
             return self._connections[using][-1]
 
 
 class SocketServerMixin:
-    """Goes before a test case of Django's: a server in this process stands in for all those in ``OWLSOCKET``.
+    """Mixin for Django's test cases: a server in this process replaces all servers of ``OWLSOCKET``.
 
-    The server lives as long as the class, a conversation with it as long as one test: what one says, answers and hears
-    is nothing to the next one. Tokens, logins and proxies are left out. Within `django.test.TestCase`, handlers of the
-    project work on the test's own database connections, so they see its transaction, and what they write is rolled back
-    with it; in a `django.test.LiveServerTestCase` they do so on SQLite in memory, as the server's threads do.
+    The server lives as long as the class; answers and received messages belong to one test. Tokens, logins and proxies
+    of the settings are not used. In a `django.test.TestCase`, handlers of the project use the database connections of
+    the test: they see its transaction, and their changes are rolled back with it. In a `django.test.LiveServerTestCase`
+    the same holds for SQLite in memory, as for the threads of the live server.
 
     Attributes:
         socket_server: the server.
-        socket_timeout: seconds that the methods here wait.
+        socket_timeout: seconds that the methods of this class wait.
+        socket_strict: `server_notifies` fails if the project does not observe the event, or a handler raises.
     """
 
     socket_server: ClassVar[Server]
-    socket_timeout: ClassVar[float] = SECONDS
-    _conversation: ClassVar[_Conversation]
+    socket_timeout: ClassVar[float] = DEFAULT_TIMEOUT
+    socket_strict: ClassVar[bool] = True
+    _server_state: ClassVar[_TestServerState]
 
     @classmethod
     def setUpClass(cls) -> None:
-        """Start the server, and have the settings lead to it."""
-        cls._conversation = _Conversation()
-        cls.socket_server = serve(cls._welcome, name=cls.__name__)
+        """Start the server, and point the settings at it."""
+        cls._server_state = _TestServerState()
+        # Before the base class: its fixtures may already use a client. Cleanups also run if it fails, unlike tearDown.
+        cls.socket_server = serve(cls._handle, name=cls.__name__)
         cls.addClassCleanup(cls.socket_server.close)  # type: ignore[attr-defined]
-        entries = {alias: cls._leading_here(alias, entry) for alias, entry in _entries().items()}
+        entries = {alias: cls._test_entry(alias, entry) for alias, entry in _entries().items()}
         override = override_settings(**{SETTING: entries})
         override.enable()
         cls.addClassCleanup(override.disable)  # type: ignore[attr-defined]
         super().setUpClass()  # type: ignore[misc]
 
     @classmethod
-    def _leading_here(cls, alias: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in entry.items() if key not in ("TOKEN", "AUTH")}
-        options = {key: value for key, value in (entry.get("OPTIONS") or {}).items() if key not in TO_A_REAL_SERVER}
-        return {**kept, "OPTIONS": options, "URL": f"{cls.socket_server.url}/{alias}"}
+    def _test_entry(cls, alias: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an entry of the settings with the URL of the server; the path tells the server the alias."""
+        remaining = {key: value for key, value in entry.items() if key not in ("TOKEN", "AUTH")}
+        options = {key: value for key, value in (entry.get("OPTIONS") or {}).items() if key not in PRODUCTION_OPTIONS}
+        return {**remaining, "OPTIONS": options, "URL": f"{cls.socket_server.url}/{alias}"}
 
     @classmethod
-    def _welcome(cls, connection: Connection, request: Request) -> None:
-        cls._conversation.join(request.path.removeprefix("/"), connection)
+    def _handle(cls, connection: Connection, request: Request) -> None:
+        cls._server_state.add_connection(request.path.removeprefix("/"), connection)
 
     def run(self, result: Any = None) -> Any:
-        """Run the test, within a conversation of its own."""
-        type(self)._conversation = _Conversation()
-        lent = self._lend_database()
-        database.shared.update(lent)
-        self.addCleanup(_take_back, lent)  # type: ignore[attr-defined]
-        self.addCleanup(self._end_conversation)  # type: ignore[attr-defined]
+        """Run the test with a new state of the server."""
+        type(self)._server_state = _TestServerState()
+        shared = self._share_database()
+        database.shared_connections.update(shared)
+        # Cleanups run in reverse order: connections are drained before their database connections are taken back.
+        self.addCleanup(_unshare, shared)  # type: ignore[attr-defined]
+        self.addCleanup(self._drain_connections)  # type: ignore[attr-defined]
         return super().run(result)  # type: ignore[misc]
 
-    def _lend_database(self) -> dict[str, Any]:
+    def _share_database(self) -> dict[str, Any]:
+        """Allow workers to use the database connections of this thread, as far as they must see the test's data."""
         if not isinstance(self, TransactionTestCase):
             return {}
-        theirs = [connections[alias] for alias in connections if alias in _databases(self)]
+        candidates = [connections[alias] for alias in connections if alias in _databases(self)]
         if not isinstance(self, TestCase):
+            # Without a transaction around the test, other threads see committed data by connections of their own. Only
+            # SQLite in memory has no second connection: Django shares it with a live server, and so do workers here.
             live = isinstance(self, LiveServerTestCase)
-            theirs = [one for one in theirs if live and one.vendor == "sqlite" and one.is_in_memory_db()]
-        for one in theirs:
-            one.inc_thread_sharing()
-        return {one.alias: one for one in theirs}
+            candidates = [
+                candidate
+                for candidate in candidates
+                if live and candidate.vendor == "sqlite" and candidate.is_in_memory_db()
+            ]
+        for candidate in candidates:
+            candidate.inc_thread_sharing()
+        return {candidate.alias: candidate for candidate in candidates}
 
-    def _end_conversation(self) -> None:
-        """Let handlers finish before the transaction is rolled back; the next test gets connections of its own."""
-        for one in clients.all(initialized_only=True):
-            if one.current is not None:
-                one.current.drain(self.socket_timeout)
+    def _drain_connections(self) -> None:
+        """Wait for handlers before the transaction is rolled back; the next test connects again."""
+        for client in clients.all(initialized_only=True):
+            if client.current is not None:
+                client.current.drain(self.socket_timeout)
 
-    # -- what a test says for the server -------------------------------------------------------------------------------
+    # -- the server's behaviour ----------------------------------------------------------------------------------------
 
     def server_answers(self, method: str, answer: Any, *, using: str = DEFAULT) -> None:
-        """Say what the server answers to calls of a method.
+        """Set the server's answer to calls of a method.
 
         Args:
-            method: its name.
-            answer: the result; or an exception, which the server raises; or a callable, which gets the arguments.
-            using: the alias whose server it is.
+            method: name of the method.
+            answer: the result; or an exception to raise; or a callable, which receives the arguments.
+            using: alias of the server.
+
+        Raises:
+            TypeError: the method is not text, or the answer is an async or a generator function.
+            ValueError: the method looks like a pattern.
         """
-        self._conversation.answer(using, method, answer)
+        check_answers("server_answers", method, [answer])
+        self._server_state.answer(using, method, answer)
 
     def server_notifies(self, event: str, payload: Any = None, *, using: str = DEFAULT) -> None:
-        """Have the server send an event to the project, and wait until the project's handlers have run.
+        """Send an event from the server to the project, and wait until the project's handlers have run.
 
         Raises:
-            AssertionError: they have not, within ``socket_timeout``.
+            AssertionError: the handlers did not finish within ``socket_timeout``. With ``socket_strict`` also: the
+                project does not observe the event, or a handler has raised; the message has the names that it observes.
         """
+        check_name("server_notifies", event)
         client = clients[using]
         deadline = Deadline(self.socket_timeout)
-        client.connection.ping(deadline.remaining())  # from here on, the server knows this connection
-        self._conversation.latest(using).notify(event, payload)
-        client.connection.ping(deadline.remaining())  # from here on, the event was read
-        if not client.connection._settle(deadline):
-            raise AssertionError(f"the handlers of {event!r} did not finish within {self.socket_timeout:g} s")
+        # The first pong proves that the server knows this connection, the second that the event has been read.
+        client.connection.ping(deadline.remaining())
+        with ExitStack() as stack:
+            if self.socket_strict:
+                end = StrictEnd(client.connection, "socket_strict = False allows it", client.is_idle_observer)
+                end.check_observed(event)
+                stack.enter_context(end.no_errors(f"the event {event!r}"))
+            self._server_state.latest(using).notify(event, payload)
+            client.connection.ping(deadline.remaining())
+            if not client.connection.wait_idle(deadline.remaining()):
+                raise AssertionError(f"the handlers of {event!r} did not finish within {self.socket_timeout:g} s")
 
     def server_calls(self, method: str, *payload: Any, using: str = DEFAULT) -> Any:
-        """Have the server call a method that the project performs, and return the result; raises what it raised."""
+        """Call a method of the project from the server; returns the result, or raises the error of the method."""
         clients[using].connection.ping(self.socket_timeout)
-        return self._conversation.latest(using).call(method, *payload, timeout=self.socket_timeout)
+        return self._server_state.latest(using).call(method, *payload, timeout=self.socket_timeout)
 
-    def server_heard(self, event: str, *, using: str = DEFAULT) -> Any:
-        """The payload of the latest event of this name that the project sent in this test, waited for.
+    def wait_for_event(self, event: str, *, using: str = DEFAULT) -> Any:
+        """Wait for an event of the project, and return the payload of the latest one in this test.
 
         Raises:
-            AssertionError: none came within ``socket_timeout``.
+            AssertionError: no such event was received within ``socket_timeout``.
         """
 
         def find() -> list[EventMessage]:
-            return [one for alias, one in self._conversation.heard if alias == using and one.event == event]
+            return [message for message in self._events(using) if message.event == event]
 
-        found = self._conversation.wait_for(find, self.socket_timeout)
+        found = self._server_state.wait_for(find, self.socket_timeout)
         if not found:
-            names = sorted({one.event for alias, one in self._conversation.heard if alias == using})
-            heard = f"but {', '.join(map(repr, names))}" if names else "nor any other"
-            raise AssertionError(f"the server heard no event {event!r} within {self.socket_timeout:g} s, {heard}")
+            names = sorted({message.event for message in self._events(using)})
+            received = f"events received: {', '.join(map(repr, names))}" if names else "no events received"
+            raise AssertionError(f"no event {event!r} within {self.socket_timeout:g} s; {received}")
         return found[-1].payload
 
-    def server_events(self, *, using: str = DEFAULT) -> list[tuple[str, Any]]:
-        """All events that the project sent in this test so far, as names and payloads."""
-        self._catch_up(clients[using])
-        return [(one.event, one.payload) for alias, one in self._conversation.heard if alias == using]
+    def received_events(self, *, using: str = DEFAULT) -> list[tuple[str, Any]]:
+        """Return all events that the project has sent in this test, as names and payloads."""
+        self._await_server(clients[using])
+        return [(message.event, message.payload) for message in self._events(using)]
 
-    def server_asked(self, *, using: str = DEFAULT) -> list[tuple[Any, ...]]:
-        """All calls that `server_answers` answered in this test so far, as ``(method, *arguments)``."""
-        return [(method, *payload) for alias, method, payload in self._conversation.asked if alias == using]
+    def received_calls(self, *, using: str = DEFAULT) -> list[tuple[Any, ...]]:
+        """Return all calls that `server_answers` has answered in this test, as ``(method, *arguments)``."""
+        return [(method, *payload) for alias, method, payload in self._server_state.calls if alias == using]
 
-    def _catch_up(self, client: Client) -> None:
-        """What the project sent until now has been read, and looked at."""
+    def _events(self, using: str) -> list[EventMessage]:
+        return [message for alias, message in self._server_state.events if alias == using]
+
+    def _await_server(self, client: Client) -> None:
+        """Wait until the server has handled everything that the project has sent."""
         connection = client.current
         if connection is None:
             return
         deadline = Deadline(self.socket_timeout)
-        connection.ping(deadline.remaining())
-        if not self._conversation.latest(client.alias)._settle(deadline):
-            raise SocketTimeout("the server is still busy")
+        connection.ping(deadline.remaining())  # the pong follows everything that was sent before the ping
+        if not self._server_state.latest(client.alias).wait_idle(deadline.remaining()):
+            raise SocketTimeout(f"the server's handlers did not finish within {self.socket_timeout:g} s")
 
 
 class SocketServerTestCase(SocketServerMixin, TestCase):  # type: ignore[misc]
-    """`django.test.TestCase`, with a server; see `SocketServerMixin` for other test cases."""
+    """A `django.test.TestCase` with a server; `SocketServerMixin` is for other test cases."""
 
 
 def _entries() -> dict[str, Any]:
     entries = getattr(settings, SETTING, None)
+    # Without any setting, a test of a reusable app still gets a default server.
     return dict(entries) if isinstance(entries, Mapping) and DEFAULT in entries else {DEFAULT: {}}
 
 
@@ -230,7 +267,7 @@ def _databases(case: Any) -> Any:
     return connections if case.databases == "__all__" else case.databases
 
 
-def _take_back(lent: Mapping[str, Any]) -> None:
-    for alias, one in lent.items():
-        del database.shared[alias]
-        one.dec_thread_sharing()
+def _unshare(shared: Mapping[str, Any]) -> None:
+    for alias, connection in shared.items():
+        del database.shared_connections[alias]
+        connection.dec_thread_sharing()

@@ -1,19 +1,18 @@
-"""Flask: ``owl = OwlSocket(app)``, and ``owl.call("getUser", 7)`` in any view; needs the extra ``flask``.
-
-What serves commands, and clients that come to the app, is imported when it is used.
-"""
+"""Flask: ``owl = OwlSocket(app)``, and ``owl.call("getUser", 7)`` in any view; needs the extra ``flask``."""
 
 from __future__ import annotations
 
-from ...errors import SocketInitializationError
+from ...errors import MissingExtra
 
+# Commands and routes are imported when they are used: routes need flask-sock, which the extra does not install.
 try:
-    from .double import Double
     from .errors import NoAppContext
     from .extension import NamedService, OwlSocket
+    from .fake import FakePeer
 except ImportError as error:
-    raise SocketInitializationError(
-        "this needs the package flask: python -m pip install 'owlsocket-sync[flask]'"
+    raise MissingExtra(
+        "Flask is not installed: python -m pip install 'owlsocket-sync[flask]'",
+        error.name,
     ) from error
 
-__all__ = ["Double", "NamedService", "NoAppContext", "OwlSocket"]
+__all__ = ["FakePeer", "NamedService", "NoAppContext", "OwlSocket"]

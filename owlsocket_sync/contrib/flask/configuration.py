@@ -1,169 +1,179 @@
-"""What ``app.config`` says about one service: read when it is first used, with everything that is wrong with it named.
+"""The configuration of the services of an app, read from ``app.config`` when a service is first used.
 
-Threads: nothing here is changed once it was made.
+Threads: values are immutable after construction.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
 from flask import Flask
 from werkzeug.utils import import_string
 
+from ...client_options import ClientOptions
 from ...context import AuthService
 from ...errors import ConfigError
-from ...options import Backoff, Heartbeat, Limits
+from ...options import Backoff, Deflate, Heartbeat, Limits
 
 DEFAULT_PREFIX = "OWLSOCKET_"
 DEFAULT = "default"
 SERVICES = "services"
-OPTIONS = frozenset(
-    "url token query headers auth login timeout call_timeout heartbeat reconnect limits workers ssl_context proxy "
-    "token_in sender name".split()
-)
-"""What a service is configured by, in small letters: the options of `owlsocket_sync.connect`, and ``login``."""
+# Not configurable: a service connects when it is first used, and has one connection per process.
+FIXED = frozenset({"wait", "replace"})
+OPTIONS = frozenset({field.name for field in fields(ClientOptions)} - FIXED | {"login"})
+"""Names of the options of a service, in lower case: the fields of `ClientOptions`, and ``login``."""
 
-VALUES: dict[str, Callable[..., Any]] = {"heartbeat": Heartbeat, "reconnect": Backoff, "limits": Limits}
-IMPORTED = ("url", "token", "auth", "ssl_context")
+VALUE_TYPES: dict[str, Callable[..., Any]] = {
+    "heartbeat": Heartbeat,
+    "reconnect": Backoff,
+    "limits": Limits,
+    "compression": Deflate,
+}
+IMPORTABLE = ("url", "token", "auth", "ssl_context")
 IDENTITY = ("token", "auth", "login")
 
-_IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+# A colon, and only identifiers around it: URLs contain slashes, and tokens are base64 without a colon.
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
 
-def read(app: Flask, prefix: str) -> dict[str, dict[str, Any]]:
-    """The configuration of each service of an app, by its name, as it is now.
+def read_config(app: Flask, prefix: str) -> dict[str, dict[str, Any]]:
+    """Return the raw options of each service of an app by the name of the service, in lower case.
 
     Args:
-        app: whose configuration it is.
-        prefix: of the keys that count.
+        app: app to configure.
+        prefix: prefix of the keys to read.
 
     Raises:
-        ConfigError: there is a key that means nothing; the message names the nearest one that does.
+        ConfigError: a key is unknown; the message suggests the nearest known key.
     """
+    # Read at each use, not once: tests and factories change the configuration after init_app().
     top = app.config.get_namespace(prefix)
     named = top.pop(SERVICES, None) or {}
     if not isinstance(named, Mapping):
         raise ConfigError(f"{prefix}SERVICES must be a dict of services by name, not {type(named).__name__}")
-    _check_names(top, prefix, f"{prefix}%s", {*OPTIONS, SERVICES})
-    found: dict[str, dict[str, Any]] = {DEFAULT: top} if top else {}
-    for alias, given in named.items():
+    _check_names(top, f"{prefix}%s", {*OPTIONS, SERVICES})
+    services: dict[str, dict[str, Any]] = {DEFAULT: top} if top else {}
+    for alias, entry in named.items():
         place = f"{prefix}SERVICES[{alias!r}]"
-        if not isinstance(given, Mapping):
-            raise ConfigError(f"{place} must be a dict, not {type(given).__name__}")
-        if alias in found:
-            raise ConfigError(f"{place} says again what {prefix}URL and its like say: leave one of them out")
-        lowered = {str(key).lower(): value for key, value in given.items()}
-        _check_names(lowered, place, f"{place}['%s']", OPTIONS)
-        found[str(alias)] = lowered
-    return found
+        if not isinstance(entry, Mapping):
+            raise ConfigError(f"{place} must be a dict, not {type(entry).__name__}")
+        if alias in services:
+            raise ConfigError(f"{place} and {prefix}URL both configure the default service: remove one of them")
+        options = {str(key).lower(): value for key, value in entry.items()}
+        _check_names(options, f"{place}['%s']", OPTIONS)
+        services[str(alias)] = options
+    return services
 
 
-def _check_names(given: Iterable[str], place: str, key: str, known: Iterable[str]) -> None:
-    spelling = {one.upper() for one in known}
-    for name in map(str.upper, given):
-        if name not in spelling:
-            near = get_close_matches(name, spelling, 1, 0.5)
-            hint = f"did you mean {key % near[0]}?" if near else f"there are {', '.join(sorted(spelling))}"
-            raise ConfigError(f"{key % name} is no option: {hint}")
+def _check_names(names: Iterable[str], key: str, known: Iterable[str]) -> None:
+    """Raise `ConfigError` for the first unknown name; ``key`` is the format of a full key."""
+    spellings = {name.upper() for name in known}
+    for name in map(str.upper, names):
+        if name not in spellings:
+            nearest = get_close_matches(name, spellings, 1, 0.5)
+            hint = f"did you mean {key % nearest[0]}?" if nearest else f"known: {', '.join(sorted(spellings))}"
+            raise ConfigError(f"unknown option {key % name}: {hint}")
 
 
-class Settings:
-    """What one service of an app is configured by.
+class ServiceSettings:
+    """The configuration of one service of an app.
 
     Args:
-        app: its name.
-        prefix: of the keys in its configuration.
-        alias: the name of the service.
-        given: its options, in small letters.
+        app: name of the app.
+        prefix: prefix of the keys in the app's configuration.
+        alias: name of the service.
+        configured: raw options by their names in lower case.
     """
 
-    def __init__(self, app: str, prefix: str, alias: str, given: Mapping[str, Any]) -> None:
+    def __init__(self, app: str, prefix: str, alias: str, configured: Mapping[str, Any]) -> None:
         self._app = app
         self._name = app if alias == DEFAULT else alias
         self._key = f"{prefix}%s" if alias == DEFAULT else f"{prefix}SERVICES[{alias!r}]['%s']"
-        self._given = given
+        self._configured = configured
 
-    def place(self, option: str) -> str:
-        """The key in ``app.config`` that says this."""
+    def key(self, option: str) -> str:
+        """Return the key of an option in ``app.config``, for error messages."""
         return self._key % option.upper()
 
-    def options(self, leave_out: Iterable[str] = ()) -> dict[str, Any]:
-        """The arguments of `owlsocket_sync.connect`, its URL included.
+    def connect_options(self, exclude: Iterable[str] = ()) -> dict[str, Any]:
+        """Return arguments for `ClientOptions`, the URL included.
 
         Args:
-            leave_out: options that are not asked for.
+            exclude: options to leave out.
 
         Raises:
-            ConfigError: a value cannot be used; the message names its key, and shows no secret.
+            ConfigError: a value is not usable; the message names the key and shows no secret.
         """
-        given = {name: value for name, value in self._given.items() if name not in leave_out}
-        if not given.get("url") and "url" not in leave_out:
-            where = f'app.config["{self.place("url")}"] = "wss://…"' if "[" not in self._key else self.place("url")
-            raise ConfigError(f"{self._app!r} does not say where to connect to: {where}")
-        said = [self.place(name) for name in IDENTITY if given.get(name) is not None]
-        if len(said) > 1 and "login" in given:
-            raise ConfigError(f"{' and '.join(said)} exclude each other: a login gives the tokens")
-        options = dict(self._read(given))
+        configured = {name: value for name, value in self._configured.items() if name not in exclude}
+        if not configured.get("url") and "url" not in exclude:
+            example = f'app.config["{self.key("url")}"] = "wss://…"' if "[" not in self._key else self.key("url")
+            raise ConfigError(f"app {self._app!r} has no URL to connect to: set {example}")
+        identities = [self.key(name) for name in IDENTITY if configured.get(name) is not None]
+        if len(identities) > 1 and "login" in configured:
+            raise ConfigError(f"{' and '.join(identities)} exclude each other: a login supplies the tokens")
+        options = dict(self._convert(configured))
+        # Logs and metrics tell connections apart by the app or the service, as a process has several.
         options.setdefault("name", self._name)
         return options
 
-    def _read(self, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        for name, value in given.items():
+    def _convert(self, configured: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in configured.items():
             if name == "login":
                 if value is not None:
                     yield from self._login(value).items()
-            elif name in VALUES:
+            elif name in VALUE_TYPES:
                 yield name, self._value(name, value)
-            elif name in IMPORTED:
+            elif name in IMPORTABLE:
                 yield name, self._imported(name, value)
-            elif value is not None:
+            elif value is not None:  # files and the environment write None for an option that is not set
                 yield name, value
 
     def _value(self, name: str, value: Any) -> Any:
-        """A frozen value, made of a dict where it is one; ``None`` and ``False`` turn it off."""
-        make = VALUES[name]
+        """Build a value from a dict of its fields; ``None`` and ``False`` turn the feature off."""
+        make = VALUE_TYPES[name]
         if isinstance(value, Mapping):
-            fields = {str(key).lower(): one for key, one in value.items()}
+            arguments = {str(key).lower(): item for key, item in value.items()}
             try:
-                return make(**fields)
+                return make(**arguments)
             except (TypeError, ValueError) as error:
-                raise ConfigError(f"{self.place(name)} cannot be used: {error}") from error
+                raise ConfigError(f"{self.key(name)} is invalid: {error}") from error
         if value is None or value is False:
-            if name != "limits":
-                return None
-            return make()
-        return value  # what it must be is said where it is used
+            # Limits cannot be turned off: without a value the defaults hold.
+            return make() if name == "limits" else None
+        return value  # ClientOptions checks the type
 
     def _imported(self, name: str, value: Any) -> Any:
-        """What ``"module:name"`` leads to; anything else is itself."""
-        if not (isinstance(value, str) and _IMPORT.match(value)):
+        """Import ``"module:name"``; return any other value unchanged."""
+        if not (isinstance(value, str) and _IMPORT_PATH.match(value)):
             return value
         try:
-            found = import_string(value)
+            imported = import_string(value)
         except ImportError as error:
-            raise ConfigError(f"{self.place(name)} leads nowhere: {_last_line(error)}") from error
-        if name == "token" and not callable(found):
-            raise ConfigError(f"{self.place(name)} must lead to a callable that gives a token")
-        if name == "ssl_context" and callable(found):
-            return found()
-        return found
+            raise ConfigError(f"{self.key(name)} cannot be imported: {_last_line(error)}") from error
+        if name == "token" and not callable(imported):
+            raise ConfigError(f"{self.key(name)} must be the import path of a callable that returns a token")
+        if name == "ssl_context" and callable(imported):
+            return imported()
+        return imported
 
-    def _login(self, given: Any) -> dict[str, Any]:
-        """The credentials of a login with a key."""
-        if not isinstance(given, Mapping):
-            return {"auth": self._imported("login", given)}
-        fields = {str(key).lower(): value for key, value in given.items()}
-        base_url, key = fields.pop("base_url", None), self._imported("login", fields.pop("key", None))
+    def _login(self, login: Any) -> dict[str, Any]:
+        """Return the credentials of a login object, or of a dict with the arguments of `AuthService`."""
+        if not isinstance(login, Mapping):
+            return {"auth": self._imported("login", login)}
+        arguments = {str(key).lower(): value for key, value in login.items()}
+        base_url, key = arguments.pop("base_url", None), self._imported("login", arguments.pop("key", None))
         if base_url is None or key is None:
-            raise ConfigError(f"{self.place('login')} must hold BASE_URL and KEY")
+            raise ConfigError(f"{self.key('login')} must contain BASE_URL and KEY")
         try:
-            return AuthService(base_url, key() if callable(key) else key, **fields).credentials()
+            return AuthService(base_url, key() if callable(key) else key, **arguments).credentials()
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{self.place('login')} cannot be used: {error}") from error
+            raise ConfigError(f"{self.key('login')} is invalid: {error}") from error
 
 
 def _last_line(error: BaseException) -> str:
+    # import_string() adds a report of many lines above the import error itself.
     return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

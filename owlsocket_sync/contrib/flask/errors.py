@@ -1,4 +1,4 @@
-"""What goes wrong between an app and its extension."""
+"""Errors of the Flask extension."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from ...errors import SocketInitializationError
 
 
 class NoAppContext(SocketInitializationError, RuntimeError):
-    """Nobody knows which app is meant: there is no application context."""
+    """The extension was used outside of an application context."""

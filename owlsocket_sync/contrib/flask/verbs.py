@@ -1,6 +1,6 @@
-"""What a view says to a service: the verbs of its connection, by name, on the app that is current.
+"""The verbs of a service: the methods of a `Connection`, on the connection of the current app.
 
-Threads: every method may be called from any thread that has an application context; handlers are registered from any.
+Threads: methods may be called from any thread with an application context; handlers are registered from any thread.
 """
 
 from __future__ import annotations
@@ -10,16 +10,29 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ...callables import ANY, find_misfit
 from ...connection import Connection
 from ...deadline import Deadline
-from ...protocol.events import EventStream
+from ...protocol.events import EVERY, EventStream
 from ...protocol.messages import EventMessage
 from ...protocol.requests import Stream
-from ...stages import AuthenticationStage
+from ...protocol.subscriptions import check_name, check_pattern
+from ...states import AuthenticationStage
 from .services import Registration
 
 if TYPE_CHECKING:
     from .services import AppState
+
+PARAMETERS = {
+    "observe": "message",
+    "perform": ANY,
+    "acknowledge": "id, payload",
+    "listen": "message",
+    "on_state": "change",
+    "on_error": "error, context",
+    "observe_response": "payload",
+}
+"""The parameters of a handler by the verb that registers it."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
@@ -27,86 +40,94 @@ Interface = TypeVar("Interface")
 
 
 class Verbs:
-    """A service by name; the connection is made by the first verb that needs it, one per process and app.
+    """A service; the first verb connects, once per process and app.
 
     Args:
-        alias: its name in the configuration.
+        alias: name of the service in the configuration.
     """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
 
     def _register(self, registration: Registration) -> None:
-        """Keep a handler for all apps, those with a connection included."""
+        """Add a handler for all apps, connected apps included."""
         raise NotImplementedError
 
     def _state(self) -> AppState:
-        """What the current app has of the extension; raises `NoAppContext` where no app is current."""
+        """Return the state of the current app; raises `NoAppContext` without an application context."""
         raise NotImplementedError
 
     @property
     def connection(self) -> Connection:
-        """The connection of this process, of the app that is current: open, or on its way back.
+        """The connection of the current app in this process: open or reconnecting.
 
         Raises:
-            NoAppContext: no app is current.
-            ConfigError: the app does not know this extension, or something in its configuration cannot be used; the
+            NoAppContext: called outside of an application context.
+            ConfigError: the extension is not initialised for the app, or a configuration value is not usable; the
                 message names the key.
-            SocketTimeout: no connection within ``OWLSOCKET_TIMEOUT``; and what else `owlsocket_sync.connect` raises.
+            SocketTimeout: no connection within ``OWLSOCKET_TIMEOUT``; `owlsocket_sync.connect` lists further errors.
         """
         return self._state().connection(self._alias)
 
-    # -- to the peer, as `owlsocket_sync.Connection` has them; each raises what `connection` raises as well -----------
+    def _use(self, timeout: float | None = None) -> tuple[Connection, float | None]:
+        """Connect within the timeout of a verb, default ``OWLSOCKET_CALL_TIMEOUT``; return also what is left of it."""
+        return self._state().use(self._alias, timeout)
+
+    # -- outgoing: as in `owlsocket_sync.Connection`; each raises what `connection` raises, too ------------------------
 
     def call(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
     ) -> Any:
-        """`Connection.call`: call a method of the peer, and wait for its answer."""
-        return self.connection.call(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
+        """`Connection.call`: call a method of the peer, and wait for the answer."""
+        connection, timeout = self._use(timeout)
+        return connection.call(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
     ) -> Future[Any]:
-        """`Connection.submit`: call a method without waiting for its answer."""
-        return self.connection.submit(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
+        """`Connection.submit`: call a method without waiting for the answer."""
+        connection, timeout = self._use(timeout)
+        return connection.submit(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
 
     def notify(self, event: str, payload: Any = None) -> None:
         """`Connection.notify`: send an event."""
-        self.connection.notify(event, payload)
+        self._use()[0].notify(event, payload)
 
     def stream(self, payload: Any, timeout: float | None = None) -> Stream:
         """`Connection.stream`: iterate over the responses of one request."""
-        return self.connection.stream(payload, timeout=timeout)
+        return self._use()[0].stream(payload, timeout=timeout)
 
     def events(self, event: str, limit: int | None = None, timeout: float | None = None) -> EventStream:
         """`Connection.events`: iterate over events in this thread."""
-        return self.connection.events(event, limit=limit, timeout=timeout)
+        return self._use()[0].events(event, limit=limit, timeout=timeout)
 
     def enqueue(self, payload: Any, id: str | None = None) -> None:
         """`Connection.enqueue`: put a message on the peer's queue."""
-        self.connection.enqueue(payload, id)
+        self._use()[0].enqueue(payload, id)
 
     def reply(self, id: str, payload: Any) -> None:
-        """`Connection.reply`: answer a request, in a handler that `acknowledge` registered or after it."""
-        self.connection.reply(id, payload)
+        """`Connection.reply`: answer a request, in an `acknowledge` handler or later."""
+        self._use()[0].reply(id, payload)
 
     def ping(self, timeout: float | None = None) -> float:
-        """`Connection.ping`: seconds of a round trip."""
-        return self.connection.ping(timeout)
+        """`Connection.ping`: measure the round-trip time in seconds."""
+        connection, timeout = self._use(timeout)
+        return connection.ping(timeout)
 
     def batch(self) -> AbstractContextManager[None]:
-        """`Connection.batch`: what is sent inside leaves in as few writes as possible."""
-        return self.connection.batch()
+        """`Connection.batch`: send everything inside in as few writes as possible."""
+        return self._use()[0].batch()
 
     def deadline(self, seconds: float) -> AbstractContextManager[Deadline]:
-        """`Connection.deadline`: one deadline over all calls inside."""
-        return self.connection.deadline(seconds)
+        """`Connection.deadline`: set one deadline for all calls inside."""
+        connection, left = self._use(seconds)
+        return connection.deadline(seconds if left is None else left)
 
     def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:
-        """`Connection.proxy`: an object whose methods are calls; of the app that is current now."""
-        return self.connection.proxy(interface, prefix)
+        """`Connection.proxy`: create an object whose methods are calls, bound to the current app."""
+        return self._use()[0].proxy(interface, prefix)
 
-    # -- from the peer: handlers of all apps, each of which runs them in its own context ------------------------------
+    # -- incoming: handlers for all apps, run in the context of the app ------------------------------------------------
 
     @overload
     def observe(self, event: str, handler: Observer) -> Observer: ...
@@ -114,13 +135,13 @@ class Verbs:
     def observe(self, event: str) -> Callable[[Observer], Observer]: ...
 
     def observe(self, event: str, handler: Observer | None = None) -> Observer | Callable[[Observer], Observer]:
-        """Have ``handler(message)`` run for each event of this name, ``"*"`` for all, as `Connection.observe` does.
+        """Run ``handler(message)`` for each event of a name, ``"*"`` for all, as `Connection.observe` does.
 
-        It runs inside ``app.app_context()``, for each app that knows this extension, and for as long as there is one.
-        A decorator when ``handler`` is left out; returns the handler. From any thread, before `init_app` or after it.
+        The handler runs inside ``app.app_context()``, for each app of this extension, and stays registered. Without
+        ``handler`` the method is a decorator. From any thread, before or after `init_app`. Returns the handler.
         """
-        kept: Observer | Callable[[Observer], Observer] = self._keep("observe", (event,), handler)
-        return kept
+        registered: Observer | Callable[[Observer], Observer] = self._add("observe", (event,), handler)
+        return registered
 
     @overload
     def perform(self, method: str, handler: Handler, *, stage: AuthenticationStage | None = None) -> Handler: ...
@@ -130,52 +151,63 @@ class Verbs:
     def perform(
         self, method: str, handler: Handler | None = None, *, stage: AuthenticationStage | None = None
     ) -> Handler | Callable[[Handler], Handler]:
-        """Answer the peer's calls of ``method``, as `Connection.perform` does; registered and run as `observe` says."""
-        kept: Handler | Callable[[Handler], Handler] = self._keep("perform", (method,), handler, stage=stage)
-        return kept
+        """Answer the peer's calls of ``method``, as `Connection.perform` does; contexts as for `observe`."""
+        registered: Handler | Callable[[Handler], Handler] = self._add("perform", (method,), handler, stage=stage)
+        return registered
 
     def acknowledge(self, handler: Handler) -> Handler:
-        """Have ``handler(id, payload) -> bool`` take on the peer's requests, as `Connection.acknowledge` does.
+        """Accept the peer's requests with ``handler(id, payload) -> bool``, as `Connection.acknowledge` does.
 
-        A decorator, and no more than that; registered and run as `observe` says. So are those below.
+        Usable as a decorator, as are the methods below; contexts as for `observe`.
         """
-        kept: Handler = self._keep("acknowledge", (), handler)
-        return kept
+        registered: Handler = self._add("acknowledge", (), handler)
+        return registered
 
     def listen(self, handler: Handler) -> Handler:
-        """Have ``handler(message)`` run for every message, as `Connection.listen` does; a decorator."""
-        kept: Handler = self._keep("listen", (), handler)
-        return kept
+        """Run ``handler(message)`` for every message, as `Connection.listen` does."""
+        registered: Handler = self._add("listen", (), handler)
+        return registered
 
     def on_state(self, handler: Handler) -> Handler:
-        """Have ``handler(change)`` run at each change of the state, as `Connection.on_state` does; a decorator."""
-        kept: Handler = self._keep("on_state", (), handler)
-        return kept
+        """Run ``handler(change)`` at each change of the state, as `Connection.on_state` does."""
+        registered: Handler = self._add("on_state", (), handler)
+        return registered
 
     def on_error(self, handler: Handler) -> Handler:
-        """Have ``handler(error, context)`` run for what goes wrong in handlers, as `Connection.on_error` does.
+        """Run ``handler(error, context)`` for errors in handlers, as `Connection.on_error` does.
 
-        A decorator. Without such a handler, ``app.logger`` tells of errors.
+        Without such a handler, errors are logged on ``app.logger``.
         """
-        kept: Handler = self._keep("on_error", (), handler)
-        return kept
+        registered: Handler = self._add("on_error", (), handler)
+        return registered
 
     def observe_response(self, observer: Handler) -> Handler:
-        """Have ``observer(message)`` see every response that nobody captured; a decorator."""
-        kept: Handler = self._keep("observe_response", (), observer)
-        return kept
+        """Run ``observer(message)`` for every response without a request, as `Connection.observe_response` does."""
+        registered: Handler = self._add("observe_response", (), observer)
+        return registered
 
     def __getattr__(self, name: str) -> Any:
-        """Every other method of the connection, too."""
+        """Return any other method of the connection."""
+        # Not forwarded: copy, pickle and consoles probe such names, and a probe must not connect.
         if name.startswith("_") or not hasattr(Connection, name):
-            raise AttributeError(f"an OwlSocket has no {name!r}; what is set on a connection is at owl.connection")
-        return getattr(self.connection, name)
+            raise AttributeError(f"OwlSocket has no attribute {name!r}; settable attributes are on owl.connection")
+        return getattr(self._use()[0], name)
 
-    def _keep(self, verb: str, names: tuple[str, ...], handler: Any, **options: Any) -> Any:
-        given = {name: value for name, value in options.items() if value is not None}
+    def _add(self, verb: str, names: tuple[str, ...], handler: Any, **options: Any) -> Any:
+        """Register a handler; return the handler, or a decorator if the handler is missing."""
+        for name in names:
+            check_name(verb, name)
+            check_pattern(verb, name, EVERY if verb == "observe" else None)
+        # Only what was set: the defaults of a verb are those of the connection.
+        set_options = {name: value for name, value in options.items() if value is not None}
 
         def register(handler: Handler) -> Handler:
-            self._register(Registration(self._alias, verb, names, handler, given))
+            # Flask runs async functions, as it runs async views.
+            misfit = find_misfit(handler, PARAMETERS[verb], allow_async=True)
+            if misfit is not None:
+                raise TypeError(f"the handler of {' '.join((verb, *map(repr, names)))} {misfit}")
+            self._register(Registration(self._alias, verb, names, handler, set_options))
             return handler
 
+        # Verbs without a name are decorators themselves: with them, a missing handler is an error.
         return register if handler is None and names else register(handler)

@@ -1,8 +1,8 @@
 """Connections in a notebook: live views, data frames, progress bars and plots; needs the extra ``jupyter``.
 
-Each library is imported by what needs it, when it is used. Cards of connections, messages and errors need nothing from
-here: any notebook shows them. ``%load_ext owlsocket_sync.contrib.jupyter`` shows a card beneath the traceback of an
-error that was raised as well, and the warnings of connections that were forgotten.
+Each library is imported when a function needs it. Notebooks show cards of connections, messages and errors without this
+package. ``%load_ext owlsocket_sync.contrib.jupyter`` also shows a card below the traceback of a raised error, and
+warnings about connections that were never closed.
 """
 
 from __future__ import annotations

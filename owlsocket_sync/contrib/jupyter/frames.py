@@ -1,8 +1,8 @@
-"""Events and queued messages as data frames of pandas: a row for each message, a column for each key of its payload.
+"""Events and queued messages as pandas data frames: a row for each message, a column for each key of the payloads.
 
-Types do not depend on what is missing: columns have the nullable types of pandas (``Int64``, ``Float64``, ``boolean``,
-``string``), chosen by what the values are, and ``object`` where they differ; times are ``datetime64[us, UTC]``. So two
-frames of the same event fit together, empty ones included.
+Columns have nullable types (``Int64``, ``Float64``, ``boolean``, ``string``), or ``object`` for mixed values; times are
+``datetime64[us, UTC]``. The types do not depend on missing values, so frames of one event can be concatenated, empty
+frames included.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ...protocol.queue import Consumed
 from .libraries import library
 
 PAYLOAD = "payload"
+# JSON has integers of any size; a column that fits neither type keeps Python's.
 INT64, UINT64 = range(-(2**63), 2**63), range(2**64)
 
 
@@ -31,32 +32,32 @@ def events_frame(
     timeout: float | None = None,
     start: Callable[[], object] | None = None,
 ) -> Any:
-    """Wait for events of this name, in the caller's thread, and put them into a `pandas.DataFrame`.
+    """Wait for events of a name, on the calling thread, and return them as a `pandas.DataFrame`.
 
     Args:
-        conn: where they come from.
-        event: their name, ``"*"`` for all.
-        limit: how many to wait for.
-        timeout: seconds to wait for all of them; what came until then is in the frame, which may be empty.
-        start: called once events are taken, to ask the peer for them: none is missed.
+        conn: connection to use.
+        event: name of the events, ``"*"`` for all.
+        limit: number of events to wait for.
+        timeout: seconds to wait for all events; the frame contains the events received by then, possibly none.
+        start: called after the subscription, to request the events: no event is missed.
 
     Returns:
-        The columns ``time`` (when it was taken, by the clock of this machine), ``sent`` (when it was sent, where the
-        peer says so), ``event``, and one for each key of the payloads, as `to_frame` has them.
+        A frame with the columns ``time`` (received, by the clock of this machine), ``sent`` (sent, if the peer provides
+        a time), ``event``, and a column for each key of the payloads, as in `to_frame`.
 
     Raises:
-        ValueError: neither a limit nor a timeout says when there are enough.
+        ValueError: neither a limit nor a timeout is set.
     """
     if limit is None and timeout is None:
-        raise ValueError("limit or timeout must say when there are enough events")
-    taken: list[tuple[float, Any]] = []
+        raise ValueError("limit or timeout must be set: without them, waiting for events never ends")
+    received: list[tuple[float, Any]] = []
     with conn.events(event, limit) as incoming, conn.deadline(math.inf if timeout is None else timeout):
         if start is not None:
             start()
         with suppress(SocketTimeout):
             for message in incoming:
-                taken.append((time.time(), message))
-    return _frame(taken, "event")
+                received.append((time.time(), message))
+    return _frame(received, "event")
 
 
 def queue_frame(
@@ -66,92 +67,99 @@ def queue_frame(
     timeout: float = 0.0,
     filter: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Take the messages that are queued, and put them into a `pandas.DataFrame`.
+    """Take messages from the queue and return them as a `pandas.DataFrame`.
 
-    They are taken together: when anything goes wrong before the frame is made, an interrupt of the kernel included, all
-    of them go back to where they were.
+    All or nothing: if anything fails before the frame is complete, an interrupt of the kernel included, all messages
+    return to the queue.
 
     Args:
-        conn: whose queue.
-        limit: how many at most.
-        timeout: seconds to wait for each one that is not there yet; 0 takes what is there.
-        filter: leave those in the queue for whose payload it is false.
+        conn: connection of the queue.
+        limit: maximum number of messages.
+        timeout: seconds to wait for each message that is not queued yet; 0 takes only queued messages.
+        filter: leaves messages in the queue for whose payload it returns false.
 
     Returns:
-        The columns ``time`` (when it was taken), ``id``, and one for each key of the payloads, as `to_frame` has them.
+        A frame with the columns ``time`` (received), ``id``, and a column for each key of the payloads, as in
+        `to_frame`.
     """
-    held: list[Iterator[Consumed]] = []
-    taken: list[tuple[float, Any]] = []
+    iterators: list[Iterator[Consumed]] = []
+    received: list[tuple[float, Any]] = []
     try:
-        while limit is None or len(taken) < limit:
-            held.append(one := conn.messages(filter, timeout, 1))
-            message = next(one, None)
+        # An iterator for each message: an iterator acknowledges its message when it is advanced, and one iterator for
+        # all would acknowledge every message but the last before the frame exists.
+        while limit is None or len(received) < limit:
+            iterators.append(iterator := conn.messages(filter, timeout, 1))
+            message = next(iterator, None)
             if message is None:
                 break
-            taken.append((time.time(), message))
-        frame = _frame(taken, "id")
-        for one in held:
-            next(one, None)  # coming round again is what makes it done
+            received.append((time.time(), message))
+        frame = _frame(received, "id")
+        for iterator in iterators:
+            next(iterator, None)
     except BaseException:
-        for one in reversed(held):
-            one.close()
+        # In reverse: each message returns to the front of the queue, so the order is restored.
+        for iterator in reversed(iterators):
+            iterator.close()
         raise
     return frame
 
 
 def to_frame(messages: Iterable[Message | Consumed]) -> Any:
-    """Put messages that you have already into a `pandas.DataFrame`; what is kept of each depends on its kind.
+    """Return messages as a `pandas.DataFrame`; the columns depend on their kind.
 
-    The keys of payloads that are objects become columns, those of objects within them with a dot (``"size.width"``);
-    other payloads are in the column ``payload``. A key that has the name of a column of ours is ``"payload.<key>"``.
+    The keys of object payloads become columns, keys of nested objects with a dot (``"size.width"``); other payloads are
+    in the column ``payload``. A key with the name of a fixed column becomes ``"payload.<key>"``.
     """
-    have = list(messages)
-    events = any(isinstance(one, EventMessage) for one in have)
-    taken = [(one.dt if isinstance(one, Message) else None, one) for one in have]
-    return _frame(taken, "event" if events else "id")
+    rows = list(messages)
+    has_events = any(isinstance(message, EventMessage) for message in rows)
+    timed = [(message.dt if isinstance(message, Message) else None, message) for message in rows]
+    return _frame(timed, "event" if has_events else "id")
 
 
-def _frame(taken: list[tuple[Any, Any]], name: str) -> Any:
+def _frame(timed: list[tuple[Any, Any]], name: str) -> Any:
+    """Build a frame of messages with their times; ``name`` is the attribute for the second fixed column."""
     pandas = library("pandas")
-    lead = {"time": _times([at for at, _ in taken])}
+    fixed = {"time": _times([seconds for seconds, _ in timed])}
     if name == "event":
-        lead["sent"] = _times([getattr(one, "dt", None) for _, one in taken])
-    names = [getattr(one, name, None) for _, one in taken]
-    lead[name] = pandas.array([None if one is None else str(one) for one in names], dtype="string")
+        fixed["sent"] = _times([getattr(message, "dt", None) for _, message in timed])
+    names = [getattr(message, name, None) for _, message in timed]
+    fixed[name] = pandas.array([None if value is None else str(value) for value in names], dtype="string")
     columns: dict[str, list[Any]] = {}
-    for row, (_, one) in enumerate(taken):
-        for key, value in flattened(one.payload):
-            shown = f"{PAYLOAD}.{key}" if key in lead else key
-            columns.setdefault(shown, [None] * len(taken))[row] = value
+    for row, (_, message) in enumerate(timed):
+        for key, value in flattened(message.payload):
+            column = f"{PAYLOAD}.{key}" if key in fixed else key
+            columns.setdefault(column, [None] * len(timed))[row] = value
     typed = {key: pandas.array(values, dtype=dtype_of(values)) for key, values in columns.items()}
-    return pandas.DataFrame({**lead, **typed})
+    return pandas.DataFrame({**fixed, **typed})
 
 
 def _times(seconds: list[float | None]) -> Any:
     pandas = library("pandas")
-    micros = pandas.array([None if one is None else round(one * 1e6) for one in seconds], dtype="Int64")
+    # By integers: a float of seconds since the epoch has no exact microseconds for pandas to convert.
+    micros = pandas.array([None if value is None else round(value * 1e6) for value in seconds], dtype="Int64")
     return pandas.Series(micros.astype("datetime64[us]"), dtype="datetime64[us]").dt.tz_localize("UTC")
 
 
 def flattened(payload: Any) -> Iterator[tuple[str, Any]]:
-    """The columns of one payload, in its order, and what they hold."""
+    """Yield the columns of a payload with their values, in the order of the payload."""
     if not isinstance(payload, dict) or not payload:
         yield PAYLOAD, payload
         return
-    left = [iter([(str(key), value) for key, value in payload.items()])]
-    while left:
-        pair = next(left[-1], None)
+    # A stack, not recursion: the depth of a payload is the peer's choice.
+    stack = [iter([(str(key), value) for key, value in payload.items()])]
+    while stack:
+        pair = next(stack[-1], None)
         if pair is None:
-            left.pop()
+            stack.pop()
         elif isinstance(pair[1], dict) and pair[1]:
-            key, value = pair
-            left.append(iter([(f"{key}.{inner}", one) for inner, one in value.items()]))
+            key, nested = pair
+            stack.append(iter([(f"{key}.{inner}", value) for inner, value in nested.items()]))
         else:
             yield pair
 
 
 def dtype_of(values: Iterable[Any]) -> str:
-    """The type of a column that holds these values; ``None`` is a missing one."""
+    """Return the dtype of a column for these values; ``None`` is a missing value."""
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds == {bool}:
@@ -159,12 +167,12 @@ def dtype_of(values: Iterable[Any]) -> str:
     if kinds == {str}:
         return "string"
     if kinds == {int}:
-        span = min(present), max(present)
+        bounds = min(present), max(present)
         return (
             "Int64"
-            if all(one in INT64 for one in span)
+            if all(bound in INT64 for bound in bounds)
             else "UInt64"
-            if all(one in UINT64 for one in span)
+            if all(bound in UINT64 for bound in bounds)
             else "object"
         )
     return "Float64" if kinds and kinds <= {int, float} else "object"

@@ -1,20 +1,23 @@
-"""The libraries of the extra ``jupyter``, imported when they are first needed."""
+"""Lazy imports of the libraries of the extra ``jupyter``."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
+from ...errors import MissingExtra
+
 
 def library(name: str) -> Any:
-    """A library of the extra.
+    """Import a library of the extra.
 
     Raises:
-        ModuleNotFoundError: it is not installed; says how to get it.
+        MissingExtra: the library is not installed; the message tells how to install it.
     """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
+        # The missing package may be a dependency of the library, and not the library itself.
         missing = error.name or name
-        told = f"{missing} is needed for this: python -m pip install 'owlsocket-sync[jupyter]'"
-        raise ModuleNotFoundError(told, name=missing) from error
+        message = f"{missing} is not installed: python -m pip install 'owlsocket-sync[jupyter]'"
+        raise MissingExtra(message, missing) from error

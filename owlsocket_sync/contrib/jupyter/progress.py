@@ -1,7 +1,4 @@
-"""Streams and parallel calls with a bar of ``tqdm`` over them.
-
-They are here and not on `Connection`, since a client that shows nothing must not know of bars.
-"""
+"""Streams and parallel calls with a progress bar of ``tqdm``."""
 
 from __future__ import annotations
 
@@ -12,10 +9,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from ...connection import Connection
+from ...deadline import next_item
 from ...protocol.requests import Stream
 from .libraries import library
 
-AT_ONCE = 64
+CONCURRENCY = 64
 
 
 def stream(
@@ -27,26 +25,26 @@ def stream(
     progress: bool = False,
     description: str | None = None,
 ) -> Iterator[Any]:
-    """`Connection.stream` with a bar that counts the responses.
+    """Call `Connection.stream`, with a progress bar that counts the responses.
 
     Args:
-        conn: whom to ask.
-        payload: what is asked for.
-        limit: end after so many responses; the bar then knows how many are to come.
+        conn: connection to use.
+        payload: payload of the request.
+        limit: maximum number of responses, and the total of the bar.
         timeout: seconds to wait for each response.
-        progress: show a bar.
-        description: what stands before the bar.
+        progress: show a progress bar.
+        description: label of the bar.
 
     Returns:
-        An iterator over the responses. The request is sent at once; it ends with the iteration, by ``close()`` too.
+        An iterator over the responses. The request is sent at once, and ends with the iteration or ``close()``.
     """
     return _counted(conn.stream(payload, timeout), limit, bar(limit, description, progress))
 
 
-def _counted(responses: Stream, limit: int | None, shown: Any) -> Iterator[Any]:
-    with responses, shown:
+def _counted(responses: Stream, limit: int | None, progress_bar: Any) -> Iterator[Any]:
+    with responses, progress_bar:
         for response in islice(responses, limit):
-            shown.update()
+            progress_bar.update()
             yield response
 
 
@@ -55,70 +53,74 @@ def gather(
     calls: Iterable[str | Sequence[Any]],
     *,
     timeout: float | None = None,
-    at_once: int = AT_ONCE,
+    concurrency: int = CONCURRENCY,
     progress: bool = False,
     description: str | None = None,
-    return_errors: bool = False,
+    return_exceptions: bool = False,
 ) -> list[Any]:
-    """Make many calls side by side, and return their results in the order in which they were asked for.
+    """Make many calls in parallel, and return the results in the order of the calls.
 
     Args:
-        conn: whom to call.
-        calls: for each call its method, or a sequence of the method and its arguments.
-        timeout: seconds for each call; a `Connection.deadline` around all of it holds too.
-        at_once: how many are under way at the same time.
-        progress: show a bar.
-        description: what stands before the bar.
-        return_errors: put an error in the place of its result; else the first one is raised, and the calls that are
-            under way are given up.
+        conn: connection to use.
+        calls: methods, or sequences of a method and its arguments.
+        timeout: seconds for each call; a surrounding `Connection.deadline` applies, too.
+        concurrency: maximum number of calls in flight.
+        progress: show a progress bar.
+        description: label of the bar.
+        return_exceptions: return errors in place of results; otherwise the first error is raised, and the calls in
+            flight are cancelled.
+
+    Raises:
+        ValueError: ``concurrency`` is not a positive integer.
     """
-    if isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1:
-        raise ValueError(f"at_once must be a whole number, 1 or more, not {at_once!r}")
-    asked = [(one,) if isinstance(one, str) else tuple(one) for one in calls]
-    left = iter(enumerate(asked))
-    results: list[Any] = [None] * len(asked)
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency must be a whole number, 1 or more, not {concurrency!r}")
+    arguments = [(call,) if isinstance(call, str) else tuple(call) for call in calls]
+    unsent = iter(enumerate(arguments))
+    results: list[Any] = [None] * len(arguments)
     pending: dict[Future[Any], int] = {}
-    # In place of `concurrent.futures.wait`, whose lock an interrupt of the kernel may leave taken.
+    # Not `concurrent.futures.wait`: an interrupt of the kernel may leave its lock held.
     done: SimpleQueue[Future[Any]] = SimpleQueue()
     try:
-        with bar(len(asked), description, progress) as shown:
+        with bar(len(arguments), description, progress) as progress_bar:
             while True:
-                for place, call in islice(left, at_once - len(pending)):
+                for index, call in islice(unsent, concurrency - len(pending)):
                     future = conn.submit(*call, timeout=timeout)
-                    pending[future] = place
+                    pending[future] = index
                     future.add_done_callback(done.put)
                 if not pending:
                     return results
-                future = done.get()
-                results[pending.pop(future)] = _outcome(future, return_errors)
-                shown.update()
+                future = next_item(done)
+                results[pending.pop(future)] = _outcome(future, return_exceptions)
+                progress_bar.update()
     finally:
         for future in pending:
             future.cancel()
 
 
-def _outcome(future: Future[Any], return_errors: bool) -> Any:
-    error = future.exception() if return_errors else None
+def _outcome(future: Future[Any], return_exceptions: bool) -> Any:
+    error = future.exception() if return_exceptions else None  # done already: neither call blocks
     return future.result() if error is None else error
 
 
-class NoBar:
-    """What takes the place of a bar where none is shown."""
+class NullProgress:
+    """Progress bar that shows nothing."""
 
     def update(self) -> None:
-        """One more is done."""
+        """Do nothing."""
 
-    def __enter__(self) -> NoBar:
+    def __enter__(self) -> NullProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
 
-def bar(total: int | None, description: str | None, shown: bool) -> Any:
-    """A bar that starts no thread to watch over it."""
-    if not shown:
-        return NoBar()
-    kind = library("tqdm.auto").tqdm
-    unwatched = type("Bar", (kind,), {"monitor_interval": 0})
-    return unwatched(total=total, desc=description, miniters=1)
+def bar(total: int | None, description: str | None, visible: bool) -> Any:
+    """Return a progress bar; a context manager with ``update()``."""
+    if not visible:
+        return NullProgress()
+    tqdm = library("tqdm.auto").tqdm
+    # tqdm starts a monitor thread for bars that are updated rarely; miniters=1 makes that thread unnecessary.
+    unmonitored = type("Bar", (tqdm,), {"monitor_interval": 0})
+    return unmonitored(total=total, desc=description, miniters=1)

@@ -1,1 +1,1 @@
-"""A Django project of one shop, which talks to a server; run by tests in processes of their own, and beside them."""
+"""A Django project of a shop that connects to a server; tests run it in this process and in others."""

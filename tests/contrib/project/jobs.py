@@ -1,4 +1,4 @@
-"""The project's Celery app, and its tasks."""
+"""The Celery app of the project, and its tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app.conf.task_ignore_result = True
 
 @app.task  # type: ignore[untyped-decorator]
 def double(number: int) -> None:
-    """Ask the server; it takes note of who asked, and of what."""
+    """Call the server, which records the process and the number."""
     from owlsocket_sync.contrib.django import client
 
     assert client.call("double", os.getpid(), number) == 2 * number

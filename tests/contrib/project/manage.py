@@ -1,4 +1,4 @@
-"""What ``django-admin startproject`` would have put here."""
+"""The ``manage.py`` of ``django-admin startproject``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings; where the server and the database are, the environment says."""
+"""The settings; the environment provides the server and the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes."""
+"""URL configuration of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a web server runs."""
+"""The WSGI application of the project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ application = get_wsgi_application()
 
 
 def eager() -> object:
-    """The same, connected as soon as it is loaded: before the fork, where the web server loads it before."""
+    """The application, connected at import: before the fork, if the web server preloads it."""
     from owlsocket_sync.contrib.django import client
 
     assert client.call("double", os.getpid(), 1) == 2

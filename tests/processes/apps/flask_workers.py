@@ -56,8 +56,8 @@ def work(app: Flask, worker: int, threads: int, calls: int) -> None:
         client = app.test_client()
         for call in range(calls):
             number = (worker * threads + thread) * calls + call
-            said = client.get(f"/?{number}")
-            assert said.json == {"process": os.getpid(), "answer": 2 * number}, said.data
+            response = client.get(f"/?{number}")
+            assert response.json == {"process": os.getpid(), "answer": 2 * number}, response.data
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(visit, range(threads)))

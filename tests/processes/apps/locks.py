@@ -1,7 +1,4 @@
-"""Finds every lock that a connection, its link and its threads work with, by walking through them.
-
-But that of websocket-client's buffer: the reader holds it all the time, so every fork is one while it is held.
-"""
+"""Finds every lock that a connection, its link and its threads work with, by walking through them."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from types import MethodType
 from typing import Any
-
-import websocket
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
 
@@ -22,11 +17,11 @@ def locks_of(root: object) -> dict[str, Any]:
     seen = {id(root)}
     waiting: list[tuple[str, object]] = [("", root)]
     while waiting:
-        path, one = waiting.pop(0)
-        if isinstance(one, LOCKS):
-            found[path] = one
+        path, owner = waiting.pop(0)
+        if isinstance(owner, LOCKS):
+            found[path] = owner
             continue
-        for name, part in _parts(one):
+        for name, part in _parts(owner):
             if id(part) not in seen:
                 seen.add(id(part))
                 waiting.append((f"{path}.{name}".lstrip("."), part))
@@ -35,20 +30,20 @@ def locks_of(root: object) -> dict[str, Any]:
 
 def _without_twins(found: dict[str, Any]) -> dict[str, Any]:
     """One of the conditions that share a lock is enough."""
-    by_lock = {id(getattr(one, "_lock", one)): path for path, one in reversed(found.items())}
-    return {path: one for path, one in found.items() if path in by_lock.values()}
+    by_lock = {id(getattr(lock, "_lock", lock)): path for path, lock in reversed(found.items())}
+    return {path: lock for path, lock in found.items() if path in by_lock.values()}
 
 
-def _parts(one: object) -> Iterator[tuple[str, object]]:
-    if isinstance(one, MethodType):
-        yield "self", one.__self__
-    elif isinstance(one, partial):
-        yield "function", one.func
-    elif isinstance(one, tuple):
-        yield from ((str(place), part) for place, part in enumerate(one))
-    elif type(one).__module__.startswith("owlsocket_sync") and not isinstance(one, websocket.frame_buffer):
-        for kind in type(one).__mro__:
+def _parts(owner: object) -> Iterator[tuple[str, object]]:
+    if isinstance(owner, MethodType):
+        yield "self", owner.__self__
+    elif isinstance(owner, partial):
+        yield "function", owner.func
+    elif isinstance(owner, tuple):
+        yield from ((str(place), part) for place, part in enumerate(owner))
+    elif type(owner).__module__.startswith("owlsocket_sync"):
+        for kind in type(owner).__mro__:
             for name in getattr(kind, "__slots__", ()):
-                if hasattr(one, name):
-                    yield name, getattr(one, name)
-        yield from getattr(one, "__dict__", {}).items()
+                if hasattr(owner, name):
+                    yield name, getattr(owner, name)
+        yield from getattr(owner, "__dict__", {}).items()

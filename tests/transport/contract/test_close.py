@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import websocket
-from helpers import eventually, scaled
-from linked import Run, aside, tcp_pair
-from sockets import CLOSE, TEXT, Frame, RawPeer, close_frame, frame
-from upstream import VERSION, Upstream, granting, hears_nothing, ours_and_peer, upstream_and_peer
 
 from owlsocket_sync import connect
 from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.transport.framing import ClientFraming
 from owlsocket_sync.transport.handshake_socket import HandshakeSocket
 from owlsocket_sync.transport.stream import DuplexStream
+from support.helpers import eventually, scaled
+from support.linked import Run, aside, tcp_pair
+from support.sockets import CLOSE, TEXT, Frame, RawPeer, close_frame, frame
+from support.upstream import LIMIT, VERSION, Upstream, granting, hears_nothing, ours_and_peer, upstream_and_peer
 
 
 def test_row_d07_closing_beside_a_reader_hangs_upstream() -> None:
@@ -62,13 +63,13 @@ def test_row_d08_shutdown_takes_the_descriptor_from_under_a_reader() -> None:
 
 def test_row_d08_only_our_reader_closes_the_descriptor() -> None:
     """Whoever ends a stream frees the reader, and the number stays taken until that one lets go of it."""
-    with ours_and_peer() as (wire, _):
-        number = wire.stream.fileno()
-        reading = aside(wire.read)
-        wire.stream.interrupt()
+    with ours_and_peer() as (framing, _):
+        number = framing.stream.fileno()
+        reading = aside(framing.read)
+        framing.stream.interrupt()
         assert isinstance(reading.wait(1)[0], EOFError)
         assert os.fstat(number)
-        wire.stream.close()
+        framing.stream.close()
         with pytest.raises(OSError):
             os.fstat(number)
 
@@ -142,11 +143,11 @@ def test_row_d21_what_we_hand_over_is_closed_by_every_version(end: str) -> None:
     """It has all that is asked of a socket, by whatever way upstream gets there."""
     ours, theirs = tcp_pair()
     stream = DuplexStream(ours)
-    stream.read_until = stream.write_until = time.monotonic() + scaled(5)
+    stream.read_deadline = stream.write_deadline = time.monotonic() + scaled(5)
     peer = RawPeer(theirs)
     upgrade = aside(peer.upgrade)
     ws: Any = Upstream()
-    sock = HandshakeSocket(stream, 65_536)
+    sock = HandshakeSocket(ClientFraming(stream, LIMIT), 65_536)
     ws.connect("ws://localhost/", socket=sock)
     assert upgrade.wait(1)
     assert (sock.gettimeout(), ws.fileno()) == (0.0, ours.fileno())
@@ -164,7 +165,7 @@ def test_row_d21_a_refused_upgrade_leaves_no_descriptor() -> None:
     peer = RawPeer(theirs)
     refusal = aside(lambda: (peer.read_header(), peer.send(b"HTTP/1.1 403 No\r\n\r\n")))
     with pytest.raises(websocket.WebSocketBadStatusException):
-        Upstream().connect("ws://localhost/", socket=HandshakeSocket(stream, 65_536))
+        Upstream().connect("ws://localhost/", socket=HandshakeSocket(ClientFraming(stream, LIMIT), 65_536))
     assert refusal.wait(1)
     assert ours.fileno() == -1
     theirs.close()

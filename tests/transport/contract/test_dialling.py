@@ -8,12 +8,12 @@ import time
 
 import pytest
 import websocket
-from figures import Figure
-from helpers import scaled
-from sockets import RawPeer, full_port
-from upstream import connect_upstream, granting
 
 from owlsocket_sync import SocketTimeout, connect
+from support.figures import Figure
+from support.helpers import scaled
+from support.sockets import RawPeer, full_port
+from support.upstream import connect_upstream, granting
 
 
 def _stay(peer: RawPeer) -> None:
@@ -24,6 +24,8 @@ def _addresses(*ports: int) -> list[tuple[object, ...]]:
     return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)) for port in ports]
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 def test_row_d16_an_address_that_swallows_everything(monkeypatch: pytest.MonkeyPatch, figure: Figure) -> None:
     """Upstream gives up at the first address that does not answer; ours goes on to the next in half of its time."""
     with granting(_stay) as server, full_port() as dead:
@@ -49,6 +51,7 @@ def test_row_d16_a_port_that_is_closed_is_passed_by_both(monkeypatch: pytest.Mon
             monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_row_d16_a_name_that_is_never_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upstream waits for DNS as long as that takes, whatever its timeout; whoever calls us is told in time."""
     answered = threading.Event()

@@ -1,4 +1,4 @@
-"""What websocket-client does with frames, row by row, and what our wire makes of the same bytes."""
+"""What websocket-client does with frames, row by row, and what our framing makes of the same bytes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 import websocket
-from figures import Figure
-from helpers import scaled
-from linked import Run, aside, tcp_pair
-from sockets import CONTINUATION, PING, PONG, TEXT, RawPeer, frame, granted, header_of
-from upstream import LIMIT, ClientWire, NotingSocket, Upstream, ours_and_peer, upstream_and_peer
 from websocket import ABNF
 from websocket._utils import validate_utf8
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketTimeout
+from owlsocket_sync.transport.client_handshake import ClientHandshake
+from owlsocket_sync.transport.frames import FramingError, Ping
 from owlsocket_sync.transport.stream import DuplexStream
-from owlsocket_sync.transport.wire import Ping, WireError
 from owlsocket_sync.urls import parse
+from support.figures import Figure
+from support.helpers import scaled
+from support.linked import Run, aside, tcp_pair
+from support.sockets import CONTINUATION, PING, PONG, TEXT, RawPeer, frame, granted, header_of
+from support.upstream import LIMIT, ClientFraming, NotingSocket, Upstream, ours_and_peer, upstream_and_peer
 
 BIG = 8_000_000
 WORDS = [b"a", b"bird", b"in", b"hand"]
@@ -60,12 +61,12 @@ def test_row_d01_we_read_all_that_came_with_one_system_call() -> None:
     """An answer, and the frames right behind it, are one read."""
     sock, peer = _noted()
     sent = aside(lambda: _grant_with_frames(peer))
-    wire = ClientWire(DuplexStream(sock), LIMIT)
-    wire.upgrade(parse("ws://localhost/"), {}, time.monotonic() + scaled(5))
+    framing = ClientFraming(DuplexStream(sock), LIMIT)
+    ClientHandshake(framing).upgrade(parse("ws://localhost/"), {}, time.monotonic() + scaled(5))
     assert sent.wait(1)
-    assert [wire.read() for _ in WORDS] == [word.decode() for word in WORDS]
+    assert [framing.read() for _ in WORDS] == [word.decode() for word in WORDS]
     assert len(sock.asked) == 1
-    wire.stream.close()
+    framing.stream.close()
     peer.sock.close()
 
 
@@ -74,8 +75,8 @@ def test_row_d02_masking_needs_nothing_compiled() -> None:
     assert "wsaccel" not in (Path(__file__).parents[3] / "setup.cfg").read_text(encoding="utf-8")
     assert importlib.util.find_spec("wsaccel") is None
     data = bytes(range(256)) * 4096
-    with ours_and_peer() as (wire, _):
-        framed = wire.frame(TEXT, data)
+    with ours_and_peer() as (framing, _):
+        framed = framing.frame(TEXT, data)
     key, masked = framed[10:14], framed[14:]
     assert masked == bytes(byte ^ key[at % 4] for at, byte in enumerate(data))
 
@@ -92,10 +93,10 @@ def test_row_d03_a_tail_that_is_cut_off(tail: bytes, cut: bool) -> None:
     with upstream_and_peer() as (ws, peer), pytest.raises(UnicodeDecodeError):
         peer.send(sent)
         ws.recv()
-    with ours_and_peer() as (wire, peer):
+    with ours_and_peer() as (framing, peer):
         peer.send(sent)
-        with pytest.raises(WireError) as caught:
-            wire.read()
+        with pytest.raises(FramingError) as caught:
+            framing.read()
     assert caught.value.code == 1007
 
 
@@ -119,10 +120,10 @@ def test_row_d04_an_announced_length_is_believed() -> None:
         with pytest.raises(websocket.WebSocketTimeoutException):
             ws.recv()
         assert ws.frame_buffer.length == 2**40
-    with ours_and_peer() as (wire, peer):
+    with ours_and_peer() as (framing, peer):
         peer.send(header)
-        with pytest.raises(WireError) as caught:
-            wire.read()
+        with pytest.raises(FramingError) as caught:
+            framing.read()
     assert caught.value.code == 1009
 
 
@@ -136,22 +137,23 @@ def test_row_d04_fragments_are_joined_by_copying_all_of_them_each_time() -> None
             wholes.append(ws.cont_frame.cont_data[1])
         assert wholes == [b"a", b"ab", b"abb", b"abbb"]
         assert len({id(whole) for whole in wholes}) == len(wholes)
-    with ours_and_peer(limit=3) as (wire, peer):
+    with ours_and_peer(limit=3) as (framing, peer):
         peer.send(frame(TEXT, b"a", fin=False) + frame(CONTINUATION, b"b", fin=False) * 3)
-        with pytest.raises(WireError) as caught:
-            wire.read()
+        with pytest.raises(FramingError) as caught:
+            framing.read()
     assert caught.value.code == 1009
 
 
+@pytest.mark.timing
 def test_row_d04_we_join_many_fragments_in_linear_time(figure: Figure) -> None:
     """Five megabytes in five thousand fragments cost little more than their frames."""
     many = 5000
     sent = frame(TEXT, b"", fin=False) + frame(CONTINUATION, b"x" * 1000, fin=False) * many + frame(CONTINUATION)
-    with ours_and_peer(limit=many * 1000) as (wire, peer):
+    with ours_and_peer(limit=many * 1000) as (framing, peer):
         sender = aside(lambda: peer.send(sent))
-        wire.stream.read_until = time.monotonic() + scaled(20)
+        framing.stream.read_deadline = time.monotonic() + scaled(20)
         began = time.thread_time()
-        message = wire.read()
+        message = framing.read()
         seconds = time.thread_time() - began
         assert sender.wait(1) == [None]
     assert message == "x" * many * 1000
@@ -209,13 +211,13 @@ def test_row_d09_a_ping_is_answered_from_within_a_read() -> None:
 
 def test_row_d09_we_hand_a_ping_on_and_read_further() -> None:
     """Reading writes nothing, so it cannot wait for whoever writes."""
-    with ours_and_peer() as (wire, peer):
-        wire.stream.write_until = 0.0
-        wire.stream.send = _refuse  # type: ignore[method-assign]
+    with ours_and_peer() as (framing, peer):
+        framing.stream.write_deadline = 0.0
+        framing.stream.send = _refuse  # type: ignore[method-assign]
         peer.send(frame(PING, b"p") + frame(TEXT, b"behind"))
-        ping = wire.read()
+        ping = framing.read()
         assert isinstance(ping, Ping)
-        assert (ping.payload, wire.read()) == (b"p", "behind")
+        assert (ping.payload, framing.read()) == (b"p", "behind")
 
 
 def _refuse(data: bytes) -> int:
@@ -236,10 +238,10 @@ def test_row_d11_frames_that_no_server_may_send(sent: bytes, payload: bytes) -> 
     with upstream_and_peer() as (ws, peer):
         peer.send(sent)
         assert ws.recv_data_frame(control_frame=True)[1].data == payload
-    with ours_and_peer() as (wire, peer):
+    with ours_and_peer() as (framing, peer):
         peer.send(sent)
-        with pytest.raises(WireError) as caught:
-            wire.read()
+        with pytest.raises(FramingError) as caught:
+            framing.read()
     assert caught.value.code == 1002
 
 
@@ -262,7 +264,7 @@ def test_row_d20_upstream_copies_what_is_left_after_each_short_write() -> None:
     ws = Upstream()
     ws.sock = sock
     ws.send("x" * 94)
-    assert sock.given == [(bytes, size) for size in range(100, 0, -10)]
+    assert sock.written == [(bytes, size) for size in range(100, 0, -10)]
     assert peer.read_frame() == (TEXT, b"x" * 94)
     sock.close()
     peer.sock.close()
@@ -272,12 +274,12 @@ def test_row_d20_we_send_all_of_it_without_a_copy() -> None:
     """Request and frames arrive whole, however little the system takes at once."""
     sock, peer = _noted()
     sock.at_most = 10
-    wire = ClientWire(DuplexStream(sock), LIMIT)
+    framing = ClientFraming(DuplexStream(sock), LIMIT)
     request = aside(peer.upgrade)
-    wire.upgrade(parse("ws://localhost/"), {"X-Long": "x" * 100}, time.monotonic() + scaled(5))
+    ClientHandshake(framing).upgrade(parse("ws://localhost/"), {"X-Long": "x" * 100}, time.monotonic() + scaled(5))
     assert header_of(request.wait(1)[0], "X-Long") == "x" * 100
-    wire.stream.send(wire.frame(TEXT, b"y" * 94))
+    framing.stream.send(framing.frame(TEXT, b"y" * 94))
     assert peer.read_frame() == (TEXT, b"y" * 94)
-    assert {kind for kind, _ in sock.given} == {memoryview}
-    wire.stream.close()
+    assert {kind for kind, _ in sock.written} == {memoryview}
+    framing.stream.close()
     peer.sock.close()

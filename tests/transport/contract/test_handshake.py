@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 import websocket
-from helpers import scaled
-from sockets import ByteServer, ConnectProxy, RawPeer, client_context, granted, header_of, server_context
-from upstream import VERSION, Upstream, connect_upstream, our_wire
 from websocket import _handshake as handshake_module
 from websocket import _logging as logging_module
 
 from owlsocket_sync import Backoff, SocketConnectionError, SocketTimeout, connect
+from support.helpers import scaled
+from support.sockets import ByteServer, ConnectProxy, RawPeer, client_context, granted, header_of, server_context
+from support.upstream import VERSION, Upstream, connect_upstream, our_framing, our_handshake
 
 SECRET = "marked-secret"
 ONCE = Backoff(max_attempts=1)
 
 
-class Asked:
+class BlockingCall:
     """A script that grants every upgrade, and keeps what was asked for."""
 
     def __init__(self, extra: str = "") -> None:
@@ -51,7 +51,7 @@ def _redirect(location: str) -> Callable[[RawPeer], None]:
 @pytest.mark.parametrize("secure", [False, True], ids=["ws to ws", "wss to ws"])
 def test_row_d12_redirects(secure: bool) -> None:
     """Upstream follows them anywhere, into the clear too, with every header; ours goes nowhere."""
-    asked = Asked()
+    asked = BlockingCall()
     context = server_context() if secure else None
     with ByteServer(asked) as other, ByteServer(_redirect(other.url), context) as first:
         options = {"sslopt": {"context": client_context()}, "header": {"Authorization": SECRET}}
@@ -82,7 +82,7 @@ def test_row_d18_proxies_of_the_environment(host: str, monkeypatch: pytest.Monke
     """Upstream uses them unasked, before 1.9.0 not for this machine; ours only where it is asked to."""
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    asked = Asked()
+    asked = BlockingCall()
     with ByteServer(asked) as server, ConnectProxy(server.port) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         connect_upstream(f"ws://{host}:{server.port}/").shutdown()
@@ -115,7 +115,7 @@ BROKEN = "a\r\nInjected: yes"
 )
 def test_row_d13_line_breaks_in_what_is_sent(options: dict[str, Any]) -> None:
     """Upstream lets a value begin a header of its own; ours refuses such values before it dials."""
-    asked = Asked("Sec-WebSocket-Protocol: a" if "subprotocols" in options else "")
+    asked = BlockingCall("Sec-WebSocket-Protocol: a" if "subprotocols" in options else "")
     with ByteServer(asked) as server:
         try:
             connect_upstream(server.url, **options).shutdown()
@@ -138,11 +138,11 @@ def empty_jar() -> Iterator[dict[str, Any]]:
 
 def test_row_d14_cookies_are_shared_by_the_whole_process(empty_jar: dict[str, Any]) -> None:
     """What a server told one client is sent by each later one of upstream, and by none of ours."""
-    asked = Asked(f"Set-Cookie: session={SECRET}; Domain=127.0.0.1")
+    asked = BlockingCall(f"Set-Cookie: session={SECRET}; Domain=127.0.0.1")
     with ByteServer(asked) as server:
         for _ in range(2):
             connect_upstream(server.url).shutdown()
-        with our_wire(server):
+        with our_framing(server):
             pass
     assert [header_of(request, "Cookie") for request in asked.requests] == ["", f"session={SECRET}", ""]
 
@@ -150,10 +150,10 @@ def test_row_d14_cookies_are_shared_by_the_whole_process(empty_jar: dict[str, An
 @pytest.mark.parametrize("domain", ["127.0.0.1", "owlsocket.invalid", "example.com"])
 def test_row_d14_no_cookie_of_ours_reaches_others(domain: str, empty_jar: dict[str, Any]) -> None:
     """What our servers set is in no jar afterwards, and goes out with no later connection."""
-    asked = Asked(f"Set-Cookie: session={SECRET}; Domain={domain}")
+    asked = BlockingCall(f"Set-Cookie: session={SECRET}; Domain={domain}")
     with ByteServer(asked) as server:
         for _ in range(2):
-            with our_wire(server):
+            with our_framing(server):
                 assert not empty_jar
         connect_upstream(server.url).shutdown()
     assert [header_of(request, "Cookie") for request in asked.requests] == ["", "", ""]
@@ -161,10 +161,13 @@ def test_row_d14_no_cookie_of_ours_reaches_others(domain: str, empty_jar: dict[s
 
 def test_row_d14_cookies_of_others_stay_in_the_jar(empty_jar: dict[str, Any]) -> None:
     """A cookie for one of our connections takes nothing from those who share the process."""
-    theirs, ours = Asked("Set-Cookie: own=1; Domain=127.0.0.1"), Asked("Set-Cookie: a=b; Domain=.Example.com; Path=/")
+    theirs, ours = (
+        BlockingCall("Set-Cookie: own=1; Domain=127.0.0.1"),
+        BlockingCall("Set-Cookie: a=b; Domain=.Example.com; Path=/"),
+    )
     with ByteServer(theirs) as server, ByteServer(ours) as other:
         connect_upstream(server.url).shutdown()
-        with our_wire(other):
+        with our_framing(other):
             assert list(empty_jar) == [".127.0.0.1"]
         connect_upstream(server.url).shutdown()
     assert header_of(theirs.requests[1], "Cookie") == "own=1"
@@ -177,7 +180,7 @@ def test_row_d14_a_cookie_that_cannot_be_read(empty_jar: dict[str, Any], monkeyp
         raise CookieError("control characters are not allowed in cookies")
 
     monkeypatch.setattr(SimpleCookie, "load", refuse)
-    with ByteServer(Asked("Set-Cookie: a=b; Domain=example.com")) as server:
+    with ByteServer(BlockingCall("Set-Cookie: a=b; Domain=example.com")) as server:
         with pytest.raises(CookieError):
             connect_upstream(server.url)
         with pytest.raises(SocketConnectionError, match="control characters"):
@@ -201,8 +204,8 @@ def test_row_d22_what_is_sent_unasked_and_compared_loosely() -> None:
         ws = connect_upstream(server.url, subprotocols=["Chat"])
         assert ws.subprotocol == "chat"
         ws.shutdown()
-        with our_wire(server) as wire:
-            assert wire._websocket.subprotocol is None
+        with our_handshake(server) as (_, handshake):
+            assert handshake._websocket.subprotocol is None
     assert header_of(requests[0], "Origin") == f"http://127.0.0.1:{server.port}"
     assert [header_of(requests[1], name) for name in ("Origin", "Sec-WebSocket-Protocol")] == ["", ""]
 
@@ -210,6 +213,7 @@ def test_row_d22_what_is_sent_unasked_and_compared_loosely() -> None:
 # -- what it takes in --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_row_d15_a_handshake_that_drips() -> None:
     """Each byte gives upstream all of its time again; ours ends by its deadline."""
     over = threading.Event()
@@ -233,7 +237,7 @@ def test_row_d15_a_handshake_that_drips() -> None:
 def test_row_d15_an_answer_without_end() -> None:
     """Upstream reads lines of any size, and any number of them; ours takes no more than 64 KiB."""
     extra = "X-Long: " + "x" * 50_000 + "\r\n" + "\r\n".join(f"X-{number}: y" for number in range(3000))
-    with ByteServer(Asked(extra)) as server:
+    with ByteServer(BlockingCall(extra)) as server:
         ws = connect_upstream(server.url)
         assert len(ws.headers) > 3000
         ws.shutdown()
@@ -267,7 +271,7 @@ def test_row_d19_tracing_is_one_switch_for_the_process(caplog: pytest.LogCapture
     """Once it is on, upstream logs requests as they travel; nothing of ours turns it on, and without it nothing is."""
     caplog.set_level(logging.DEBUG)
     handler = logging.NullHandler()
-    with ByteServer(Asked()) as server:
+    with ByteServer(BlockingCall()) as server:
         connect(server.url, headers={"Authorization": SECRET}, timeout=scaled(5)).close(timeout=0.1)
         assert not logging_module.isEnabledForTrace()
         assert SECRET not in caplog.text

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import websocket
-from helpers import Collector, scaled
-from linked import aside
-from sockets import BINARY, CONTINUATION, PING, TEXT, ByteServer, RawPeer, frame, header_of
-from upstream import Upstream, connect_upstream, granting, ours_and_peer, upstream_and_peer
 
 import owlsocket_sync
 from owlsocket_sync import Heartbeat, connect
+from owlsocket_sync.transport.client_handshake import ClientHandshake
+from support.helpers import Collector, scaled
+from support.linked import aside
+from support.sockets import BINARY, CONTINUATION, PING, TEXT, ByteServer, RawPeer, frame, header_of
+from support.upstream import Upstream, connect_upstream, granting, ours_and_peer, upstream_and_peer
 
 PACKAGE = Path(owlsocket_sync.__file__).parent
 
@@ -127,11 +128,16 @@ def test_row_d24_fragments_one_by_one() -> None:
         assert [ws.recv_data() for _ in range(2)] == [(BINARY, b"\xff"), (CONTINUATION, b"\xfe")]
 
 
-def test_row_d24_our_wire_has_a_websocket_and_a_frame_buffer_of_its_own() -> None:
-    """The upgrade is upstream's, the buffer that reads is the one that we put in place of upstream's."""
-    with ours_and_peer() as (wire, peer):
-        assert type(wire._websocket) is Upstream
-        assert isinstance(wire._frames, websocket.frame_buffer)
-        assert type(wire._frames) is not websocket.frame_buffer
+def test_row_d24_the_upgrade_is_of_upstream_and_the_frames_are_ours() -> None:
+    """Nothing of upstream makes or reads a frame: what we name of it belongs to the upgrade."""
+    assert set(_names_of_upstream()) == {
+        "WebSocket",
+        "WebSocketConnectionClosedException",
+        "WebSocketException",
+        "WebSocketTimeoutException",
+        "_handshake",
+    }
+    with ours_and_peer() as (framing, peer):
+        assert type(ClientHandshake(framing)._websocket) is Upstream
         peer.send(frame(TEXT, b"through"))
-        assert wire.read() == "through"
+        assert framing.read() == "through"

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import VECTORS, eventually, scaled
-from linked import aside
-from sockets import BINARY, TEXT, ByteServer, RawPeer, client_context, frame, server_context
-from upstream import connect_upstream, granting, our_wire
-from watched import Watch
 
 from owlsocket_sync import SocketConnectionError, connect
 from owlsocket_sync.transport.dial import default_context
+from support.helpers import VECTORS, eventually, scaled
+from support.linked import aside
+from support.sockets import BINARY, TEXT, ByteServer, RawPeer, client_context, frame, server_context
+from support.streams import recv
+from support.upstream import connect_upstream, granting, our_framing
+from support.watched import Watch
 
 AUTHORITY = str(VECTORS / "tls" / "authority.pem")
 MEGABYTE = bytes(1_000_000)
@@ -88,10 +89,10 @@ def test_row_d06_we_are_in_a_tls_object_once() -> None:
             assert len(peer.read_frame().payload) == len(MEGABYTE)
         peer.at_end()
 
-    with granting(talk_and_listen, secure=True) as server, our_wire(server, context) as wire:
-        reading = aside(lambda: [wire.read() for _ in range(3)])
+    with granting(talk_and_listen, secure=True) as server, our_framing(server, context) as framing:
+        reading = aside(lambda: [framing.read() for _ in range(3)])
         for _ in range(3):
-            assert wire.stream.send(wire.frame(TEXT, MEGABYTE)) > len(MEGABYTE)
+            assert framing.stream.send(framing.frame(TEXT, MEGABYTE)) > len(MEGABYTE)
         assert reading.wait(1, 20) == [[MEGABYTE] * 3]
     assert watch.overlaps == []
     assert min(watch.entered["recv"], watch.entered["send"]) > 100
@@ -132,11 +133,11 @@ def ssl_client(server: ByteServer) -> Iterator[ssl.SSLSocket]:
 
 def test_row_d08_our_reader_sees_the_end_and_no_records() -> None:
     """However a stream ends under its reader, nothing encrypted is taken for data."""
-    with granting(lambda peer: peer.at_end(), secure=True) as server, our_wire(server) as wire:
-        reading = aside(lambda: wire.stream.recv(65_536))
-        wire.stream.interrupt()
+    with granting(lambda peer: peer.at_end(), secure=True) as server, our_framing(server) as framing:
+        reading = aside(lambda: recv(framing.stream, 65_536))
+        framing.stream.interrupt()
         assert reading.wait(1) == [b""]
-        assert wire.stream.recv(65_536) == b""
+        assert recv(framing.stream, 65_536) == b""
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The one app."""
+"""The only app of the project."""

@@ -1,4 +1,4 @@
-"""What the shop does for the server."""
+"""Handlers of the shop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models import Order
 
 @observe("order.paid")
 def paid(message: EventMessage) -> None:
-    """Note it, and say so."""
+    """Record the payment, and notify the server."""
     number = message.payload["order"]
     Order.objects.update_or_create(number=number, defaults={"state": "paid"})
     client.notify("order.noted", number)
@@ -18,11 +18,11 @@ def paid(message: EventMessage) -> None:
 
 @perform("countOrders")
 def count_orders(state: str) -> int:
-    """How many orders are in this state."""
+    """Return the number of orders in a state."""
     return int(Order.objects.filter(state=state).count())
 
 
 @perform("shelf", using="stock")
 def shelf(article: str) -> str:
-    """Where something lies; only the server of the stock asks."""
+    """Return the place of an article; called by the server of the stock."""
     return f"shelf of {article}"

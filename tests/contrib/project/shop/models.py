@@ -1,4 +1,4 @@
-"""What the shop keeps."""
+"""Models of the shop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Order(models.Model):  # type: ignore[misc]
-    """An order, which is open until the server says that it was paid."""
+    """An order, open until the server reports the payment."""
 
     number = models.IntegerField(unique=True)
     state = models.CharField(max_length=20, default="open")

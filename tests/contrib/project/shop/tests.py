@@ -1,4 +1,4 @@
-"""The shop's own tests, as a project writes them with `SocketServerTestCase`; Django's runner runs them."""
+"""Tests of the shop, as a project writes them with `SocketServerTestCase`; run by Django's test runner."""
 
 # ruff: noqa: PT009, PT027 - this is how unittest writes it
 from __future__ import annotations
@@ -11,8 +11,8 @@ from unittest import skipUnless
 from django.db import connection
 from django.test import LiveServerTestCase, SimpleTestCase
 
-from owlsocket_sync import ResilientError
-from owlsocket_sync.contrib.django import client, clients
+from owlsocket_sync import EventMessage, ResilientError
+from owlsocket_sync.contrib.django import client, clients, event_received
 from owlsocket_sync.contrib.django.test import SocketServerMixin, SocketServerTestCase
 
 from .models import Order
@@ -25,21 +25,21 @@ class PayTests(SocketServerTestCase):
         self.server_answers("price", lambda number: number * 2)
         with self.captureOnCommitCallbacks(execute=True) as callbacks:
             self.client.post("/orders/7/pay")
-            self.assertEqual(self.server_events(), [])
+            self.assertEqual(self.received_events(), [])
         self.assertEqual(len(callbacks), 1)
-        self.assertEqual(self.server_heard("order.paid"), {"order": 7, "price": 14})
-        self.assertEqual(self.server_asked(), [("price", 7)])
+        self.assertEqual(self.wait_for_event("order.paid"), {"order": 7, "price": 14})
+        self.assertEqual(self.received_calls(), [("price", 7)])
 
     def test_a_refused_payment_is_never_told(self) -> None:
         self.server_answers("price", 1)
         with self.captureOnCommitCallbacks(execute=True) as callbacks:
             self.client.post("/orders/7/pay?refused")
-        self.assertEqual((callbacks, self.server_events()), ([], []))
+        self.assertEqual((callbacks, self.received_events()), ([], []))
 
     def test_what_one_test_said_is_nothing_to_another(self) -> None:
-        with self.assertRaisesRegex(ResilientError, "'price' is not performed here"):
+        with self.assertRaisesRegex(ResilientError, "no handler registered for method 'price'"):
             client.call("price", 1, timeout=5)
-        self.assertEqual((self.server_events(), self.server_asked()), ([], []))
+        self.assertEqual((self.received_events(), self.received_calls()), ([], []))
 
     def test_an_answer_may_come_late_and_be_an_error(self) -> None:
         self.assertTrue(clients["default"].connection.ping() > 0)
@@ -49,14 +49,14 @@ class PayTests(SocketServerTestCase):
 
 
 class HandlerTests(SocketServerTestCase):
-    """Handlers see the transaction of the test, and what they write goes with it."""
+    """Handlers see the transaction of the test, and their changes are rolled back with it."""
 
     def test_an_event_changes_an_order_of_this_test(self) -> None:
         order = Order.objects.create(number=3)
         self.server_notifies("order.paid", {"order": 3})
         order.refresh_from_db()
         self.assertEqual(order.state, "paid")
-        self.assertEqual(self.server_heard("order.noted"), 3)
+        self.assertEqual(self.wait_for_event("order.noted"), 3)
         self.assertEqual(self.server_calls("countOrders", "paid"), 1)
 
     def test_nothing_of_that_is_left(self) -> None:
@@ -64,27 +64,63 @@ class HandlerTests(SocketServerTestCase):
 
     def test_each_alias_has_its_own_side(self) -> None:
         self.assertEqual(self.server_calls("shelf", "lamp", using="stock"), "shelf of lamp")
-        with self.assertRaisesRegex(ResilientError, "'shelf' is not performed here"):
+        with self.assertRaisesRegex(ResilientError, "no handler registered for method 'shelf'"):
             self.server_calls("shelf", "lamp")
         self.server_answers("left", 5, using="stock")
         self.assertEqual(clients["stock"].call("left"), 5)
 
     def test_what_never_came_is_told_with_what_came(self) -> None:
         client.notify("order.paid", 1)
-        self.server_heard("order.paid")
+        self.wait_for_event("order.paid")
         self.socket_timeout = 0.05  # type: ignore[misc]
-        with self.assertRaisesRegex(AssertionError, r"no event 'order.lost' within 0.05 s, but 'order.paid'"):
-            self.server_heard("order.lost")
+        with self.assertRaisesRegex(
+            AssertionError, r"no event 'order.lost' within 0.05 s; events received: 'order.paid'"
+        ):
+            self.wait_for_event("order.lost")
+
+    def test_what_the_project_does_not_handle_fails(self) -> None:
+        with self.assertRaisesRegex(
+            AssertionError,
+            r"no handler observes the event 'order.pay'; observed: 'order.paid' \(socket_strict = False",
+        ):
+            self.server_notifies("order.pay", {"order": 3})
+        with self.assertRaisesRegex(AssertionError, "the event 'order.paid' failed in observe order.paid: KeyError"):
+            self.server_notifies("order.paid", {})
+        with self.assertRaisesRegex(TypeError, "server_notifies needs a name"):
+            self.server_notifies(7)  # type: ignore[arg-type]
+
+    def test_a_test_may_be_lenient(self) -> None:
+        self.socket_strict = False  # type: ignore[misc]
+        self.server_notifies("order.pay", {"order": 3})
+        with self.assertLogs("owlsocket_sync", "ERROR"):
+            self.server_notifies("order.paid", {})
+
+    def test_the_receiver_of_a_signal_observes_all_events(self) -> None:
+        seen = []
+
+        def receive(message: EventMessage, **arguments: object) -> None:
+            seen.append(message.event)
+
+        event_received.connect(receive)
+        self.addCleanup(event_received.disconnect, receive)
+        self.server_notifies("order.pay", {"order": 3})
+        self.assertEqual(seen, ["order.pay"])
+
+    def test_an_answer_whose_body_would_not_run_is_refused(self) -> None:
+        async def later() -> None: ...
+
+        with self.assertRaisesRegex(TypeError, "an answer to 'price' must not be an async function"):
+            self.server_answers("price", later)
 
 
 class LiveTests(SocketServerMixin, LiveServerTestCase):  # type: ignore[misc]
-    """With Django's server in a thread, and transactions that are committed."""
+    """With Django's live server in a thread, and committed transactions."""
 
     def test_a_view_tells_the_server(self) -> None:
         self.server_answers("price", 9)
         with urllib.request.urlopen(f"{self.live_server_url}/orders/5/pay", data=b"") as answer:
             self.assertEqual(json.load(answer), {"paid": 5})
-        self.assertEqual(self.server_heard("order.paid"), {"order": 5, "price": 9})
+        self.assertEqual(self.wait_for_event("order.paid"), {"order": 5, "price": 9})
         self.assertEqual(self.server_calls("countOrders", "paid"), 1)
 
     def test_handlers_write_into_the_same_database(self) -> None:
@@ -102,11 +138,11 @@ class SimpleTests(SocketServerMixin, SimpleTestCase):  # type: ignore[misc]
 
 @skipUnless(os.environ.get("WITH_FAILURES"), "fails, to show that a test here can")
 class FailingTests(SocketServerTestCase):
-    """What must not pass."""
+    """Tests that must fail."""
 
     def test_an_event_that_nobody_sent(self) -> None:
         self.socket_timeout = 0.05  # type: ignore[misc]
-        self.server_heard("order.paid")
+        self.wait_for_event("order.paid")
 
     def test_a_database_is_there_all_the_same(self) -> None:
         self.assertEqual(connection.vendor, "no such one")

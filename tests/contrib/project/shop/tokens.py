@@ -1,4 +1,4 @@
-"""Who the shop is."""
+"""Credentials of the shop."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ LETTERS = "no callable"
 
 
 def read() -> str:
-    """A token; the environment has it."""
+    """Return a token from the environment."""
     return os.environ.get("SHOP_TOKEN", "c2hvcA")

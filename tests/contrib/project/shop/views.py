@@ -1,4 +1,4 @@
-"""What the shop shows."""
+"""Views of the shop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .models import Order
 
 
 def double(request: HttpRequest, number: int) -> JsonResponse:
-    """Twice the number, says the server; and which process asked."""
+    """Return twice the number, from the server, and the process."""
     try:
         answer = client.call("double", os.getpid(), number)
     except SocketError as error:
@@ -23,7 +23,7 @@ def double(request: HttpRequest, number: int) -> JsonResponse:
 
 
 def pay(request: HttpRequest, number: int) -> JsonResponse:
-    """Pay for an order at the server's price, and tell the server once that is certain."""
+    """Pay for an order at the server's price, and notify the server after the commit."""
     with transaction.atomic():
         Order.objects.create(number=number, state="paid")
         client.notify_on_commit("order.paid", {"order": number, "price": client.call("price", number)})

@@ -1,11 +1,10 @@
-"""``python manage.py owlsocket call|listen|ping|check|serve``: talk to the servers of this project's settings.
+"""``python manage.py owlsocket call|listen|ping|check|serve``: use the connections of the project's settings.
 
-Results are JSON on stdout, one line each; everything else is on stderr.
+Results are JSON lines on stdout; everything else is on stderr.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -17,123 +16,150 @@ from django.core.management.base import BaseCommand, CommandError
 
 from .....connection import Connection
 from .....deadline import check_timeout
-from .....errors import SocketConnectionError, SocketError
-from ....outcome import NO_CONNECTION, NotConnected, describe, plain, read_argument, to_line
-from ... import connections as ours
+from .....errors import SocketError
+from .....protocol.events import EventStream
+from ....exit_codes import (
+    ExitCode,
+    NotConnected,
+    close_text,
+    describe,
+    escape_control,
+    parse_argument,
+    redirect_to_devnull,
+    to_json_line,
+    wait_open,
+)
+from ... import connections
 from ...checks import TAG
-from ...outcome import exit_code, outcomes
+from ...exit_codes import command_errors, exit_code
 
 DRAIN_SECONDS = 30.0
-GRACE = 1.0
-GLANCE_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 class Command(BaseCommand):  # type: ignore[misc]
-    """The command; each subcommand is a method."""
+    """The management command; each subcommand is a method."""
 
     help = (
-        "Talk to the servers of the setting OWLSOCKET. Exit codes: 0 ok, 1 the peer answered with an error, 2 usage, "
+        "Use the connections of the setting OWLSOCKET. Exit codes: 0 ok, 1 the peer answered with an error, 2 usage, "
         "3 no connection, 4 timeout, 5 authentication, 130 interrupted."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012 - the setting's own are run, and end with code 2
+    requires_system_checks: list[str] = []  # noqa: RUF012 - handle() runs our own, for exit code 2
 
     def add_arguments(self, parser: Any) -> None:
-        """The subcommands, and what each takes."""
+        """Add the subcommands and their arguments."""
         verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
         call = verbs.add_parser("call", help="Call METHOD and print its result.")
         call.add_argument("method", metavar="METHOD")
-        call.add_argument("arguments", metavar="ARG", nargs="*", help="JSON, or text where it is no JSON.")
+        call.add_argument("arguments", metavar="ARG", nargs="*", help="JSON, or plain text if it does not parse.")
         listen = verbs.add_parser("listen", help='Print each event as {"event": …, "payload": …}.')
-        listen.add_argument("event", metavar="EVENT", nargs="?", default="*", help="Its name (default: all).")
-        listen.add_argument("--limit", type=_count, metavar="N", help="End after so many events.")
-        ping = verbs.add_parser("ping", help="Print the seconds of a round trip.")
-        ping.add_argument("-c", "--count", type=_count, metavar="N", default=1, help="How many (default: 1).")
-        for one in (call, listen, ping):
-            one.add_argument("--using", metavar="ALIAS", default=ours.DEFAULT, help="The entry of OWLSOCKET.")
-        check = verbs.add_parser("check", help="Check the settings, and connect to each server once.")
-        serve = verbs.add_parser("serve", help="Run the handlers.py of the apps until interrupted.")
+        listen.add_argument("event", metavar="EVENT", nargs="?", default="*", help="Name of the event (default: all).")
+        listen.add_argument("--limit", type=_count, metavar="N", help="Exit after N events.")
+        ping = verbs.add_parser("ping", help="Print the round-trip time in seconds.")
+        ping.add_argument("-c", "--count", type=_count, metavar="N", default=1, help="Number of pings (default: 1).")
+        for subparser in (call, listen, ping):
+            subparser.add_argument(
+                "--using", metavar="ALIAS", default=connections.DEFAULT, help="The entry of OWLSOCKET."
+            )
+        check = verbs.add_parser("check", help="Check the settings, and ping each server once.")
+        serve = verbs.add_parser("serve", help="Run the handlers of the apps until interrupted.")
         serve.add_argument(
-            "--drain", type=_seconds, metavar="SECONDS", default=DRAIN_SECONDS, help="For handlers, at the end."
+            "--drain",
+            type=_seconds,
+            metavar="SECONDS",
+            default=DRAIN_SECONDS,
+            help="Time for handlers to finish at the end.",
         )
-        for one in (check, serve):
-            one.add_argument(
+        for subparser in (check, serve):
+            subparser.add_argument(
                 "--using",
                 metavar="ALIAS",
                 action="append",
-                help="The entry of OWLSOCKET; may be given several times. "
-                + ("Default: all." if one is check else "Default: those with AUTOSTART, else 'default'."),
+                help="The entry of OWLSOCKET; may be repeated. "
+                + ("Default: all." if subparser is check else "Default: AUTOSTART entries, else 'default'."),
             )
-        for one in (call, listen, ping, check):
-            one.add_argument(
-                "--timeout", type=_seconds, metavar="SECONDS", help="To connect, and then for each answer."
+        for subparser in (call, listen, ping, check):
+            subparser.add_argument(
+                "--timeout", type=_seconds, metavar="SECONDS", help="Timeout to connect, and for each answer."
             )
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
-        """Check the settings, and do what the subcommand says."""
-        with outcomes():
-            self.check(tags=[TAG])
+        """Check the settings and run the subcommand."""
+        with command_errors():
+            self.check(tags=[TAG])  # only ours: a command must not fail for the checks of other apps
             try:
                 getattr(self, f"_{verb}")(**options)
-            except BrokenPipeError:  # whoever read our stdout has enough, as `head` does
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            except BrokenPipeError:
+                redirect_to_devnull(sys.stdout)
 
     # -- the subcommands -----------------------------------------------------------------------------------------------
 
     def _call(self, method: str, arguments: list[str], using: str, timeout: float | None, **_: Any) -> None:
-        values = [read_argument(text) for text in arguments]
+        values = [parse_argument(text) for text in arguments]
         with _connected(using, timeout) as connection:
-            self._put(connection.call(method, *values))
+            self._print_json(connection.call(method, *values))
 
     def _listen(self, event: str, limit: int | None, using: str, timeout: float | None, **_: Any) -> None:
-        came = 0
-        with _connecting(using, timeout) as connection, connection.events(event, limit=limit) as events:
-            _wait_open(connection, timeout)
+        received = 0
+        streams: list[EventStream] = []
+
+        # Before anything connects: the server may send events at once.
+        def subscribe(connection: Connection) -> None:
+            streams.append(connection.events(event, limit=limit))
+
+        with _connecting(using, timeout, setup=subscribe) as connection, streams[0] as events:
+            wait_open(connection, timeout)
             for message in events:
-                self._put({"event": message.event, "payload": message.payload})
-                came += 1
-            if came != limit:
-                ending = connection.wait_closed(timeout)
-                text = f"the connection ended: {ending.code} {ending.reason}".strip()
-                raise CommandError(plain(text), returncode=NO_CONNECTION)
+                self._print_json({"event": message.event, "payload": message.payload})
+                received += 1
+            if received != limit:
+                close_info = connection.wait_closed(timeout)
+                text = close_text(close_info)
+                raise CommandError(escape_control(text), returncode=ExitCode.NO_CONNECTION)
 
     def _ping(self, count: int, using: str, timeout: float | None, **_: Any) -> None:
         with _connected(using, timeout) as connection:
             for _number in range(count):
-                self._put({"alias": using, "url": connection.url, "seconds": round(connection.ping(timeout), 6)})
+                self._print_json({"alias": using, "url": connection.url, "seconds": round(connection.ping(timeout), 6)})
 
     def _check(self, using: list[str] | None, timeout: float | None, **_: Any) -> None:
-        worst = 0
-        for alias in using or list(ours.clients):
+        code = 0
+        for alias in using or list(connections.clients):
             try:
                 with _connected(alias, timeout) as connection:
                     seconds = round(connection.ping(timeout), 6)
-                    self._put({"alias": alias, "ok": True, "url": connection.url, "seconds": seconds})
+                    self._print_json({"alias": alias, "ok": True, "url": connection.url, "seconds": seconds})
             except (NotConnected, SocketError) as error:
-                self._put({"alias": alias, "ok": False, "error": describe(error)})
-                worst = worst or exit_code(error)
-        if worst:
-            raise CommandError("not every server can be reached", returncode=worst)
+                self._print_json({"alias": alias, "ok": False, "error": describe(error)})
+                code = code or exit_code(error)
+        if code:
+            raise CommandError("not every server is reachable", returncode=code)
 
     def _serve(self, using: list[str] | None, drain: float, **_: Any) -> None:
-        clients = [ours.clients[alias] for alias in using or ()]
-        with _ending_at_sigterm() as end:
+        clients = [connections.clients[alias] for alias in using or ()]
+        with _sigterm_event() as stop:
             try:
-                for one in clients or (ours.clients.autostart() or [ours.clients[ours.DEFAULT]]):
-                    with _not_connected():
-                        connection = one.connection
-                    clients = [*clients, one] if one not in clients else clients
-                    self._put({"alias": one.alias, "url": connection.url})
-                while not end.wait(GLANCE_SECONDS):
-                    for one in clients:
-                        if one.current is None:
-                            raise CommandError(f"the connection {one.alias!r} is over", returncode=NO_CONNECTION)
+                for client in clients or (
+                    connections.clients.autostart() or [connections.clients[connections.DEFAULT]]
+                ):
+                    with _connect_errors():
+                        connection = client.connection
+                    clients = [*clients, client] if client not in clients else clients
+                    self._print_json({"alias": client.alias, "url": connection.url})
+                while not stop.wait(POLL_SECONDS):
+                    for client in clients:
+                        # A lost link is not the end: a client without a connection has given up for good.
+                        if client.current is None:
+                            raise CommandError(
+                                f"connection {client.alias!r} is closed", returncode=ExitCode.NO_CONNECTION
+                            )
             finally:
-                for one in clients:
-                    if one.current is not None:
-                        one.current.drain(drain)
+                for client in clients:
+                    if client.current is not None:
+                        client.current.drain(drain)
 
-    def _put(self, value: Any) -> None:
-        self.stdout.write(to_line(value))
+    def _print_json(self, value: Any) -> None:
+        self.stdout.write(to_json_line(value))
         self.stdout.flush()
 
 
@@ -149,51 +175,44 @@ def _seconds(text: str) -> float:
 
 
 @contextmanager
-def _not_connected() -> Iterator[None]:
+def _connect_errors() -> Iterator[None]:
+    """Convert errors of connecting to `NotConnected`; their exit codes differ from those of errors in a call."""
     try:
         yield
-    except ours.ClientDoesNotExist:
+    except connections.ClientDoesNotExist:
         raise
     except Exception as error:
         raise NotConnected(error) from error
 
 
 @contextmanager
-def _connecting(using: str, timeout: float | None) -> Iterator[Connection]:
-    """A connection on its way, without handlers: those belong to processes that stay."""
-    changes: dict[str, Any] = {} if timeout is None else {"timeout": timeout, "call_timeout": timeout}
-    with _not_connected():
-        connection = ours.clients.configuration(using).connect(**changes, reconnect=None, wait=False)
+def _connecting(using: str, timeout: float | None, **changes: Any) -> Iterator[Connection]:
+    """Connect in the background, without the project's handlers, which belong to `serve`."""
+    changes |= {} if timeout is None else {"timeout": timeout, "call_timeout": timeout}
+    with _connect_errors():
+        # Without reconnect: a command reports a lost link and ends, in place of waiting for another one.
+        connection = connections.clients.configuration(using).connect(**changes, reconnect=None, wait=False)
     with connection:
         yield connection
 
 
-def _wait_open(connection: Connection, timeout: float | None) -> Connection:
-    """The connection, once it is open."""
-    try:
-        return connection.wait_open(None if timeout is None else timeout + GRACE)
-    except SocketConnectionError as error:
-        raise NotConnected(error.__cause__ or error) from error
-    except SocketError as error:
-        raise NotConnected(error) from error
-
-
 @contextmanager
 def _connected(using: str, timeout: float | None) -> Iterator[Connection]:
-    """An open connection."""
+    """Open a connection."""
     with _connecting(using, timeout) as connection:
-        yield _wait_open(connection, timeout)
+        yield wait_open(connection, timeout)
 
 
 @contextmanager
-def _ending_at_sigterm() -> Iterator[threading.Event]:
-    """What is set once the process is asked to end; where a signal can be heard, that is in the main thread."""
-    end = threading.Event()
+def _sigterm_event() -> Iterator[threading.Event]:
+    """Yield an event that is set by SIGTERM."""
+    stop = threading.Event()
+    # Python allows signal handlers in the main thread only; call_command() may run in any other.
     if threading.current_thread() is not threading.main_thread():
-        yield end
+        yield stop
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: end.set())
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        yield end
+        yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

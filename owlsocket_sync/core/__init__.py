@@ -1,0 +1,1 @@
+"""The parts of one connection, wired together."""

@@ -1,0 +1,210 @@
+"""The way into a connection: from the text of a frame to the family of messages that it belongs to.
+
+Answers are completed by the thread that reads, at once; whatever runs a user's code is handed to a worker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from ..deadline import Deadline
+from ..errors import SocketConnectionError, SocketMessageMalformed
+from ..protocol.codec import decode
+from ..protocol.counters import UNCOUNTED
+from ..protocol.json_parser import find_fields
+from ..protocol.malformed import malformed
+from ..protocol.messages import AuthMessage, CallMessage, EventMessage, Message, MessageType, is_id
+from ..protocol.private_copy import private_copy
+from ..protocol.reports import ErrorContext
+from ..protocol.services import Services
+from ..protocol.settings import Settings, check_prepared
+from ..protocol.subscriptions import ALL, Registry, run_isolated
+from .families import Families
+from .tasks import Tasks
+from .waits import Waits
+
+PONG = b'{"type":"pong"}'
+CALL, RESULT, ERROR, EVENT = MessageType.CALL, MessageType.RESULT, MessageType.ERROR, MessageType.EVENT
+
+
+class Dispatcher:
+    """Takes in what arrives, and hands it on.
+
+    Args:
+        families: who gets what arrives.
+        services: what the connection offers.
+        settings: of the connection.
+        listeners: handlers that see every message.
+        tasks: with cleanups that were deferred.
+        waits: of threads that wait for the peer.
+        transmit: send messages on a link; see `Carrier.transmit`.
+
+    Attributes:
+        draining: whether what asks for something new is refused.
+        closing: whether it is dropped instead, because this end has said goodbye.
+    """
+
+    def __init__(
+        self,
+        families: Families,
+        services: Services,
+        settings: Settings,
+        listeners: Registry[Callable[..., Any]],
+        tasks: Tasks,
+        waits: Waits,
+        transmit: Callable[..., bool],
+    ) -> None:
+        self._families = families
+        self._services = services
+        self._counters = services.counters
+        self._hooks = services.hooks
+        self._settings = settings
+        self._find_listeners = listeners.find
+        self._tasks = tasks
+        self._waits = waits
+        self._transmit = transmit
+        self.draining = self.closing = False
+
+    def receive(self, text: str | bytes | bytearray | memoryview, link: int) -> None:
+        """Take in one frame; never raises for what is in it.
+
+        Args:
+            text: the frame; bytes count as their UTF-8 text.
+            link: the number of the link on which it arrived; answers go nowhere else.
+        """
+        if isinstance(text, str):
+            size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        else:
+            text = bytes(text)
+            size = len(text)
+        sizes = self._counters.sizes_in
+        sizes.append(size)
+        if len(sizes) > UNCOUNTED:
+            self._counters.flush()
+        if self._hooks.message_instruments:
+            self._hooks.report_messages("in", (size,))
+        ignored: list[str] = []
+        try:
+            message = decode(text, self._services.json_depth, ignored)
+        except SocketMessageMalformed as error:
+            self._counters.count("malformed")
+            received = text if isinstance(text, str) else text.decode(errors="replace")
+            self._services.report(error, ErrorContext("receive"), received)
+            self._refuse_malformed(error, link)
+            return
+        if isinstance(message, str):
+            self._counters.count("malformed")
+            unreadable = malformed("text that is not JSON", message, find_fields(message))
+            self._services.report(unreadable, ErrorContext("receive"), message)
+            if not self.closing:
+                self._families.listeners.notify_message(message)
+            self._refuse_malformed(unreadable, link)
+        elif isinstance(message.type, MessageType) or not self._handle_heartbeat(message, size, link):
+            # One of an unknown type is counted where it is refused.
+            if ignored and isinstance(message.type, MessageType):
+                self._counters.count("malformed")
+            if message.dt is None:
+                message.dt = time.time()
+            if self._settings.prepare is None:
+                self._route(message, link)
+            else:
+                # The hook is user code: on one lane, so that messages are routed in the order in which they came.
+                size = self._services.backlog.weigh(message.raw)
+                self._services.dispatch("prepare", size, self._prepare_and_route, message, link)
+
+    def stop(self) -> None:
+        """Drop from now on what asks for something new: this end has said goodbye, and the peer may ignore it."""
+        self.draining = self.closing = True
+
+    def has_room(self) -> bool:
+        """Return whether more may be read: a full backlog stops that, a pending answer lets it go on a while."""
+        families = self._families
+        if self._tasks.deferred:
+            self._tasks.run_deferred()
+        backlog = self._services.backlog
+        # After the goodbye what arrives is dropped, and takes no room; the close frame of the peer may be behind it.
+        if backlog.has_room() or self.closing:
+            return True
+        # The answer that a handler waits for may be behind what fills the backlog.
+        awaiting = families.calls.table.pending or families.authentication.is_exchanging or self._waits.is_awaiting()
+        return bool(awaiting) and backlog.has_reserve()
+
+    def _handle_heartbeat(self, message: Message, size: int, link: int) -> bool:
+        """Return whether it is a ping, which is answered, or a pong, of those that are messages."""
+        if message.type == "ping" and not self.closing:
+            # On a worker: the reader never waits for the write lock.
+            deadline = Deadline(self._settings.call_timeout)
+            self._services.dispatch("pong", size, self._transmit, [PONG], link, deadline)
+        return message.type in ("ping", "pong")
+
+    def _prepare_and_route(self, message: Message, link: int) -> None:
+        prepare, raw = self._settings.prepare, message.raw
+        if prepare is not None:
+            context = self._settings.prepare_context.copy()
+            try:
+                message = check_prepared(run_isolated(context, self._services.surroundings, prepare, message, True))
+            except BaseException as error:
+                self._refuse_unprepared(message, error, link)
+                raise
+            # Of a new message as well: where it waits for its handler, it counts by its text.
+            if message.raw is None:
+                message.raw = raw
+        self._route(message, link)
+
+    def _refuse_unprepared(self, message: Message, error: BaseException, link: int) -> None:
+        """Answer a call, or fail the call of ours, whose message the hook did not let in: no caller waits for it."""
+        if message.type is CALL and not self.closing:
+            self._families.performers.refuse(message, error, link)
+        elif (message.type is RESULT or message.type is ERROR) and message.id is not None:
+            self._families.calls.receive_unreadable(message.id, error)
+
+    def _route(self, message: Message, link: int) -> None:
+        kind, families = message.type, self._families
+        # Before a handler can change it.
+        seen = private_copy(message) if self._find_listeners(ALL) else None
+        if kind is EVENT and not self.draining:
+            families.events.receive_event(cast(EventMessage, message))
+        elif kind is RESULT or kind is ERROR:
+            families.calls.receive_answer(message)
+        elif kind is MessageType.RESPONSE:
+            families.requests.receive_response(message)
+        elif kind is MessageType.AUTH and not (self.closing and not families.authentication.is_exchanging):
+            families.authentication.receive_auth(cast(AuthMessage, message), link)
+        elif kind is not MessageType.SYSTEM or self.closing:
+            self._dispatch_request(kind, message, link)
+            if self.closing:
+                return
+        if seen is not None:
+            families.listeners.notify_message(seen)
+
+    def _dispatch_request(self, kind: MessageType | str, message: Message, link: int) -> None:
+        """Hand on what asks for something new; a connection that drains refuses it, and drops it after its goodbye."""
+        families = self._families
+        if self.draining:
+            self._counters.count("dropped")
+            if kind is CALL and not self.closing:
+                families.performers.refuse(message, SocketConnectionError("draining, no new calls are performed"), link)
+        elif kind is CALL:
+            families.performers.receive_call(cast(CallMessage, message), link)
+        elif kind is MessageType.REQUEST:
+            families.requests.receive_request(message)
+        elif kind is MessageType.MESSAGE:
+            families.queue.receive_message(message)
+        else:
+            self._counters.count("malformed")
+            self._services.report(
+                malformed(f"a message of the unknown type {kind!r}", message.raw or ""),
+                ErrorContext("receive", str(kind), message),
+            )
+
+    def _refuse_malformed(self, error: SocketMessageMalformed, link: int) -> None:
+        """Answer a call, or fail the call of ours, whose message could not be read but for its id."""
+        kind, id = error.fields.get("type"), error.fields.get("id")
+        if not is_id(id):
+            return
+        if kind == CALL.value and not self.closing:
+            self._families.performers.refuse(Message(CALL, id=id), error, link)
+        elif kind in (RESULT.value, ERROR.value):
+            self._families.calls.receive_unreadable(id, error)

@@ -1,0 +1,26 @@
+"""The families of messages of one connection, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..protocol.authentication import Authentication
+from ..protocol.calls import Calls
+from ..protocol.events import Events
+from ..protocol.listeners import Listeners
+from ..protocol.performers import Performers
+from ..protocol.queue import Queue
+from ..protocol.requests import Requests
+
+
+@dataclass(frozen=True)
+class Families:
+    """One object for each family; none of them knows another one."""
+
+    calls: Calls
+    performers: Performers
+    events: Events
+    requests: Requests
+    queue: Queue
+    authentication: Authentication
+    listeners: Listeners

@@ -1,0 +1,1 @@
+"""Typed payloads: JSON values converted to annotated types, and Python values converted to JSON."""

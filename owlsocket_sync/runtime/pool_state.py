@@ -1,0 +1,171 @@
+"""The state of a pool of workers, and what concerns all of it: waiting for it, and its ends.
+
+Locks: ``_pool_lock`` and its conditions; see `owlsocket_sync.runtime.workers`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from ..deadline import Deadline
+from ..locks import Condition
+from .managed_block import make_worker_local
+from .start_retry import StartRetry
+
+PATIENCE = 0.0005
+"""Seconds of one wait for a task that has begun; after some of them another worker takes the turn over."""
+
+WAITS, SHORT_WAITS = 4, 2
+"""The number of waits, and that after a takeover. More than one: a thread that was not scheduled goes on meanwhile."""
+
+Task = tuple[Hashable, Callable[..., object], tuple[Any, ...]]
+"""The key of its lane, a function and its arguments."""
+
+Turn = list[None]
+"""Stands for one worker; holds an item while its turn can be taken over."""
+
+
+class PoolState(ABC):
+    """The state of a `owlsocket_sync.runtime.workers.WorkerPool`.
+
+    Args:
+        size: how many tasks run at once, not counting those in a managed block.
+        name: the prefix of thread names.
+        idle_timeout: seconds after which a thread without work ends.
+
+    Attributes:
+        starts: attempts to start a thread; a carrier sets how to schedule the next one.
+    """
+
+    def __init__(self, size: int, name: str, idle_timeout: float = 2.0) -> None:
+        self._size = size
+        self._name = name
+        self._idle_timeout = idle_timeout
+        # Reentrant: a signal handler or a finalizer may submit on the thread that it interrupted under this lock.
+        lock = threading.RLock()
+        self._work_available = Condition(lock)
+        self._turn_changed = Condition(lock)
+        self._idle_changed = Condition(lock)
+        self.lock = self._pool_lock = lock
+        self._ready: deque[Task] = deque()
+        self._resumed: deque[Task] = deque()  # each was held up by its lane, which it now has
+        self._lanes: dict[Hashable, deque[Task] | None] = {}  # those with a task that runs, and what that holds up
+        self._threads: set[threading.Thread] = set()
+        self._unstarted: deque[threading.Thread] = deque()  # started by whichever thread comes first
+        self._busy = 0
+        self._idle = 0
+        self._unfinished = 0  # tasks that were taken, those in a managed block too
+        # Of the worker that took the last task, until that ends, waits or lasts; and the number of tasks taken.
+        self._turn: Turn | None = None
+        self._turns = 0
+        self._waits = WAITS
+        self._watcher: Turn | None = None  # of the worker that waits to take the turn over
+        self._summoned = False  # a worker was woken or started, and has not come yet
+        self._ended = False
+        self.starts = StartRetry(name)
+        self._local = make_worker_local()
+
+    @abstractmethod
+    def _ensure_worker(self) -> threading.Thread | None:
+        """Wake a worker for what is ready, or return a thread to start after the lock is released; with the lock."""
+
+    @abstractmethod
+    def _start(self, thread: threading.Thread | None) -> None:
+        """Start a thread; without the lock."""
+
+    @abstractmethod
+    def _loop(self) -> None:
+        """Run tasks until there are none for a while."""
+
+    def retry(self, now: float) -> float:
+        """Start a worker that could not be started and is still missing; return when to call this next."""
+        if now >= self.starts.at:
+            self.starts.at = math.inf
+            with self._pool_lock:
+                thread = self._ensure_worker()
+            self._start(thread)
+        return self.starts.at
+
+    def work_until_end(self) -> None:
+        """Run what is left on this thread if there is no worker and none can be started; after `end`, by the reader."""
+        with self._pool_lock:
+            if self._threads or not (self._ended and self.starts.failing and (self._ready or self._resumed)):
+                return
+            self._threads.add(threading.current_thread())
+        self._loop()
+
+    def wait_idle(self, deadline: Deadline) -> bool:
+        """Wait until no task is left, and return whether that was within the deadline."""
+        # A handler that waits here does not wait for itself.
+        own = 1 if self._local.is_worker else 0
+
+        def idle() -> bool:
+            return (
+                not self._ready
+                and not self._resumed
+                and self._unfinished <= own
+                and not any(list(self._lanes.values()))
+            )
+
+        with self._pool_lock:
+            return deadline.wait_for(self._idle_changed, idle)
+
+    def abandon(self) -> None:
+        """Leave the workers to the parent; in a forked child, where a thread of the parent may have held the lock."""
+        self._ended = True
+        self._ready.clear()
+        self._resumed.clear()
+        self._lanes.clear()
+        self._unstarted.clear()
+        self._threads.clear()
+        # Greenlets survive a fork: a worker that sees another local than its own ends without a word.
+        self._local = make_worker_local()
+
+    def discard(self) -> int:
+        """Remove all tasks that have not started, and return how many; notices (lanes with a ``str`` key) stay."""
+        with self._pool_lock:
+            # Without a turn, workers take tasks with the lock only.
+            while self._turn is not None and not take_over(self._turn):
+                self._turn_changed.wait(PATIENCE)  # its worker is just taking one
+            self._turn = None
+            count = len(_discard(self._ready))
+            for key, _, _ in _discard(self._resumed):
+                count += 1 + len(self._lanes.pop(key, None) or ())
+            # A lane that runs stays: tasks that are submitted next must wait for its current one.
+            count += sum(len(_discard(held_up)) for held_up in self._lanes.values() if held_up)
+            thread = self._ensure_worker()
+        self._start(thread)
+        return count
+
+    def end(self, deadline: Deadline) -> None:
+        """Run what was submitted, accept nothing more, and wait for the threads, except the calling one."""
+        with self._pool_lock:
+            self._ended = True
+            self._work_available.notify_all()
+            self._turn_changed.notify_all()
+            own = {threading.current_thread()}
+            workers = self._threads - own
+            deadline.wait_for(self._idle_changed, lambda: self._threads <= own)
+        for thread in workers:
+            deadline.join(thread)
+
+
+def _discard(tasks: deque[Task]) -> list[Task]:
+    """Remove and return all tasks but notices; other threads may append at the end meanwhile."""
+    waiting = [tasks.popleft() for _ in range(len(tasks))]
+    tasks.extendleft(task for task in reversed(waiting) if isinstance(task[0], str))
+    return [task for task in waiting if not isinstance(task[0], str)]
+
+
+def take_over(turn: Turn) -> bool:
+    """Decide on a turn; false where its worker has not begun its task yet, or it was decided already."""
+    try:
+        turn.pop()
+    except IndexError:
+        return False
+    return True

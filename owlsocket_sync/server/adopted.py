@@ -1,0 +1,118 @@
+"""Clients whose sockets another server accepted and upgraded: `AdoptedServer`.
+
+Web servers hand the socket of an upgraded request to the thread that serves it. Here that thread serves the link as
+`owlsocket_sync.server.serve` does, with the same deadlines, limits and heartbeat, and returns the socket when the link
+has ended: shut down, and for its owner to close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from http import HTTPStatus
+from typing import Any
+
+from ..errors.safe_text import logger
+from ..locks import longest_wait
+from ..runtime.at_exit import EXIT_REGISTRY
+from ..transport.deflate import EXTENSIONS, Compression, negotiate
+from ..transport.framing import ServerFraming
+from ..transport.socket_options import set_options
+from ..transport.stream import DuplexStream
+from ..urls import is_loopback
+from .admission import HandshakeRejected
+from .base import BaseServer, numbers
+from .options import Handler, ServerOptions
+from .request import Request
+
+
+class BorrowedStream(DuplexStream):
+    """A stream over a socket that belongs to another server: it is shut down at the end, and not closed."""
+
+    def _close_socket(self) -> None:
+        # Not `close`: the owner closes the descriptor too, and by then its number may be another connection's.
+        with contextlib.suppress(OSError):
+            # The shutdown of a `ssl.SSLSocket` too, which drops its TLS object: what the owner writes from now on
+            # meets a broken pipe instead of a TLS record.
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class AdoptedServer(BaseServer):
+    """Serves clients that another server accepted, each on the thread of its request; belongs to one process.
+
+    Args:
+        handler: called as ``handler(connection, request)`` for each client.
+        options: ``ssl_context`` and ``timeout`` do not apply: both handshakes are over.
+
+    Raises:
+        ValueError: the handler is not callable.
+    """
+
+    def __init__(self, handler: Handler, options: ServerOptions) -> None:
+        super().__init__(handler, options, options.name or f"owlsocket-adopted-{next(numbers)}")
+        EXIT_REGISTRY.add(self)
+
+    def admit(self, request: Request, host: str = "") -> Any:
+        """Return the identity of a client, before the upgrade.
+
+        Args:
+            request: the upgrade request.
+            host: the address on which the other server listens, if that is known.
+
+        Raises:
+            HandshakeRejected: with the HTTP status, the text and the headers of the response.
+        """
+        if not self._accepting():
+            raise HandshakeRejected(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.\n")
+        return self._authenticate(request, on_loopback=is_loopback(host))
+
+    def negotiate(self, request: Request) -> tuple[str, Compression | None]:
+        """Return the extensions with which the upgrade answers those of a client, empty for none, and the compression.
+
+        Args:
+            request: the upgrade request.
+        """
+        deflate = self._options.deflate
+        return ("", None) if deflate is None else negotiate(request.headers.get(EXTENSIONS, ""), deflate)
+
+    def serve_socket(
+        self, sock: socket.socket, request: Request, identity: Any, compression: Compression | None = None
+    ) -> None:
+        """Serve a client after its upgrade, until its link ends; on the thread of the request.
+
+        Args:
+            sock: connected; its owner must not use it meanwhile, and closes it afterwards.
+            request: the upgrade request.
+            identity: the value that `admit` returned.
+            compression: the one that `negotiate` returned.
+        """
+        with self._peers_lock:
+            self._client_threads += 1
+        peer = None
+        try:
+            set_options(sock)
+            framing = ServerFraming(BorrowedStream(sock), self._options.limits.message_size)
+            framing.stream.longest_wait = longest_wait()  # this thread reads, and may be the main thread
+            if compression is not None:
+                framing.agree(compression)
+            peer = self._make_peer(framing, request, identity, f"{self._name}#{next(numbers)}")
+            if self._add_peer(peer):
+                peer.run(self._handler)
+            else:
+                _send_going_away(framing)
+                peer.abort_handshake()
+        finally:
+            self._client_finished(peer)
+
+    def __repr__(self) -> str:
+        return f"<AdoptedServer {self._name!r}, {len(self.connections)} connections>"
+
+
+def _send_going_away(framing: ServerFraming) -> None:
+    """Send a close frame if that needs no waiting: the server began to close after it had admitted the client."""
+    # The client has its 101 already, so no HTTP status can reject it any more (RFC 6455, section 7.4.1: 1001).
+    try:
+        framing.stream.write_deadline = 0.0
+        framing.stream.send(framing.close_frame(1001, ""))
+    except OSError:
+        logger.debug("a client disconnected before the close frame was sent")

@@ -1,0 +1,35 @@
+"""The request with which a client connects, as handlers and authentication see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    """The upgrade request of a client.
+
+    Attributes:
+        path: of the URL, without the query.
+        query: the parameters of the URL; the last value where a name occurs twice.
+        headers: of the request; names are case-insensitive.
+        remote: the address and port of the client.
+        auth: the identity that ``authenticate`` returned; ``None`` for an anonymous client.
+    """
+
+    path: str
+    # Not in the repr: tokens travel in the query and in the headers, and a repr ends up in logs.
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    remote: tuple[str, int]
+    auth: Any = None
+
+
+def url_host(host: str) -> str:
+    """Return an address as the host of a URL for clients on this machine."""
+    # A wildcard address cannot be connected to on every system; the loopback address of its family can.
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"
+    return f"[{host}]" if ":" in host else host

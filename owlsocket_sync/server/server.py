@@ -1,0 +1,219 @@
+"""`serve`: a listening port, and a thread for each client that connects to it.
+
+Threads: one accepts, and each client has one of its own; see `owlsocket_sync.server.base` for the rest.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from ..deadline import Deadline
+from ..errors.safe_text import logger
+from ..options import MIB, Deflate, Heartbeat, Limits, check_type
+from ..protocol.messages import CALL_TIMEOUT
+from ..runtime.at_exit import EXIT_REGISTRY
+from ..urls import is_loopback
+from .acceptor import Acceptor
+from .admission import Authenticate, HandshakeRejected
+from .base import BaseServer, numbers
+from .options import Handler, ServerOptions, check_port
+from .peer import Peer
+from .request import url_host
+from .upgrade import Upgrade
+
+
+class Server(BaseServer):
+    """A server that accepts clients from its construction until `close`; a context manager.
+
+    Args:
+        handler: called as ``handler(connection, request)`` for each client, on a thread of its own.
+        host: the address to listen on.
+        port: the port; 0 picks a free one.
+        options: everything else.
+
+    Attributes:
+        url: the URL for clients on this machine.
+        port: the port that it listens on.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        ValueError: the handler is not callable, or an argument is not valid.
+    """
+
+    def __init__(
+        self, handler: Handler, host: str = "127.0.0.1", port: int = 0, options: ServerOptions = ServerOptions()
+    ) -> None:
+        check_type("host", host, str)
+        check_port(port)
+        check_type("options", options, ServerOptions)
+        # The options were validated before, the port is bound before the thread starts, and without a thread it is
+        # released: a failure leaves nothing, also where the caller keeps its error.
+        super().__init__(handler, options, options.name or f"owlsocket-server-{next(numbers)}")
+        self._acceptor = Acceptor(host, port, self._on_accept, self._name)
+        listen_host, self.port = self._acceptor.address
+        self._on_loopback = is_loopback(listen_host)
+        self.url = f"{'wss' if self.secure else 'ws'}://{url_host(listen_host)}:{self.port}"
+        self._acceptor.start()
+        EXIT_REGISTRY.add(self)
+
+    @property
+    def secure(self) -> bool:
+        """Return whether links are encrypted."""
+        return self._options.ssl_context is not None
+
+    def _stop_accepting(self, deadline: Deadline) -> None:
+        self._acceptor.stop(deadline.remaining())
+
+    def __repr__(self) -> str:
+        return f"<Server {self.url}, {len(self.connections)} connections>"
+
+    # -- one client --------------------------------------------------------------------------------------------------
+
+    def _on_accept(self, sock: socket.socket) -> None:
+        """Start the thread of an accepted client; on the acceptor's thread."""
+        # Counted here, not on the client's thread: `close` must wait for threads that have not begun to run.
+        with self._peers_lock:
+            self._client_threads += 1
+        name = f"{self._name}#{next(numbers)}"
+        try:
+            threading.Thread(target=self._serve_client, args=(sock, name), name=name, daemon=True).start()
+        except Exception as error:  # the process has reached its limit of threads
+            logger.error("%s: cannot start a thread for a client, closing its connection: %s", self._name, error)
+            sock.close()
+            self._client_finished(None)
+        except BaseException:
+            sock.close()
+            self._client_finished(None)
+            raise
+
+    def _serve_client(self, sock: socket.socket, name: str) -> None:
+        """Serve a client from its first byte to its last; on the client's thread."""
+        peer = None
+        try:
+            peer = self._handshake(sock, name)
+            if peer is not None:
+                peer.run(self._handler)
+        except OSError as error:
+            # Port scanners and health checks do this all day: not worth a line above DEBUG.
+            logger.debug("%s: disconnected during the handshake: %s", name, error)
+        except BaseException:
+            # The last place to catch an error of our own: past it, `threading` would print it to stderr, or discard it
+            # without a word, as it does a SystemExit. By now the link has ended.
+            logger.exception("%s: serving the client failed", name)
+        finally:
+            self._client_finished(peer)
+
+    def _handshake(self, sock: socket.socket, name: str) -> Peer | None:
+        """Perform the handshakes; ``None`` when the client was rejected. Raises `OSError` when it disconnected."""
+        try:
+            upgrade = Upgrade(sock, self._options, self._accepting)
+        except BaseException:
+            sock.close()
+            raise
+        peer = None
+        try:
+            upgrade.open_stream()
+            peer = self._admit(upgrade, name)
+            if peer is not None:
+                upgrade.accept()
+        except BaseException:
+            if peer is not None:
+                # The link owns the stream by now, and `run` will not be reached to close it.
+                peer.abort_handshake()
+                with self._peers_lock:
+                    self._peers.discard(peer)
+            raise
+        finally:
+            if peer is None:
+                upgrade.close()
+        return peer
+
+    def _admit(self, upgrade: Upgrade, name: str) -> Peer | None:
+        """Authenticate the client and add its peer; ``None`` when it was rejected."""
+        request = upgrade.read_request()
+        if request is None:
+            return None
+        try:
+            identity = self._authenticate(request, on_loopback=self._on_loopback)
+        except HandshakeRejected as rejected:
+            upgrade.reject(rejected.status, rejected.text, rejected.headers)
+            return None
+        except BaseException:  # such as SystemExit, on a thread that is ours: the client gets a response all the same
+            logger.exception("%s: authenticate did not return; the client is rejected", name)
+            upgrade.reject(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed to authenticate the client.\n")
+            return None
+        peer = self._make_peer(upgrade.make_framing(), request, identity, name)
+        if self._add_peer(peer):
+            return peer
+        upgrade.reject_closing()
+        peer.abort_handshake()
+        return None
+
+
+def serve(
+    handler: Handler,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    authenticate: Authenticate | None = None,
+    origins: Sequence[str] | None = None,
+    limits: Limits = Limits(),
+    total_bytes: int = 1024 * MIB,
+    heartbeat: Heartbeat | None = Heartbeat(),
+    workers: int = 4,
+    timeout: float = 10.0,
+    call_timeout: float = CALL_TIMEOUT,
+    expose_tracebacks: bool = False,
+    name: str | None = None,
+    compression: Deflate | str | None = None,
+) -> Server:
+    """Serve clients on a port of this machine; the server accepts them when this returns.
+
+    Args:
+        handler: called as ``handler(connection, request)`` for each client, on a thread of its own. It registers what
+            it answers and may return; the link lives until either side closes it. An exception closes it with 1011.
+        host: the address to listen on.
+        port: the port; 0 picks a free one, see ``Server.port``.
+        ssl_context: with a certificate, for ``wss://``.
+        authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> identity``, called before the
+            upgrade. An exception rejects the client, with HTTP 401 or 403 for authentication errors; so do ``None`` and
+            ``False``, with 401. ``ANONYMOUS`` admits it without an identity. The identity is ``request.auth`` and
+            ``connection.auth_info``; at its ``expires_at`` the link is closed (1008).
+        origins: the origins of web pages that may connect, ``"*"`` for all. ``None`` for the origin of the server
+            itself, as the ``Host`` header names it; a server on a loopback address then accepts loopback names only.
+            Clients other than browsers send no origin, and always may.
+        limits: the bounds of queues and message sizes, for each client.
+        total_bytes: the memory of the messages of all clients that were not yet handled or consumed. Above it, nothing
+            more is read from a client that holds its part of it, and what it queues is dropped and reported.
+        heartbeat: when a silent client is pinged; ``None`` for never.
+        workers: the number of handlers that run at once for each client.
+        timeout: seconds for a client's handshakes.
+        call_timeout: seconds that a call to a client waits for its result when the call sets no timeout.
+        expose_tracebacks: send tracebacks of handlers to clients.
+        name: of the server, in logs and in the names of its threads.
+        compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        ValueError: an option is not valid; the message names it.
+    """
+    options = ServerOptions(
+        ssl_context=ssl_context,
+        authenticate=authenticate,
+        origins=origins,
+        limits=limits,
+        total_bytes=total_bytes,
+        heartbeat=heartbeat,
+        workers=workers,
+        timeout=timeout,
+        call_timeout=call_timeout,
+        expose_tracebacks=expose_tracebacks,
+        name=name,
+        compression=compression,
+    )
+    return Server(handler, host, port, options)

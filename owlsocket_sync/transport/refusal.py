@@ -1,0 +1,80 @@
+"""The error for an HTTP response that refuses an upgrade."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
+from ..errors.http_status import is_final, parse_retry_after
+from ..urls import redact, redact_text
+
+MAX_ERROR_TEXT = 200
+UNAUTHORIZED = (401, 403)
+SERVER_ERROR = 500
+
+# Compiled when a response is refused: most connections never need these patterns.
+_RESPONSE = rb"(?s)HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)"
+_HEADER = rb"(?im)^%s:(.*)$"
+
+
+def parse_refusal(response: bytes | bytearray, secrets: list[str]) -> SocketConnectionError | AuthError | None:
+    """Return the error that an HTTP response means, ``None`` if the bytes are not an HTTP response.
+
+    Args:
+        response: the bytes that were received, cut or not.
+        secrets: the secrets of the request: a server may repeat them in its response.
+    """
+    match = re.match(_RESPONSE, response)
+    if match is None:
+        return None
+    status, head = int(match[1]), match[2]
+    body = redact_text(match[3].decode("utf-8", "replace"), *secrets)
+    location = header_value(head, b"location")
+    redirect = None if location is None else redact_text(redact(location), *secrets)
+    error = _marshalled(status, body) or _plain(status, body, redirect)
+    error.status = status
+    error.retry_after = parse_retry_after(header_value(head, b"retry-after"))
+    # The status, not the marshalled type, decides whether to retry. Only 500 does not tell: services of the reference
+    # answer so where they refuse an identity.
+    error.retryable = not is_final(status) and not (status == SERVER_ERROR and isinstance(error, AuthError))
+    return error
+
+
+def header_value(head: bytes, name: bytes) -> str | None:
+    """Return the value of a header field, if the response has it."""
+    found = re.search(_HEADER % name, head)
+    # Stripped here: as a part of the pattern, a row of blanks would take quadratic time.
+    return found[1].strip().decode("utf-8", "replace") if found else None
+
+
+def _marshalled(status: int, body: str) -> SocketConnectionError | AuthError | None:
+    """Return the error that the body marshals; one outside of the classes that `connect` raises becomes the cause."""
+    if SEPARATOR not in body:
+        return None
+    error = ResilientError.unmarshal(body)
+    if isinstance(error, (SocketConnectionError, AuthError)):
+        if status in UNAUTHORIZED:
+            error.code = AuthError.code
+        return error
+    refusal = _class_for(status)(f"{_summary(status)}: {str(error)[:MAX_ERROR_TEXT]}")
+    refusal.__cause__ = error
+    return refusal
+
+
+def _plain(status: int, body: str, redirect: str | None) -> SocketConnectionError:
+    text = _summary(status)
+    # A page in HTML says no more than the status to people who do not read it in a browser.
+    if body.strip() and not body.lstrip().startswith("<"):
+        text += f": {' '.join(body.split())[:MAX_ERROR_TEXT]}"
+    if 300 <= status < 400:
+        where = f"to {redirect[:MAX_ERROR_TEXT]!r}" if redirect else "without a Location header"
+        text += f" (redirect {where}; redirects are not followed)"
+    return _class_for(status)(text)
+
+
+def _summary(status: int) -> str:
+    return f"the server rejected the WebSocket handshake with HTTP {status}"
+
+
+def _class_for(status: int) -> type[SocketConnectionError]:
+    return SocketUnauthorized if status in UNAUTHORIZED else SocketConnectionError

@@ -1,0 +1,38 @@
+"""`SocketServerTestCase`, run by Django's test runner on a project; such a test can fail."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from support.django_project import manage
+
+pytestmark = pytest.mark.slow
+
+LABEL = "contrib.project.shop.tests"
+
+
+def test_tests_of_a_project_pass() -> None:
+    """In transactions, with a live server, and without a database; stderr has no other output."""
+    ran = manage("test", LABEL)
+    assert ran.returncode == 0, ran.stderr
+    (count,) = re.findall(r"Ran (\d+) tests", ran.stderr)
+    assert int(count) >= 11
+    assert "OK (skipped=2)" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_tests_of_a_project_pass_in_parallel() -> None:
+    """In processes that Django forks, each class has a server in its own process."""
+    ran = manage("test", LABEL, "--parallel", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "OK (skipped=2)" in ran.stderr
+
+
+def test_a_failing_test_fails() -> None:
+    """The failure names the missing event."""
+    ran = manage("test", f"{LABEL}.FailingTests", WITH_FAILURES="1")
+    assert ran.returncode == 1
+    assert "FAILED (failures=2)" in ran.stderr
+    assert "no event 'order.paid' within 0.05 s; no events received" in ran.stderr

@@ -1,0 +1,284 @@
+"""The role of reading a link: leaders, the reader, and interrupts, which lose nothing."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.transport import waiting
+from owlsocket_sync.transport.frames import Close
+from owlsocket_sync.transport.stream import Woken
+from support.helpers import eventually, scaled
+from support.linked import Run, aside, within
+from support.sockets import CONTINUATION, PING, PONG, TEXT, frame
+from support.strikes import struck
+
+NEVER = "never"
+
+
+class Answers:
+    """Dispatches results, which begin with an A, and records the threads."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.threads: set[threading.Thread] = set()
+
+    def __call__(self, text: str) -> bool | None:
+        if not text.startswith("A"):
+            return None
+        self.taken.append(text)
+        self.threads.add(threading.current_thread())
+        return True
+
+    def has(self, text: str) -> Callable[[], bool]:
+        """Return a function that tells if a result was dispatched."""
+        return lambda: text in self.taken
+
+
+@pytest.fixture(params=["epoll", "poll"])
+def led(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, Answers]]:
+    """A link with either kind of reader waiter, and the results of its leaders."""
+    if request.param == "poll":
+        monkeypatch.delattr(select, "epoll", raising=False)
+    elif not hasattr(select, "epoll"):
+        pytest.skip("this system has no epoll")
+    answers = Answers()
+    run = Run(answer=answers)
+    yield run, answers
+    run.stop()
+
+
+def _text(words: str) -> bytes:
+    return frame(TEXT, words.encode())
+
+
+def test_a_caller_reads_its_own_result(led: tuple[Run, Answers]) -> None:
+    """The result is dispatched on the calling thread, and so are those of other callers that arrive before it."""
+    run, answers = led
+
+    def reply() -> None:
+        for number in range(50):
+            assert run.peer.read_frame().payload == b"Q%d" % number
+            run.peer.send(_text(f"A of another {number}") + _text(f"A{number}"))
+
+    replying = aside(reply)
+    for number in range(50):
+        run.link.send_and_read([b"Q%d" % number], within(), answers.has(f"A{number}"))
+        eventually(answers.has(f"A{number}"))
+    assert replying.wait(1) == [None]
+    assert len(answers.taken) == 100
+    assert run.got.items == []
+    assert answers.threads == {threading.current_thread()}
+
+
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        (_text("event"), ["event"]),
+        (frame(TEXT, b"A in ", fin=False) + frame(CONTINUATION, b"two"), ["A in two"]),
+        (frame(PING, b"p"), []),
+    ],
+    ids=["an event", "fragments", "a ping"],
+)
+def test_everything_but_results_is_left_to_the_reader(led: tuple[Run, Answers], sent: bytes, left: list[str]) -> None:
+    """All of it, in order, together with what arrived after it; the link goes on as before."""
+    run, answers = led
+    run.peer.send(_text("A1") + sent + _text("A2") + _text("last"))
+    run.link.read_for(answers.has(NEVER), Deadline(scaled(0.2)))
+    eventually(lambda: "last" in run.got.items)
+    got = run.got.items
+    assert [text for text in got if not text.startswith("A") or text == "A in two"] == [*left, "last"]
+    assert sorted([*answers.taken, *got]) == sorted(["A1", "A2", *left, "last"])
+    if sent == frame(PING, b"p"):
+        assert run.peer.read_frame() == (PONG, b"p")
+
+
+def test_an_event_between_two_calls_is_read_by_the_reader(led: tuple[Run, Answers]) -> None:
+    """No thread has to call for it to be read."""
+    run, answers = led
+    for number in range(20):
+        run.peer.send(_text(f"A{number}"))
+        run.link.read_for(answers.has(f"A{number}"), Deadline(0.0))
+        run.peer.send(_text(f"event {number}"))
+    eventually(lambda: f"event {19}" in run.got.items)
+    assert [text for text in run.got.items if text.startswith("event")] == [f"event {number}" for number in range(20)]
+
+
+@pytest.mark.timing
+def test_an_event_right_after_a_row_of_calls_is_read_at_once(
+    led: tuple[Run, Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes wake the reader: it looks for nothing from time to time, and an event does not wait for that."""
+    run, answers = led
+    out_of_time, wait = [], run.link._stream.wait_readable
+
+    def wait_readable() -> None:
+        try:
+            wait()
+        except Woken:
+            raise
+        except TimeoutError:
+            out_of_time.append(threading.current_thread())
+            raise
+
+    monkeypatch.setattr(run.link._stream, "wait_readable", wait_readable)
+    waits = []
+    for row in range(40):
+        for number in range(5):
+            run.peer.send(_text(f"A{row} {number}"))
+            run.link.read_for(answers.has(f"A{row} {number}"), within())
+        began = time.monotonic()
+        run.peer.send(_text(f"event {row}"))
+        run.got.wait(row + 1)
+        waits.append(time.monotonic() - began)
+    assert out_of_time == []
+    # Where there is no epoll, a muted reader looks every 2 ms whether it is unmuted.
+    portable = not isinstance(run.link._stream.reader_waiter, waiting.EpollReaderWaiter)
+    assert sorted(waits)[len(waits) // 2] < scaled(0.004 if portable else 0.001)
+
+
+def test_a_leader_returns_the_role_after_a_while(led: tuple[Run, Answers]) -> None:
+    """A thread that waits long does not read for all that time: the reader does."""
+    run, answers = led
+    began = time.monotonic()
+    run.link.read_for(answers.has(NEVER), within(60))
+    assert time.monotonic() - began < scaled(2)
+    run.peer.send(_text("A late"))
+    assert run.got.wait(1) == ["A late"]
+
+
+@pytest.mark.parametrize(("has_waiter", "deliver_now"), [(None, True), (True, True), (False, False)])
+def test_only_results_without_a_waiter_are_coalesced(
+    monkeypatch: pytest.MonkeyPatch, has_waiter: bool | None, deliver_now: bool
+) -> None:
+    """After anything else, even the first part of a large message, the reader goes on at once."""
+    run = Run(answer=lambda text: has_waiter)
+    role, seen = run.link._reader, []
+    read_available = role.read_available
+
+    def note() -> tuple[Close | None, Exception | None]:
+        result = read_available()
+        seen.append((role._dispatched_any, role.deliver_now, bool(run.link._framing.recv_buffer)))
+        return result
+
+    monkeypatch.setattr(role, "read_available", note)
+    try:
+        whole = _text('{"type":"result"}')
+        run.peer.send(whole)
+        eventually(lambda: (True, deliver_now, False) in seen)
+        assert (True, not deliver_now, False) not in seen
+        seen.clear()
+        run.peer.send(whole[:5])
+        eventually(lambda: (False, True, True) in seen)
+        assert (False, False, True) not in seen
+    finally:
+        run.stop()
+
+
+def test_two_leaders_at_once(led: tuple[Run, Answers]) -> None:
+    """One of them reads for both; the other does not wait here."""
+    run, answers = led
+    outcomes = [aside(lambda: run.link.read_for(answers.has("A"), within())) for _ in range(8)]
+    run.peer.send(_text("A"))
+    for outcome in outcomes:
+        assert outcome.wait(1) == [None]
+    eventually(lambda: "A" in [*answers.taken, *run.got.items])
+    assert len(answers.taken) + len(run.got.items) == 1
+
+
+def test_the_end_of_the_link_frees_a_leader(led: tuple[Run, Answers]) -> None:
+    """The reader learns the reason, whichever thread saw it first."""
+    run, answers = led
+    outcome = aside(lambda: run.link.read_for(answers.has(NEVER), within()))
+    run.peer.sock.close()
+    assert outcome.wait(1) == [None]
+    assert run.ended().code == 1006
+    run.link.read_for(answers.has(NEVER), within())
+
+
+def test_the_portable_waiter_hands_on_what_came_while_it_was_muted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes do not wake the reader while it is muted, and do afterwards; the waker wakes it either way."""
+    monkeypatch.delattr(select, "epoll", raising=False)
+    run = Run()
+    try:
+        waiter = run.link._stream.reader_waiter
+        assert type(waiter) is waiting.ReaderWaiter
+        waiter.mute()
+        run.link._stream.wake()  # a reader that waits already would be woken by bytes once more
+        eventually(lambda: len(run.ticks) > 1)
+        run.peer.send(_text("behind"))
+        waiter.unmute()
+        assert run.got.wait(1) == ["behind"]
+    finally:
+        run.stop()
+
+
+def _read_struck(run: Run, answers: Answers, at: int) -> bool:
+    """Read as a leader, interrupted at a point; return whether the point was reached."""
+    return struck(at, lambda: run.link.read_for(answers.has(f"A{at}"), Deadline(0.05)))
+
+
+@pytest.mark.slow
+def test_an_interrupt_anywhere_loses_nothing(led: tuple[Run, Answers]) -> None:
+    """Interrupted once at each point: all is dispatched, events once and in order, and the link goes on."""
+    run, answers = led
+    number, came_to_it = 0, True
+    while came_to_it:
+        run.link._reader._leader = (0,)  # keeps the reader from what is to be read here
+        run.peer.send(_text(f"A{number}") + _text(f"event {number}"))
+        assert run.link._stream.poll_readable(time.monotonic() + scaled(5))
+        run.link._reader._leader = None
+        came_to_it = _read_struck(run, answers, number)
+        eventually(partial(run.got.items.__contains__, f"event {number}"))
+        assert f"A{number}" in [*answers.taken, *run.got.items]
+        number += 1
+    assert number > 30
+    assert [text for text in run.got.items if text.startswith("event")] == [f"event {index}" for index in range(number)]
+    assert run.link.close_info is None
+
+
+@pytest.mark.slow
+def test_a_signal_handler_calls_while_its_thread_does(led: tuple[Run, Answers]) -> None:
+    """Wherever the signal arrives, both calls are answered."""
+    run, answers = led
+    number, came_to_it, read_by_handler = 0, True, 0
+
+    def reply() -> None:
+        while True:
+            question = run.peer.read_frame().payload.decode()
+            if question == "over":
+                return
+            run.peer.send(_text(question.replace("Q", "A")))
+
+    replying = aside(reply)
+    while came_to_it:
+        inner, outer = f"A inner {number}", f"A outer {number}"
+
+        def ask(answer: str, deadline: Deadline) -> None:
+            run.link.send_and_read([answer.replace("A", "Q").encode()], deadline, answers.has(answer))
+
+        def handle(inner: str = inner, ask: Callable[[str, Deadline], None] = ask) -> None:
+            nonlocal read_by_handler
+            ask(inner, Deadline(0.05))
+            read_by_handler += inner in answers.taken
+
+        came_to_it = struck(number, partial(ask, outer, within()), handle)
+        for text in (outer, *([inner] if came_to_it else [])):
+            eventually(partial(_came, run, answers, text))
+        number += 1
+    assert number > 50
+    assert read_by_handler > number / 3
+    run.link.write([b"over"], within())
+    assert replying.wait(1) == [None]
+    run.peer.send(_text("event"))
+    eventually(lambda: "event" in run.got.items)
+
+
+def _came(run: Run, answers: Answers, text: str) -> bool:
+    return text in [*answers.taken, *run.got.items]
