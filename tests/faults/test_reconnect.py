@@ -95,7 +95,8 @@ def test_row_16_and_17_every_outage_goes_through_one_backoff(
         short = max(expected - waited for waited, expected in zip(waits, [0.1, 0.2, 0.4, 0.4], strict=True))
         figure("an attempt before its time", max(0.0, short), 0.02, "s")
         with serve(echo, port=port):
-            assert conn.call("echo", 2, timeout=scaled(5)) == 2
+            # Where links came up and broke at once, one may look open that was reset already.
+            assert conn.call("echo", 2, timeout=scaled(5), retry=True) == 2
     finally:
         conn.close()
 

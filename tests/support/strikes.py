@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+_CALLED_BY_REFERENCES = {
+    ("_remove", weakref.WeakSet.__init__.__code__.co_filename),
+    ("remove", weakref.__file__),
+    ("__call__", weakref.__file__),
+}
+"""The functions of the standard library that run when what they refer to is gone."""
 
 
 class Strike:
@@ -20,7 +28,7 @@ class Strike:
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if event in ("call", "c_return") and not self.struck:
             self.left -= 1
-            if self.left < 0 and not _is_in_finalizer(frame):
+            if self.left < 0 and not _is_lost_in(frame):
                 self.struck = True
                 self._action()
 
@@ -43,10 +51,11 @@ def struck(at: int, function: Callable[[], object], action: Callable[[], None] |
     return strike.struck
 
 
-def _is_in_finalizer(frame: FrameType | None) -> bool:
+def _is_lost_in(frame: FrameType | None) -> bool:
     """Return whether the interpreter would report an exception and go on, instead of raising it."""
     while frame is not None:
-        if frame.f_code.co_name == "__del__":
+        code = frame.f_code
+        if code.co_name == "__del__" or (code.co_name, code.co_filename) in _CALLED_BY_REFERENCES:
             return True
         frame = frame.f_back
     return False
