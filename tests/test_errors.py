@@ -425,3 +425,9 @@ def test_a_pause_may_end_at_a_date(seconds: int, least: float, most: float) -> N
 def test_a_pause_that_cannot_be_read_is_none(value: str | None) -> None:
     """A header of a server never raises."""
     assert parse_retry_after(value) is None
+
+
+def test_an_error_without_a_message_is_told_by_its_type() -> None:
+    """No colon is left with nothing behind it."""
+    assert str(ResilientError("Overloaded")) == "Overloaded"
+    assert str(ResilientError("Overloaded", "try later")) == "Overloaded: try later"

@@ -150,6 +150,12 @@ MISTAKES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda conn: conn.proxy(Prices).price(), r"price\(\): missing a required argument: 'dish'"),
     (lambda conn: conn.call("echo", 1, result_type="int"), "'int' is neither a type nor a callable"),
     (lambda conn: conn.submit("echo", 1, result_type="int"), "'int' is neither a type nor a callable"),
+    (
+        lambda conn: conn.call("echo", 1, result_type=coroutine),
+        "coroutine, which converts payloads, must not be",
+    ),
+    (lambda conn: conn.observe("e", handler, payload_type=generator), "payloads, must not be a generator function"),
+    (lambda conn: conn.notify(5), "event must be text, not int"),
     (pickle.dumps, r"a Connection cannot be pickled or copied: call connect\(\) in the process that uses it"),
     (copy.copy, "a Connection cannot be pickled or copied"),
 ]
@@ -306,3 +312,9 @@ def test_a_page_in_html_is_not_shown() -> None:
 
     with ByteServer(refuse) as server, pytest.raises(SocketConnectionError, match=r"with HTTP 404\Z"):
         connect(server.url, reconnect=None)
+
+
+def test_a_broadcast_needs_the_name_of_an_event() -> None:
+    """As `notify` does, whether or not a client is connected."""
+    with serve(echo) as server, pytest.raises(TypeError, match="event must be text, not int"):
+        server.broadcast(5)  # type: ignore[arg-type]

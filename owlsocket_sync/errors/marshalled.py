@@ -63,7 +63,7 @@ class ResilientError(Exception):
     def __str__(self) -> str:
         if self.type in _registry or not self.type:
             return self.plain_message or self.type
-        return f"{self.type}: {self.message}"
+        return f"{self.type}: {self.message}" if self.message else self.type
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.code}: {safe_str(self)}>"

@@ -72,6 +72,11 @@ class ConvertedEvents(EventStream):
         return self.convert(super().__next__())
 
 
+def not_text(event: object) -> TypeError:
+    """Return the error for an event whose name is not text."""
+    return TypeError(f"event must be text, not {type(event).__name__}")
+
+
 class Events:
     """Events of the peer, and ours.
 
@@ -101,7 +106,7 @@ class Events:
     def notify(self, event: str, payload: Any) -> None:
         """Send an event; see `owlsocket_sync.Connection.notify`."""
         if not isinstance(event, str):
-            raise TypeError(f"event must be text, not {type(event).__name__}")
+            raise not_text(event)
         if not self._hooks.instruments:
             self._send_event(event, payload)
             return

@@ -22,6 +22,7 @@ from ..errors.safe_text import logger
 from ..green_threads import refuse_eventlet
 from ..locks import Condition, LocksReleased, make_process_lock
 from ..protocol.backlog import SharedMemory
+from ..protocol.events import not_text
 from ..protocol.messages import EventMessage
 from ..protocol.private_copy import copy_payload
 from ..runtime.at_exit import EXIT_REGISTRY
@@ -127,7 +128,10 @@ class BaseServer:
 
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.
+            TypeError: ``event`` is not text.
         """
+        if not isinstance(event, str):
+            raise not_text(event)
         # Encoded once for all clients, and deflated once for all with the same compression, except those whose messages
         # a `prepare` hook changes. No lock is held: hooks are user code, and may ask the server for its connections.
         common: bytes | None = None

@@ -13,7 +13,7 @@ from ...errors import ResilientError, SocketMessageMalformed
 from ...errors.safe_text import safe_str
 from ...values import truncate
 from .compiler import Compiler
-from .converters import ConversionError, Converter, reraise_at
+from .converters import ConversionError, Converter, check_function, reraise_at
 from .hints import name_of, with_article
 
 # A program that makes types at run time must not fill the memory with their converters.
@@ -94,12 +94,14 @@ def compile_converter(target_type: Any) -> Converter:
     """
     # A lambda is new at each call: cached, it would push the types out, and keep alive what it closes over.
     if isinstance(target_type, (types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
+        check_function(target_type)
         return target_type
     try:
         return _compile_cached(target_type, "" if _has_no_union(target_type) else repr(target_type))
     except TypeError:
         # The cache needs a hash; a callable object without one does not need the cache.
         if callable(target_type) and type(target_type).__hash__ is None:
+            check_function(target_type)
             return target_type  # type: ignore[no-any-return]
         raise
 

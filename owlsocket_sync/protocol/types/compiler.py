@@ -27,6 +27,7 @@ from .converters import (
     SCALARS,
     Converter,
     array_of,
+    check_function,
     enum_member,
     identity,
     literal,
@@ -99,6 +100,7 @@ class Compiler:
             return self._class(target_type, {})
         if not callable(target_type) or isinstance(target_type, ForwardRef):
             raise TypeError(f"{target_type!r} is neither a type nor a callable")
+        check_function(target_type)
         return target_type  # type: ignore[no-any-return]
 
     def _generic(self, target_type: Any, origin: Any, arguments: tuple[Any, ...]) -> Converter:

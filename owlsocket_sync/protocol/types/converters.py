@@ -16,9 +16,11 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar, get_args
 from uuid import UUID
 
+from ...callables import find_misfit
 from ...errors import ResilientError
 from ...errors.safe_text import safe_str
 from ...values import truncate
+from .hints import name_of
 
 Converter = Callable[[Any], Any]
 
@@ -83,6 +85,13 @@ def short_repr(value: Any) -> str:
 
 
 # -- single values ---------------------------------------------------------------------------------------------------
+
+
+def check_function(function: Any) -> None:
+    """Raise `TypeError` for a function that would not convert: an async function, or one that yields."""
+    misfit = find_misfit(function)
+    if misfit is not None:
+        raise TypeError(f"{name_of(function)}, which converts payloads, {misfit}")
 
 
 def identity(value: Any) -> Any:
