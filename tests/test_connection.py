@@ -25,6 +25,7 @@ from owlsocket_sync import (
 )
 from owlsocket_sync.connection import cut_reason
 from owlsocket_sync.states import CloseInfo
+from support.helpers import scaled
 from support.pair import RecordingCarrier, make_pair
 
 Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
@@ -197,6 +198,24 @@ def test_a_batch_that_fails_sends_what_it_has(ends: Ends) -> None:
         left.notify("a")
         raise ValueError("no")
     assert len(carrier.sent) == 1
+
+
+def test_the_end_of_a_connection_is_told_within_a_batch(ends: Ends) -> None:
+    """What was gathered, and cannot be sent any more, is told where the batch ends, not by who asks for the reason."""
+    left = ends[0]
+    waited: list[CloseInfo] = []
+
+    def close_in_a_batch() -> None:
+        with left.batch():
+            left.notify("told")
+            left.close(reason="done")
+            waited.append(left.wait_closed(scaled(5)))
+            left.notify("told")
+
+    with pytest.raises(SocketConnectionError, match="closed") as caught:
+        close_in_a_batch()
+    assert caught.value.sent is False
+    assert [info.code for info in waited] == [1000]
 
 
 def test_a_batch_without_a_link_raises(ends: Ends) -> None:

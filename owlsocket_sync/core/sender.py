@@ -87,11 +87,21 @@ class Sender:
     def _send_together(self, gathered: list[bytes | Pending]) -> None:
         self._transmit(gathered, self.deadline_for(None))
 
-    def send_gathered(self, deadline: Deadline | None) -> None:
-        """Send what this thread gathered so far; the batch goes on, empty."""
+    def send_gathered(self, deadline: Deadline | None, *, or_keep: bool = False) -> None:
+        """Send what this thread gathered so far; the batch goes on, empty.
+
+        Args:
+            deadline: until when; the timeout of calls by default.
+            or_keep: on a connection that is closed, leave it to the end of the batch to raise.
+        """
         gathered = self._scopes.take_batch()
         if gathered:
-            self._transmit(gathered, deadline or self.deadline_for(None))
+            try:
+                self._transmit(gathered, deadline or self.deadline_for(None))
+            except SocketConnectionError as error:
+                if not or_keep or error.sent is not False or self.closing_error() is None:
+                    raise
+                self._scopes.return_to_batch(gathered)
 
     def has_open_batch(self) -> bool:
         """Return whether this thread holds messages in a batch."""

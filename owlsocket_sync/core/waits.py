@@ -82,8 +82,10 @@ class Waits:
     def wait_closed(self, timeout: float | None) -> CloseInfo:
         """Wait until the connection is closed; see `owlsocket_sync.Connection.wait_closed`."""
         deadline = self._sender.deadline_for(timeout, math.inf)
-        with self.worker_released(deadline):
-            info = self._carrier.wait_closed(deadline)
+        with self.step_aside():
+            self._sender.send_gathered(deadline, or_keep=True)
+            with self._managed_block():
+                info = self._carrier.wait_closed(deadline)
         if info is None:
             raise SocketTimeout(f"{self._name} was not closed within {deadline.seconds:g} s")
         return info

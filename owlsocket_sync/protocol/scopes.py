@@ -113,6 +113,12 @@ class Scopes:
         gathered, scope.batch = scope.batch, []
         return gathered
 
+    def return_to_batch(self, gathered: Batch) -> None:
+        """Put back what `take_batch` returned, before what was gathered since."""
+        scope = self.find_batch()
+        if scope is not None and scope.batch is not None:
+            scope.batch[:0] = gathered
+
 
 def _leave(scope: Scope) -> None:
     """End a block, in any context, and whatever the order in which blocks are left."""
