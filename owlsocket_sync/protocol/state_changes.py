@@ -55,7 +55,7 @@ class StateChanges:
                     if self._deliverer is not None or not self.queue:
                         self._state_changed.notify_all()  # a thread may wait in `wait_delivered`
                         break
-                    item = next(iter(self.queue), None)
+                    item = self.queue[0] if self.queue else None  # no call: it may change between two
                     previous = item[1] if isinstance(item, tuple) else None
                     # No call from here on, and so no interrupt: what is taken now is known below. What interrupted the
                     # lines above may have delivered it.

@@ -137,7 +137,7 @@ class PoolState(ABC):
             for key, _, _ in _discard(self._resumed):
                 count += 1 + len(self._lanes.pop(key, None) or ())
             # A lane that runs stays: tasks that are submitted next must wait for its current one.
-            count += sum(len(_discard(held_up)) for held_up in self._lanes.values() if held_up)
+            count += sum(len(_discard(held_up)) for held_up in list(self._lanes.values()) if held_up)
             thread = self._ensure_worker()
         self._start(thread)
         return count

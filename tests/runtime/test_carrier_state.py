@@ -144,6 +144,26 @@ def test_an_interrupt_anywhere_strands_no_later_change() -> None:
     assert at > 10
 
 
+def test_a_signal_handler_changes_the_state_anywhere() -> None:
+    """Nothing is raised, and each change is delivered once, in order."""
+    at, interrupted = 0, True
+    while interrupted:
+        recorder = Recorder()
+        carrier = _carrier(recorder, OPEN)
+
+        def close(carrier: Any = carrier) -> None:
+            carrier._enter(CLOSED, GOODBYE)
+            carrier._deliver_changes()
+
+        carrier._enter(CLOSING, GOODBYE)
+        interrupted = struck(at, carrier._deliver_changes, close)
+        if not interrupted:
+            close()
+        assert recorder.changes == [(OPEN, CLOSING), (CLOSING, CLOSED)], at
+        at += 1
+    assert at > 10
+
+
 def test_workers_end_after_the_last_change_was_delivered() -> None:
     """Whichever thread delivers it: an action that follows the changes waits for a slow log handler."""
     begun, go = threading.Event(), threading.Event()
