@@ -88,7 +88,7 @@ class BaseServer:
         self._name = name
         self._peers_lock = lock = make_process_lock()
         self._peers_changed = Condition(lock)
-        self._peers: set[Peer] = set()
+        self._peers: dict[Peer, None] = {}  # a set in the order of arrival
         self._client_threads = 0
         self._phase = ServerPhase.SERVING
         self._timer = Timer(f"{name}-timer")
@@ -97,7 +97,7 @@ class BaseServer:
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections of the clients that are connected now."""
+        """The connections of the clients that are connected now, in the order in which they came."""
         return [peer.connection for peer in self._live_peers()]
 
     def _live_peers(self) -> list[Peer]:
@@ -213,14 +213,14 @@ class BaseServer:
         with self._peers_lock:
             if self._phase is not ServerPhase.SERVING:
                 return False
-            self._peers.add(peer)
+            self._peers[peer] = None
         return True
 
     def _client_finished(self, peer: Peer | None) -> None:
         with self._peers_lock:
             self._client_threads -= 1
             if peer is not None:
-                self._peers.discard(peer)
+                self._peers.pop(peer, None)
             self._peers_changed.notify_all()
 
     # -- closing -----------------------------------------------------------------------------------------------------

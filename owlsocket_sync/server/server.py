@@ -125,7 +125,7 @@ class Server(BaseServer):
                 # The link owns the stream by now, and `run` will not be reached to close it.
                 peer.abort_handshake()
                 with self._peers_lock:
-                    self._peers.discard(peer)
+                    self._peers.pop(peer, None)
             raise
         finally:
             if peer is None:

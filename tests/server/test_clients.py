@@ -47,6 +47,21 @@ def test_connections_and_broadcasts() -> None:
             conn.close()
 
 
+def test_connections_are_in_the_order_of_arrival() -> None:
+    """The last one is the client that came last, also after others left."""
+    with serve(echo) as server:
+        clients = [connect(server.url) for _ in range(12)]
+        for number in (0, 5, 7):
+            clients[number].close()
+        eventually(lambda: len(server.connections) == 9)
+        clients.append(connect(server.url))
+        numbers = [int(conn.name.rpartition("#")[2]) for conn in server.connections]
+        assert len(numbers) == 10
+        assert numbers == sorted(numbers)
+        for conn in clients:
+            conn.close()
+
+
 def test_a_broadcast_reaches_every_connected_client() -> None:
     """A client whose `connect` has returned receives it."""
     with serve(echo) as server:
