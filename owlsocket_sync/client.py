@@ -20,7 +20,7 @@ from .client_options import ClientOptions, StrOrCallable, TokenSource
 from .connection import Connection
 from .connector import Connector, warn_cleartext
 from .core.core import CLOSE_TIMEOUT, Core, CoreOptions
-from .deadline import Deadline
+from .deadline import Deadline, check_timeout
 from .errors import ResilientError, SocketConnectionError, SocketTimeout
 from .green_threads import refuse_eventlet
 from .handshake_fields import Query
@@ -55,8 +55,8 @@ def connect(
     query: Query | None = None,
     headers: Mapping[str, str] | None = None,
     auth: Auth | TokenSource | None = None,
-    timeout: float = 10.0,
-    call_timeout: float = CALL_TIMEOUT,
+    timeout: float | None = 10.0,
+    call_timeout: float | None = CALL_TIMEOUT,
     heartbeat: Heartbeat | None = Heartbeat(),
     reconnect: Backoff | None = Backoff(),
     limits: Limits = Limits(),
@@ -120,8 +120,10 @@ def connect(
     try:
         with forgetting_locals():
             options = ClientOptions(
-                url=url, token=token, query=query, headers=headers, auth=auth, timeout=timeout,
-                call_timeout=call_timeout, heartbeat=heartbeat, reconnect=reconnect, limits=limits, workers=workers,
+                url=url, token=token, query=query, headers=headers, auth=auth,
+                timeout=check_timeout(timeout, default=ClientOptions.timeout),
+                call_timeout=check_timeout(call_timeout, "call_timeout", CALL_TIMEOUT),
+                heartbeat=heartbeat, reconnect=reconnect, limits=limits, workers=workers,
                 ssl_context=ssl_context, proxy=proxy, token_in=token_in, sender=sender, name=name, replace=replace,
                 wait=wait, setup=setup, compression=compression,
             )  # fmt: skip

@@ -88,8 +88,8 @@ class ClientOptions(FieldwiseEq):
         if isinstance(self.token, str):
             object.__setattr__(self, "token", Secret(self.token))
         # A frozen dataclass is set through `object`; only here, before anybody else sees the value.
-        object.__setattr__(self, "timeout", check_timeout(self.timeout))
-        object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout"))
+        object.__setattr__(self, "timeout", check_timeout(self.timeout, default=ClientOptions.timeout))
+        object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout", CALL_TIMEOUT))
         if self.replace and not self.name:
             raise ValueError("replace needs a name: that of the connection that is to be replaced")
         if not isinstance(self.token_in, Collection) or not all(

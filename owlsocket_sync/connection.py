@@ -44,6 +44,7 @@ Payload = TypeVar("Payload")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 CLOSE_REASON_BYTES = 123
+DRAIN_TIMEOUT = 30.0
 
 # Reentrant: a signal handler or a finalizer may use a connection on the thread that it interrupted here.
 _renewal_lock = PerProcess(threading.RLock)
@@ -646,15 +647,15 @@ class Connection:
         """
         self._core.reconnect()
 
-    def drain(self, timeout: float = 30.0) -> None:
+    def drain(self, timeout: float | None = DRAIN_TIMEOUT) -> None:
         """Refuse new work, wait for pending calls and running handlers, then close; within ``timeout`` seconds.
 
         Raises:
             SocketTimeout: they did not finish in time; the connection is closed nevertheless.
         """
-        self._core.drain(timeout)
+        self._core.drain(check_timeout(timeout, default=DRAIN_TIMEOUT))
 
-    def close(self, code: int = 1000, reason: str = "", timeout: float = CLOSE_TIMEOUT) -> None:
+    def close(self, code: int = 1000, reason: str = "", timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Close the connection for good; idempotent, from any thread, in any state.
 
         Args:
@@ -666,7 +667,7 @@ class Connection:
             raise ValueError(f"code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r}")
         if not isinstance(reason, str):
             raise TypeError(f"reason must be text, not {type(reason).__name__}")
-        self._core.close(code, cut_reason(reason), Deadline(check_timeout(timeout)))
+        self._core.close(code, cut_reason(reason), Deadline(check_timeout(timeout, default=CLOSE_TIMEOUT)))
 
     def __enter__(self) -> Connection:
         return self

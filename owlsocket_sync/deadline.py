@@ -97,16 +97,19 @@ def next_item(queue: SimpleQueue[Value]) -> Value:
             return queue.get(timeout=longest)
 
 
-def check_timeout(timeout: float, name: str = "timeout") -> float:
+def check_timeout(timeout: float | None, name: str = "timeout", default: float | None = None) -> float:
     """Return the timeout if it is valid, and ``math.inf`` for one that no clock can represent.
 
     Args:
         timeout: seconds.
         name: the option, for the error.
+        default: what ``None`` stands for, where it stands for something.
 
     Raises:
         ValueError: the timeout is negative, NaN, or not a number.
     """
+    if timeout is None and default is not None:
+        return default
     # NaN fails every comparison, so `not >= 0` refuses it and `< 0` would not.
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise ValueError(f"{name} must be a number of seconds, 0 or more (math.inf for no limit), not {timeout!r}")

@@ -78,6 +78,13 @@ def test_a_timeout_beyond_floats_means_no_limit() -> None:
     assert check_timeout(10**400) == math.inf
 
 
+def test_none_means_the_default_where_there_is_one() -> None:
+    """Zero and no limit are values of their own."""
+    assert check_timeout(None, default=3.0) == 3.0
+    assert check_timeout(0, default=3.0) == 0
+    assert check_timeout(math.inf, default=3.0) == math.inf
+
+
 @pytest.mark.parametrize("timeout", [-1, -0.001, -math.inf, math.nan, "5", None, True, [], 1j])
 def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
     """Any other value is refused, with the name of the option."""

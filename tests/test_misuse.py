@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from owlsocket_sync import Connection, SocketConnectionError, SocketMessageMalformed, connect
+from owlsocket_sync.client_options import ClientOptions
 from owlsocket_sync.server import serve
 from support.handlers import echo
 from support.pair import RecordingCarrier, make_pair
@@ -318,3 +319,20 @@ def test_a_broadcast_needs_the_name_of_an_event() -> None:
     """As `notify` does, whether or not a client is connected."""
     with serve(echo) as server, pytest.raises(TypeError, match="event must be text, not int"):
         server.broadcast(5)  # type: ignore[arg-type]
+
+
+def test_a_timeout_of_none_is_the_default() -> None:
+    """Everywhere, as in a call: no user has to repeat the number of the signature."""
+    options = ClientOptions(url="ws://127.0.0.1:1", timeout=None, call_timeout=None)  # type: ignore[arg-type]
+    assert (options.timeout, options.call_timeout) == (ClientOptions.timeout, ClientOptions.call_timeout)
+    with serve(echo, timeout=None, call_timeout=None) as server:
+        conn = connect(server.url, timeout=None, call_timeout=None)
+        assert conn.default_call_timeout == ClientOptions.call_timeout
+        conn.default_call_timeout = 5.0
+        assert conn.call("echo", 1, timeout=None) == 1
+        conn.drain(timeout=None)
+        conn = connect(server.url)
+        conn.close(timeout=None)
+        assert conn.wait_closed(0).code == 1000
+        server.close(timeout=None)
+        assert server.wait(0)

@@ -37,6 +37,7 @@ from .outbox import Outbox
 from .peer import CLOSE_TIMEOUT, Peer
 from .request import Request
 
+STOP_TIMEOUT = 3.0
 WAKEUP_MARGIN = 0.05
 # Of the timeout of `close`, the part that is kept for aborted links to end in: a share, at least so many seconds, and
 # for a crowd so many for each client, up to half of the timeout.
@@ -225,14 +226,14 @@ class BaseServer:
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
-    def close(self, timeout: float = 3.0) -> None:
+    def close(self, timeout: float | None = STOP_TIMEOUT) -> None:
         """Stop accepting clients, and close the links of those that are connected (1001); idempotent, from any thread.
 
         Args:
             timeout: seconds until links are aborted whose clients do not answer, and handlers that run are left alone.
         """
         # All of it on this thread: at the exit of the interpreter no other can be started.
-        seconds = check_timeout(timeout)
+        seconds = check_timeout(timeout, default=STOP_TIMEOUT)
         deadline = Deadline(max(0.0, seconds - WAKEUP_MARGIN))  # the thread has to wake up from the last wait in time
         fork.ensure_process()  # a child has no clients to say goodbye to
         if self._phase is ServerPhase.CLOSED:

@@ -83,8 +83,8 @@ class ServerOptions(FieldwiseEq):
         check_callable("handler_context", self.handler_context, "")
         check_authenticate(self.authenticate)
         # A frozen dataclass has no other way to store a normalized value.
-        object.__setattr__(self, "timeout", check_timeout(self.timeout))
-        object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout"))
+        object.__setattr__(self, "timeout", check_timeout(self.timeout, default=ServerOptions.timeout))
+        object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout", CALL_TIMEOUT))
         object.__setattr__(self, "origins", check_origins(self.origins))
         object.__setattr__(self, "compression", check_compression(self.compression))
 

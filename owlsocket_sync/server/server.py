@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from ..deadline import Deadline
+from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
 from ..options import MIB, Deflate, Heartbeat, Limits, check_type
 from ..protocol.messages import CALL_TIMEOUT
@@ -166,8 +166,8 @@ def serve(
     total_bytes: int = 1024 * MIB,
     heartbeat: Heartbeat | None = Heartbeat(),
     workers: int = 4,
-    timeout: float = 10.0,
-    call_timeout: float = CALL_TIMEOUT,
+    timeout: float | None = 10.0,
+    call_timeout: float | None = CALL_TIMEOUT,
     expose_tracebacks: bool = False,
     name: str | None = None,
     compression: Deflate | str | None = None,
@@ -210,8 +210,8 @@ def serve(
         total_bytes=total_bytes,
         heartbeat=heartbeat,
         workers=workers,
-        timeout=timeout,
-        call_timeout=call_timeout,
+        timeout=check_timeout(timeout, default=ServerOptions.timeout),
+        call_timeout=check_timeout(call_timeout, "call_timeout", CALL_TIMEOUT),
         expose_tracebacks=expose_tracebacks,
         name=name,
         compression=compression,
