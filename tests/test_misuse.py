@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -319,6 +320,16 @@ def test_a_broadcast_needs_the_name_of_an_event() -> None:
     """As `notify` does, whether or not a client is connected."""
     with serve(echo) as server, pytest.raises(TypeError, match="event must be text, not int"):
         server.broadcast(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [-1, -0.5, math.nan])
+def test_a_limit_is_not_negative(conn: Connection, limit: Any) -> None:
+    """A program that means "no limit" by -1 would otherwise receive nothing, without a word."""
+    words = re.escape(f"limit must be 0 or more, or None for no limit, not {limit!r}")
+    with pytest.raises(ValueError, match=words):
+        conn.events("e", limit=limit)
+    with pytest.raises(ValueError, match=words):
+        conn.messages(limit=limit)
 
 
 def test_a_timeout_of_none_is_the_default() -> None:

@@ -17,9 +17,11 @@ Self = TypeVar("Self", bound="BlockingIterator[Any]")
 
 
 def check_limit(limit: float | None) -> None:
-    """Raise `TypeError` unless a limit is a number, or ``None`` for no limit."""
+    """Raise `TypeError` unless a limit is a number, or ``None`` for no limit, and `ValueError` if it is negative."""
     if limit is not None and not isinstance(limit, (int, float)):
         raise TypeError(f"limit must be a number or None, not {limit!r}")
+    if limit is not None and not limit >= 0:  # NaN fails every comparison
+        raise ValueError(f"limit must be 0 or more, or None for no limit, not {limit!r}")
 
 
 class BlockingIterator(Generic[Item]):
