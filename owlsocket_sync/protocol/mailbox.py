@@ -73,7 +73,8 @@ class Mailbox(Generic[Item]):
             try:
                 return self.get_nowait()
             except LookupError:
-                available = self._wait_available(deadline)
+                pass  # and wait outside: the traceback of an interrupt would show this error too
+            available = self._wait_available(deadline)
             # Where items are left, another consumer was as quick: look again.
             if not self._items:
                 if self._closed:

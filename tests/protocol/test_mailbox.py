@@ -51,6 +51,24 @@ def test_what_came_first_is_taken_first() -> None:
     assert (held.messages, held.size) == (0, 0)
 
 
+class Interrupted(Deadline):
+    """A deadline whose wait is interrupted by Ctrl-C."""
+
+    __slots__ = ()
+
+    def wait(self, wait_once: Callable[[float], object]) -> bool:
+        """Raise what the signal handler of Python raises."""
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_of_a_wait_has_no_other_error_behind_it() -> None:
+    """That the mailbox is empty is no error, and would fill the traceback of a Ctrl-C."""
+    box, _ = boxed()
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        box.get(Interrupted(1.0))
+    assert interrupt.value.__context__ is None
+
+
 def test_an_empty_one_is_waited_for_no_longer_than_asked() -> None:
     """Then it is a timeout."""
     box, _ = boxed()
