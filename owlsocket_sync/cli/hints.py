@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ from ..contrib.exit_codes import NotConnected
 
 _TLS_ALERT = "\x15\x03"
 """A TLS record of type alert (RFC 8446, section 5.1), as a TLS server answers a request in clear text."""
+
+_UNRESOLVED = re.compile(r"cannot resolve (?:the proxy )?host '([^']*)'")
+"""The error of a name without an address: that of a proxy, where there is one, and not that of the URL."""
 
 _HUNG_UP = ("was lost", "closed during")
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
@@ -68,7 +72,8 @@ def hint_for(error: BaseException, url: str, step: str = "") -> str:
     if status is not None or _is_invalid_handshake(error):
         return _hint_for_handshake(error, secure)
     # The outermost error names the phase; the cause of the operating system, further in, names what to do.
-    return next(filter(None, (_hint_for_cause(cause, url) for cause in causes(error))), _BY_STEP.get(step, ""))
+    hints = (_hint_for_cause(cause, url, str(error)) for cause in causes(error))
+    return next(filter(None, hints), _BY_STEP.get(step, ""))
 
 
 def with_hint(text: str, error: BaseException) -> str:
@@ -100,10 +105,12 @@ def _hint_for_handshake(error: BaseException, secure: bool) -> str:
     return "the server does not speak WebSocket at this URL: check the port and the path"
 
 
-def _hint_for_cause(cause: BaseException, url: str) -> str:
+def _hint_for_cause(cause: BaseException, url: str, text: str) -> str:
     # By name: `socket` belongs to the transport, and its gaierror has no other home.
     if type(cause).__name__ == "gaierror":
-        return f"check the spelling of {urlsplit(url).hostname}, and the network of this machine"
+        unresolved = _UNRESOLVED.search(text)
+        host = unresolved[1] if unresolved else urlsplit(url).hostname
+        return f"check the spelling of {host}, and the network of this machine"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return "--ca PATH trusts your own certificate authority; --insecure skips verification, for debugging only"
     if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:

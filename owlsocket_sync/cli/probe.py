@@ -9,7 +9,7 @@ from types import TracebackType
 from .. import Limits, SocketConnectionError, SocketTimeout
 from ..deadline import Deadline
 from ..transport.client_handshake import ClientHandshake
-from ..transport.dial import ConnectAttempt, ProxyAddress, Socket, default_context, resolve
+from ..transport.dial import PROXY_ROLE, ConnectAttempt, ProxyAddress, Socket, default_context, resolve
 from ..transport.framing import ClientFraming
 from ..transport.stream import DuplexStream
 from ..urls import Target
@@ -49,8 +49,10 @@ class Probe:
         self._stream: DuplexStream | None = None
 
     @property
-    def _first_hop(self) -> tuple[str, int]:
-        return (self._proxy.host, self._proxy.port) if self._proxy else (self._target.host, self._target.port)
+    def _first_hop(self) -> tuple[str, int, str]:
+        if self._proxy:
+            return self._proxy.host, self._proxy.port, PROXY_ROLE
+        return self._target.host, self._target.port, ""
 
     def resolve(self) -> list[str]:
         """Return the addresses of the host, or of the proxy.

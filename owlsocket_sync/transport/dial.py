@@ -30,6 +30,7 @@ from .tls import do_handshake, tls_error
 from .waiting import wait_while
 
 MAX_PROXY_RESPONSE = 65_536
+PROXY_ROLE = "the proxy "
 
 Address = tuple[Any, ...]
 Socket = socket.socket
@@ -106,7 +107,7 @@ def dial(
     if proxy is None:
         sock = attempt.connect(target.host, target.port)
     else:
-        sock = attempt.connect(proxy.host, proxy.port, "the proxy ")
+        sock = attempt.connect(proxy.host, proxy.port, PROXY_ROLE)
     try:
         if proxy is not None:
             attempt.tunnel(sock, proxy)
@@ -129,8 +130,8 @@ def default_context() -> ssl.SSLContext:
     return context
 
 
-def resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host, as `socket.getaddrinfo` has them.
+def resolve(host: str, port: int, role: str = "") -> list[Address]:
+    """Return the addresses of a host, as `socket.getaddrinfo` has them; ``role`` is what it is, before it in an error.
 
     Raises:
         SocketConnectionError: the host cannot be resolved.
@@ -138,7 +139,7 @@ def resolve(host: str, port: int) -> list[Address]:
     try:
         return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError) as error:
-        raise SocketConnectionError(f"cannot resolve host '{host}': {error}") from error
+        raise SocketConnectionError(f"cannot resolve {role}host '{host}': {error}") from error
 
 
 def _interleave_families(addresses: Sequence[Address]) -> list[Address]:
@@ -172,7 +173,7 @@ class ConnectAttempt:
             port: of the host.
             role: what it is, before its address in an error.
         """
-        addresses = _interleave_families(resolve(host, port))
+        addresses = _interleave_families(resolve(host, port, role))
         failure: Exception | None = None
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
             # What an address leaves of its share goes to those after it.

@@ -212,6 +212,25 @@ def test_an_unknown_host_fails_at_dns() -> None:
     assert advice == "check the spelling of nowhere.invalid, and the network of this machine"
 
 
+@pytest.mark.parametrize("proxy", ["http://elsewhere.invalid:3128", "elsewhere.invalid"])
+def test_an_unknown_proxy_is_named(proxy: str) -> None:
+    """In the hint as well, in place of the host behind it, which nobody has looked up; for every command."""
+    code, step, error, advice = failure("ws://nowhere.invalid", "--proxy", proxy)
+    assert (code, step) == (3, "dns")
+    assert "cannot resolve the proxy host 'elsewhere.invalid'" in error
+    assert advice == "check the spelling of elsewhere.invalid, and the network of this machine"
+    words = run("ping", "ws://nowhere.invalid", "--proxy", proxy).stderr
+    assert "cannot resolve the proxy host 'elsewhere.invalid'" in words
+    assert "check the spelling of elsewhere.invalid" in words
+
+
+def test_a_closed_port_of_a_proxy_is_named() -> None:
+    """By the same words as in an error of `connect`."""
+    code, step, error, _ = failure("ws://nowhere.invalid", "--proxy", f"http://127.0.0.1:{free_port()}")
+    assert (code, step) == (3, "tcp")
+    assert error.startswith("the proxy 127.0.0.1:")
+
+
 def test_a_closed_port_fails_at_tcp() -> None:
     """Exit code 3; a port that drops packets is a timeout."""
     code, step, _, advice = failure(f"ws://127.0.0.1:{free_port()}")
