@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .. import Connection, EventMessage
@@ -16,8 +17,10 @@ MAX_SLEEP = 60.0
 MAX_RESPONSES = 10_000
 
 
-def register_handlers(conn: Connection, request: Request) -> None:
-    """Register all handlers on the connection of one client."""
+def register_handlers(
+    conn: Connection, request: Request, broadcast: Callable[[str, Any], object] | None = None
+) -> None:
+    """Register all handlers on the connection of one client; ``broadcast`` lets the others hear what it shouts."""
     logger.info("%s connected from %s:%s", conn.name, *request.remote)
 
     def fail(message: str = "this method always fails") -> None:
@@ -42,7 +45,7 @@ def register_handlers(conn: Connection, request: Request) -> None:
     conn.perform("notifyMe", notify_me)
     conn.perform("enqueueMe", enqueue_me)
     conn.perform("queue", queue)
-    conn.observe("shout", lambda message: _answer_shout(conn, message))
+    conn.observe("shout", lambda message: _answer_shout(broadcast or conn.notify, message))
     conn.acknowledge(lambda id, payload: _reply_count(conn, id, payload))
 
 
@@ -57,8 +60,8 @@ def slow(seconds: float) -> str:
     return f"slept {seconds:g} s"
 
 
-def _answer_shout(conn: Connection, message: EventMessage) -> None:
-    conn.notify("heard", {"shout": message.payload})
+def _answer_shout(notify: Callable[[str, Any], object], message: EventMessage) -> None:
+    notify("heard", {"shout": message.payload})
 
 
 def _reply_count(conn: Connection, id: Any, payload: Any) -> bool:

@@ -44,9 +44,13 @@ def serve(
               slow SECONDS          fail MESSAGE      queue
               callMe METHOD ARG…    notifyMe EVENT PAYLOAD
               enqueueMe PAYLOAD
-    Events:   shout                 is answered by the event heard
+    Events:   shout                 reaches every client as the event heard
     Requests: {"count": N}          is answered by N responses
     """
+    from concurrent.futures import Future
+
+    from .. import Connection
+    from ..server import Request, Server
     from ..server import serve as start
     from .demo_handlers import register_handlers
 
@@ -54,14 +58,18 @@ def serve(
         raise click.UsageError("--key needs --cert")
     context = server_context(cert, key) if cert else None
     log_to_stderr(logging.INFO)
+    started: Future[Server] = Future()  # the first client may be here before `start` has returned
+
+    def handle(conn: Connection, request: Request) -> None:
+        register_handlers(conn, request, lambda event, payload: started.result().broadcast(event, payload))
+
     # SystemExit unwinds the with block, which closes the server; the default action would drop its connections.
     signal.signal(signal.SIGTERM, _exit)
     try:
-        server = start(
-            register_handlers, host, port, ssl_context=context, origins=origins or None, compression=compression
-        )
+        server = start(handle, host, port, ssl_context=context, origins=origins or None, compression=compression)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    started.set_result(server)
     with suppress(SystemExit), server:
         print_json({"url": server.url})
         server.wait()

@@ -407,6 +407,16 @@ def test_serve_answers_until_a_signal_ends_it(number: signal.Signals, code: int)
     assert "Traceback" not in err
 
 
+def test_a_shout_is_heard_by_whoever_listens() -> None:
+    """As the help has it: ``owlsocket listen heard`` in one terminal, ``owlsocket notify shout`` in another."""
+    with running("serve") as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        with connect(url) as listener, listener.events("heard", limit=1, timeout=scaled(5.0)) as heard:
+            assert run("notify", url, "shout", '"owls"').returncode == 0
+            assert [event.payload for event in heard] == [{"shout": "owls"}]
+
+
 def test_serve_speaks_tls() -> None:
     """With ``--cert``; a certificate that cannot be used is reported."""
     certificate = str(VECTORS / "tls" / "server.pem")
