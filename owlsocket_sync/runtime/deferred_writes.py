@@ -284,11 +284,13 @@ class DeferringWriter(InterruptedWriter):
         if self._unfinished:
             return  # or a peer that accepts nothing would have all of them begun
         count = size = 0
-        for frame in list(islice(self._deferred, MAX_COALESCED_WRITES)):
-            size += len(frame)
-            if count and size > MAX_DEFERRED_SIZE:
-                break
-            count += 1
+        # By index: an iterator would refuse a deque to which another thread appends meanwhile.
+        with contextlib.suppress(IndexError):
+            while count < MAX_COALESCED_WRITES:
+                size += len(self._deferred[count])
+                if count and size > MAX_DEFERRED_SIZE:
+                    break
+                count += 1
         self._unsettled = True
         # As below. A signal handler may have sent some of them meanwhile.
         with contextlib.suppress(IndexError):

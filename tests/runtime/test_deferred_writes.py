@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -190,6 +191,38 @@ def test_frames_that_are_moved_while_another_thread_settles_are_settled_later(st
     assert run.peer.read_frame().payload == b"deferred"
     assert settled[0] == 1
     eventually(lambda: deferred.settled > settled[-1])
+
+
+def test_a_frame_that_is_deferred_while_others_are_taken_follows_them(start: Start) -> None:
+    """Between any two looks at the deferred frames."""
+    run, deferred = start()
+
+    class Frames(deque[bytes]):
+        """Another thread defers once a writer looks at the frames."""
+
+        def _defer(self) -> None:
+            if len(self) < 4:
+                self.append(deferred.writer.frame(b"%d" % len(self))[0])
+
+        def __iter__(self) -> Iterator[bytes]:
+            found = super().__iter__()
+            self._defer()
+            return found
+
+        def __getitem__(self, index: Any) -> bytes:
+            self._defer()
+            return super().__getitem__(index)
+
+    deferred.frames = Frames()
+    deferred.writer.defer_to(deferred)
+    deferred.frames.append(deferred.writer.frame(b"0")[0])
+    deferred.writer.attend()
+    deferred.send(b"last")
+    got: list[Frame] = []
+    _read_until(run, b"last", got)
+    payloads = [each.payload for each in got]
+    assert payloads == sorted(payloads)
+    assert len(payloads) > 2
 
 
 def test_frames_deferred_while_another_thread_writes_are_sent_by_it(start: Start) -> None:
