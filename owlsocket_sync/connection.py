@@ -598,8 +598,9 @@ class Connection:
     def batch(self) -> AbstractContextManager[None]:
         """Return a context manager that collects what this thread sends, and sends it at the end in few writes.
 
-        A wait for a reply inside the block first sends what was collected. The end of the block raises what `notify`
-        raises.
+        A wait for a reply inside the block first sends what was collected; if it finds no link in its time it raises,
+        and what was collected stays. The end of the block raises what `notify` raises. If an error ends the block, that
+        error is raised, and no link is waited for: without one, nothing is sent (``stats.dropped``).
         """
         return self._core.sender.batch(lambda: self._core.sender)
 
@@ -609,7 +610,7 @@ class Connection:
         As `batch`, it belongs to the context (`contextvars`) that enters it: a handler that leaves a block open, in a
         generator for example, leaves none to the next handler. The block may be left in another thread or context.
         """
-        return self._core.sender.deadline_scope(seconds)
+        return self._core.scopes.deadline_scope(Deadline(check_timeout(seconds, "seconds")))
 
     # -- the life of a connection ------------------------------------------------------------------------------------
 
@@ -652,6 +653,7 @@ class Connection:
 
         Raises:
             SocketTimeout: they did not finish in time; the connection is closed nevertheless.
+            SocketConnectionError: an open `batch` could not be sent; the connection is closed.
         """
         self._core.drain(check_timeout(timeout, default=DRAIN_TIMEOUT))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import fork
 from ..deadline import Deadline
-from ..errors import SocketConnectionError, SocketMessageError, SocketTimeout
+from ..errors import SocketConnectionError, SocketError, SocketMessageError, SocketTimeout
 from ..locks import LockGroup, StepAside
 from ..options import Limits
 from ..protocol.authentication import Authentication
@@ -285,13 +285,18 @@ class Core:
         deadline = self.sender.deadline_for(timeout)
         self.dispatcher.draining = True
         seconds = deadline.remaining()
+        until, finished, error = Deadline(max(seconds / 2, seconds - CLOSE_RESERVE)), False, None
         try:
-            with self.waits.worker_released(deadline):
-                finished = self._finish(Deadline(max(seconds / 2, seconds - CLOSE_RESERVE)))
+            with self.waits.worker_released(until):
+                finished = self._finish(until)
+        except SocketError as unsent:  # what was gathered in a batch
+            error = unsent
         except BaseException:  # an interrupt: the connection goes on
             self.dispatcher.draining = False
             raise
         self.close(1000, "", Deadline(min(CLOSE_TIMEOUT, deadline.remaining())))
+        if error is not None:
+            raise error
         if not finished:
             raise SocketTimeout(f"{self.options.name} did not finish within {deadline.seconds:g} s and was closed")
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from ..deadline import Deadline, check_timeout
@@ -76,32 +77,27 @@ class Sender:
 
     # -- several at once ---------------------------------------------------------------------------------------------
 
-    def deadline_scope(self, seconds: float) -> AbstractContextManager[Deadline]:
-        """Return a context manager: one deadline over all that is done inside."""
-        return self._scopes.deadline_scope(Deadline(check_timeout(seconds, "seconds")))
-
     def batch(self, current: Callable[[], Sender]) -> AbstractContextManager[None]:
         """Gather what is sent inside; at the end the sender that is ``current`` then sends it together."""
         return self._scopes.batch_scope(lambda: current()._send_together)
 
-    def _send_together(self, gathered: list[bytes | Pending]) -> None:
-        self._transmit(gathered, self.deadline_for(None))
+    def _send_together(self, gathered: list[bytes | Pending], interrupted: bool) -> None:
+        if not interrupted:
+            self._transmit(gathered, self.deadline_for(None))
+            return
+        # The error that ends the block is told, and not held up by a wait for a link.
+        link, sent = self._carrier.current_link_id(), False
+        with suppress(SocketError):
+            sent = link is not None and self._transmit_on(link, gathered, self.deadline_for(None))
+        if not sent:
+            self._counters.count("dropped", sum(isinstance(item, bytes) for item in gathered))
 
-    def send_gathered(self, deadline: Deadline | None, *, or_keep: bool = False) -> None:
-        """Send what this thread gathered so far; the batch goes on, empty.
-
-        Args:
-            deadline: until when; the timeout of calls by default.
-            or_keep: on a connection that is closed, leave it to the end of the batch to raise.
-        """
-        gathered = self._scopes.take_batch()
-        if gathered:
-            try:
-                self._transmit(gathered, deadline or self.deadline_for(None))
-            except SocketConnectionError as error:
-                if not or_keep or error.sent is not False or self.closing_error() is None:
-                    raise
-                self._scopes.return_to_batch(gathered)
+    def send_gathered(self, deadline: Deadline | None) -> None:
+        """Send what this thread gathered so far, by default within the timeout of calls; the batch goes on."""
+        deadline = deadline or self.deadline_for(None)
+        while self.has_open_batch():
+            send = partial(self._transmit_on, self._await_link(deadline), deadline=deadline)
+            self._scopes.send_batch(send)
 
     def has_open_batch(self) -> bool:
         """Return whether this thread holds messages in a batch."""
@@ -202,15 +198,17 @@ class Sender:
 
     def _transmit(self, items: Sequence[bytes | Pending], deadline: Deadline) -> None:
         """Send these together once there is a link."""
-        while True:
-            link = self._carrier.current_link_id()
-            if link is None:
-                # The reader does not wait: the carrier raises at once there.
-                with _NO_BLOCK if self._carrier.is_reader() else self._step_aside(), self._managed_block():
-                    link = self._carrier.await_link(deadline)
-            # False where the link was lost in between: then they wait for the next one.
-            if self._transmit_on(link, items, deadline):
-                return
+        # False where the link was lost in between: then they wait for the next one.
+        while not self._transmit_on(self._await_link(deadline), items, deadline):
+            pass
+
+    def _await_link(self, deadline: Deadline) -> int:
+        link = self._carrier.current_link_id()
+        if link is None:
+            # The reader does not wait: the carrier raises at once there.
+            with _NO_BLOCK if self._carrier.is_reader() else self._step_aside(), self._managed_block():
+                link = self._carrier.await_link(deadline)
+        return link
 
     def note_sent(self, size: int) -> None:
         """Count a message of so many bytes that was sent, and show it to the instruments; without a lock."""
@@ -232,7 +230,7 @@ class Sender:
         batch = self._open_batch()
         if batch is not None:
             batch.append(call)
-            self._transmit(self._scopes.take_batch(), call.deadline)
+            self.send_gathered(call.deadline)
         with self._managed_block() if self._blocks.matter else _NO_BLOCK:
             if batch is None:
                 self.send_call(call, is_done)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from ..deadline import Deadline
-from ..errors import SocketTimeout
+from ..errors import SocketError, SocketTimeout
 from ..locks import StepAside
 from ..protocol.carrier import Carrier
 from ..states import CloseInfo
@@ -83,7 +83,11 @@ class Waits:
         """Wait until the connection is closed; see `owlsocket_sync.Connection.wait_closed`."""
         deadline = self._sender.deadline_for(timeout, math.inf)
         with self.step_aside():
-            self._sender.send_gathered(deadline, or_keep=True)
+            try:
+                self._sender.send_gathered(deadline)
+            except SocketError as error:
+                if error.sent is not False:  # else the end of the batch raises
+                    raise
             with self._managed_block():
                 info = self._carrier.wait_closed(deadline)
         if info is None:

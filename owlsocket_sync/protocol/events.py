@@ -57,6 +57,8 @@ class EventStream(BlockingIterator[EventMessage]):
             deadline = self._services().deadline_for(self._timeout, math.inf)
         try:
             return self._get(deadline)
+        except SocketTimeout:
+            raise
         except TimeoutError:
             raise SocketTimeout(f"no event {self._name!r} came within {deadline.seconds:g} s") from None
         except EOFError:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..deadline import Deadline, check_timeout
+from ..errors import SocketTimeout
 from .mailbox import Mailbox
 from .services import Services
 from .subscriptions import Subscription
@@ -59,10 +60,12 @@ class BlockingIterator(Generic[Item]):
         return self._mailbox.get_nowait()
 
     def _get(self, deadline: Deadline) -> Item:
-        """Return the next item; raise what `Mailbox.get` raises, after closing."""
+        """Return the next item; raise what `Mailbox.get` raises, after closing, or what sending a batch raises."""
         try:
             with self._services().blocking_wait(deadline):
                 return self._mailbox.get(deadline)
+        except SocketTimeout:
+            raise  # a batch could not be sent: the peer may have nothing to answer yet
         except (TimeoutError, EOFError):
             self.close()
             raise

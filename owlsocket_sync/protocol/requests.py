@@ -51,6 +51,8 @@ class Stream(BlockingIterator[Any]):
             deadline = self._services().deadline_for(self._timeout)
         try:
             return self._get(deadline)
+        except SocketTimeout:
+            raise
         except TimeoutError:
             timeout = SocketTimeout(f"no response came within {deadline.seconds:g} s (request {self.id})")
             timeout.sent = True

@@ -88,22 +88,28 @@ class Scopes:
             _leave(scope)
 
     @contextmanager
-    def batch_scope(self, sender: Callable[[], Callable[[Batch], None]]) -> Iterator[None]:
-        """Let messages be gathered inside; at the end the function that ``sender`` returns then sends them."""
+    def batch_scope(self, sender: Callable[[], Callable[[Batch, bool], None]]) -> Iterator[None]:
+        """Let messages be gathered inside; at the end the function that ``sender`` returns then sends them.
+
+        Args:
+            sender: return a function that sends messages; its second argument is true where an error ends the block.
+        """
         if self.find_batch() is not None:  # the outer batch sends them
             yield
             return
         scope = Scope(self, None, [])
+        interrupted = True
         try:
             _INNERMOST.set(scope)
             yield
+            interrupted = False
         finally:
             try:
                 send = sender()  # first: in a forked child it drops what the parent gathered
             finally:
                 _leave(scope)
             if scope.batch:
-                send(scope.batch)
+                send(scope.batch, interrupted)
 
     def take_batch(self) -> Batch:
         """Return what was gathered so far; the batch goes on, empty."""
@@ -113,11 +119,18 @@ class Scopes:
         gathered, scope.batch = scope.batch, []
         return gathered
 
-    def return_to_batch(self, gathered: Batch) -> None:
-        """Put back what `take_batch` returned, before what was gathered since."""
-        scope = self.find_batch()
-        if scope is not None and scope.batch is not None:
-            scope.batch[:0] = gathered
+    def send_batch(self, send: Callable[[Batch], bool]) -> None:
+        """Have what was gathered so far sent; stays in the batch where ``send`` returns false, or has sent nothing."""
+        gathered, sent = self.take_batch(), False
+        try:
+            sent = send(gathered)
+        except BaseException as error:
+            sent = getattr(error, "sent", None) is not False  # or some of it may have been
+            raise
+        finally:
+            scope = None if sent else self.find_batch()
+            if scope is not None:
+                scope.batch = gathered + (scope.batch or [])
 
 
 def _leave(scope: Scope) -> None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import math
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from owlsocket_sync import Connection, Limits, SocketMessageError, SocketMessageMalformed, SocketTimeout
+from owlsocket_sync import (
+    Connection,
+    ConnectionState,
+    Limits,
+    SocketConnectionError,
+    SocketMessageError,
+    SocketMessageMalformed,
+    SocketTimeout,
+)
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.protocol.scopes import Scopes
 from support.helpers import scaled
@@ -134,6 +143,89 @@ def test_a_call_that_was_given_up_in_a_batch_does_not_leave(ends: Ends) -> None:
     with left.batch():
         left.submit("echo", 1).cancel()
     assert carrier.writes == 1
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda conn: conn.call("echo", timeout=0),
+        lambda conn: conn.ping(0),
+        lambda conn: conn.wait_open(0),
+        lambda conn: conn.wait_closed(0),
+        lambda conn: next(conn.events("e", timeout=0.01)),
+        lambda conn: conn.consume(timeout=0.01),
+        lambda conn: conn.auth("init", timeout=0),
+        lambda conn: conn.submit("echo", timeout=0).result(0.01),
+    ],
+)
+def test_a_wait_that_finds_no_link_leaves_a_batch_as_it_was(ends: Ends, wait: Any) -> None:
+    """What was gathered before is sent at the end, once there is a link; only the wait has failed."""
+    left, _, carrier, _ = ends
+    with left.batch():
+        left.notify("first")
+        carrier.lose()
+        with pytest.raises((SocketTimeout, TimeoutError)):
+            wait(left)
+        left.notify("last")
+        carrier.restore()
+    events = [message["event"] for message in map(json.loads, carrier.sent) if message["type"] == "event"]
+    assert events == ["first", "last"]
+
+
+@pytest.mark.parametrize(
+    "verb", [lambda conn: conn.stream("q", timeout=0.01), lambda conn: conn.events("e", timeout=0.01)]
+)
+def test_an_iterator_tells_what_a_batch_could_not_send(ends: Ends, verb: Any) -> None:
+    """Not that the peer has not answered: it was not asked. The iterator stays open."""
+    left, right, carrier, _ = ends
+    right.acknowledge(lambda id, payload: right.reply(id, payload) or right.notify("e") or True)
+    with left.batch():
+        carrier.lose()
+        iterator = verb(left)
+        left.request("q")
+        with pytest.raises(SocketTimeout, match="waiting for a connection") as caught:
+            next(iterator)
+        assert caught.value.sent is False
+        carrier.restore()
+        assert next(iterator) is not None
+
+
+def test_a_drain_that_cannot_send_a_batch_closes(ends: Ends) -> None:
+    """Within its timeout."""
+    left, _, carrier, _ = ends
+
+    def drain_in_a_batch() -> None:
+        with left.batch():
+            left.notify("e")
+            carrier.lose()
+            with pytest.raises(SocketTimeout):
+                left.drain(0.02)
+            assert left.state is ConnectionState.CLOSED
+
+    with pytest.raises(SocketConnectionError) as caught:
+        drain_in_a_batch()
+    assert caught.value.sent is False
+    assert all(budget.seconds <= 0.02 for budget in carrier.budgets[:-1])
+
+
+def test_an_error_does_not_wait_for_a_link_to_leave_a_batch(ends: Ends) -> None:
+    """Nor is it replaced: what could not be sent is counted."""
+    left, _, carrier, _ = ends
+
+    def fail_in_a_batch() -> None:
+        with left.batch():
+            left.notify("e")
+            future.append(left.submit("echo", 1))
+            carrier.lose()
+            raise KeyboardInterrupt
+
+    future: list[Future[Any]] = []
+    with pytest.raises(KeyboardInterrupt):
+        fail_in_a_batch()
+    assert not carrier.budgets
+    assert left.stats.dropped == 1
+    carrier.restore()
+    assert future[0].result(0) == 1
 
 
 def test_an_empty_batch_writes_nothing(ends: Ends) -> None:

@@ -209,7 +209,7 @@ def test_a_frame_that_is_deferred_while_others_are_taken_follows_them(start: Sta
             self._defer()
             return found
 
-        def __getitem__(self, index: Any) -> bytes:
+        def __getitem__(self, index: Any) -> Any:
             self._defer()
             return super().__getitem__(index)
 
