@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from .values import FieldwiseEq
+from .values import FieldwiseEq, escape_for_log
 
 
 class AuthenticationStage(str, Enum):
@@ -105,6 +105,11 @@ class CloseInfo(FieldwiseEq):
     code: int
     reason: str = ""
     error: Exception | None = None
+
+    @property
+    def summary(self) -> str:
+        """Code and reason in one printable line: the reason may be the peer's."""
+        return escape_for_log(f"{self.code} {self.reason}".strip())
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -50,6 +50,28 @@ def test_the_code_of_the_peer_is_in_the_error() -> None:
                 verb()
 
 
+def test_the_reason_of_the_peer_steers_no_terminal() -> None:
+    """It is told as it came, and escaped in the text of errors."""
+    asked = threading.Event()
+
+    def hang_up(peer: RawPeer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        asked.set()
+        peer.send(close_frame(4401, "\x1b[31m\nred"))
+        peer.at_end()
+
+    with ByteServer(hang_up) as server, connect(server.url, reconnect=None) as conn:
+        pending = conn.submit("echo")
+        assert asked.wait(scaled(5))
+        assert conn.wait_closed(scaled(5)).reason == "\x1b[31m\nred"
+        assert "31m" in str(pending.exception(0))
+        assert str(pending.exception(0)).isprintable()
+        with pytest.raises(SocketConnectionError, match="31m") as caught:
+            conn.notify("late")
+        assert str(caught.value).isprintable()
+
+
 def _silent(peer: RawPeer) -> None:
     peer.at_end()
 

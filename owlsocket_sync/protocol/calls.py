@@ -38,7 +38,7 @@ from .types.interfaces import convert, type_adapter
 
 def lost_error(info: CloseInfo) -> SocketConnectionError:
     """Return a new error of what waited for an answer on a link that ended so."""
-    lost = SocketConnectionError(f"the link was lost before the answer came: {info.code} {info.reason}".strip())
+    lost = SocketConnectionError(f"the link was lost before the answer came: {info.summary}")
     lost.__cause__ = info.error
     return lost
 

@@ -20,7 +20,7 @@ from ..states import CloseInfo, ConnectionState, StateChange
 
 def failure_of(ending: CloseInfo) -> Exception:
     """Return the error with which a link ended, one with code and reason where there was none."""
-    return ending.error or SocketConnectionError(f"the link was closed: {ending.code} {ending.reason}".strip())
+    return ending.error or SocketConnectionError(f"the link was closed: {ending.summary}")
 
 
 def no_link_error(what: str, failure: Exception | None) -> SocketTimeout:

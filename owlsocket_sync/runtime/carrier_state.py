@@ -295,7 +295,7 @@ class CarrierState:
             error = SocketConnectionError(f"{self._name} is closed: this end closed it")
         else:
             # An error of ours says why by itself; of a peer's close frame, the code may be all there is.
-            reason = info.reason if info.error is not None else f"{info.code} {info.reason}".strip()
+            reason = info.reason if info.error is not None else info.summary
             error = SocketConnectionError(f"{self._name} is closed: {reason}")
             error.__cause__ = info.error
         error.retryable = False  # a connection that is closed stays closed

@@ -90,6 +90,6 @@ class LinkStatus:
         info = self.info
         if info is None:
             return SocketConnectionError("the link is closing")
-        error = SocketConnectionError(f"the link is closed: {info.code} {info.reason}".strip())
+        error = SocketConnectionError(f"the link is closed: {info.summary}")
         error.__cause__ = info.error
         return error

@@ -23,6 +23,7 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..errors.http_status import is_final, parse_retry_after
 from ..urls import Target, decode_zone, split_proxy
+from ..values import escape_for_log
 from .refusal import header_value
 from .socket_options import OPTIONS, set_options
 from .stream import DuplexStream
@@ -229,8 +230,9 @@ class ConnectAttempt:
             raise SocketConnectionError(f"proxy {proxy.host}:{proxy.port} did not respond with HTTP: {status[:100]!r}")
         if not 200 <= int(words[1]) < 300:
             hint = " (add user and password to the URL in proxy=)" if words[1] == "407" else ""
+            said = escape_for_log(status[:100])
             error = SocketConnectionError(
-                f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {status[:100]}{hint}"
+                f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {said}{hint}"
             )
             error.status = int(words[1])
             error.retry_after = parse_retry_after(header_value(response, b"retry-after"))

@@ -7,6 +7,7 @@ import re
 from ..errors import SEPARATOR, AuthError, ResilientError, SocketConnectionError, SocketUnauthorized
 from ..errors.http_status import is_final, parse_retry_after
 from ..urls import redact, redact_text
+from ..values import escape_for_log
 
 MAX_ERROR_TEXT = 200
 UNAUTHORIZED = (401, 403)
@@ -56,7 +57,7 @@ def _marshalled(status: int, body: str) -> SocketConnectionError | AuthError | N
         if status in UNAUTHORIZED:
             error.code = AuthError.code
         return error
-    refusal = _class_for(status)(f"{_summary(status)}: {str(error)[:MAX_ERROR_TEXT]}")
+    refusal = _class_for(status)(f"{_summary(status)}: {escape_for_log(str(error)[:MAX_ERROR_TEXT])}")
     refusal.__cause__ = error
     return refusal
 
@@ -65,7 +66,7 @@ def _plain(status: int, body: str, redirect: str | None) -> SocketConnectionErro
     text = _summary(status)
     # A page in HTML says no more than the status to people who do not read it in a browser.
     if body.strip() and not body.lstrip().startswith("<"):
-        text += f": {' '.join(body.split())[:MAX_ERROR_TEXT]}"
+        text += f": {escape_for_log(' '.join(body.split())[:MAX_ERROR_TEXT])}"
     if 300 <= status < 400:
         where = f"to {redirect[:MAX_ERROR_TEXT]!r}" if redirect else "without a Location header"
         text += f" (redirect {where}; redirects are not followed)"

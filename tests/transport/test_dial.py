@@ -158,6 +158,13 @@ def test_a_proxy_that_refuses_for_good(status: str) -> None:
     assert not caught.value.retryable
 
 
+def test_text_of_a_proxy_steers_no_terminal() -> None:
+    """Its control characters are escaped in the message."""
+    with ConnectProxy(1, status="502 \x1b[31m") as proxy, pytest.raises(SocketConnectionError, match="31m") as caught:
+        dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))
+    assert str(caught.value).isprintable()
+
+
 def test_a_proxy_that_is_not_there_is_named() -> None:
     """And not taken for the server, whose address the program knows."""
     with pytest.raises(SocketConnectionError, match=r"the proxy 127\.0\.0\.1:\d+ cannot be reached"):
