@@ -38,7 +38,9 @@ from .types.interfaces import convert, type_adapter
 
 def lost_error(info: CloseInfo) -> SocketConnectionError:
     """Return a new error of what waited for an answer on a link that ended so."""
-    lost = SocketConnectionError(f"the link was lost before the answer came: {info.summary}")
+    ending = f"{info.code} {info.reason}".strip()
+    ending = ending if ending.isprintable() else info.summary  # few functions: the caller is waiting
+    lost = SocketConnectionError(f"the link was lost before the answer came: {ending}")
     lost.__cause__ = info.error
     return lost
 
@@ -322,8 +324,7 @@ class Calls:
 
     def receive_answer(self, message: Message) -> None:
         """Take in a result or an error."""
-        call = self.table.forget(message.id)
-        if call is None:
+        if (call := self.table.forget(message.id)) is None:
             self._counters.count("unmatched")
             what = f"{MessageType(message.type).value} for an unknown or timed-out call"
             self._services.report(malformed(what, message.raw or ""), ErrorContext("receive", str(message.id), message))
@@ -337,8 +338,7 @@ class Calls:
 
     def receive_unreadable(self, id: Any, error: BaseException) -> None:
         """Fail the call whose answer could not be read, or prepared."""
-        call = self.table.forget(id)
-        if call is not None:
+        if (call := self.table.forget(id)) is not None:
             call.refuse(error)
 
     def _complete_converted(self, call: Pending, payload: Any) -> None:

@@ -230,9 +230,9 @@ class ConnectAttempt:
             raise SocketConnectionError(f"proxy {proxy.host}:{proxy.port} did not respond with HTTP: {status[:100]!r}")
         if not 200 <= int(words[1]) < 300:
             hint = " (add user and password to the URL in proxy=)" if words[1] == "407" else ""
-            said = escape_for_log(status[:100])
+            answer = escape_for_log(status[:100])
             error = SocketConnectionError(
-                f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {said}{hint}"
+                f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {answer}{hint}"
             )
             error.status = int(words[1])
             error.retry_after = parse_retry_after(header_value(response, b"retry-after"))
