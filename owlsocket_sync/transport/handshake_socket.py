@@ -5,11 +5,16 @@ Threads: belongs to the thread that connects.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 
 from ..clock import monotonic
 from .framing import Framing
+from .refusal import is_whole
+
+REFUSAL_PATIENCE = 1.0
+"""Seconds for the rest of a refusal: some have no length, and their server may keep the connection open."""
 
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _HEADER = rb"(?im)^%s:(.*)$"
@@ -114,6 +119,14 @@ class HandshakeSocket:
         values = re.findall(_HEADER % name.encode(), bytes(head))
         return b", ".join(value.strip(b" \t\r") for value in values).decode("latin-1")
 
+    def _read_refusal(self) -> None:
+        """Read the rest of a response that refuses the upgrade, for a moment and up to the limits of the handshake."""
+        # websocket-client leaves a body without a length unread. Whatever ends it, the status is known already.
+        self._stream.read_deadline = min(self._stream.read_deadline, monotonic() + REFUSAL_PATIENCE)
+        with contextlib.suppress(OSError):
+            while not is_whole(self.received) and self._recv(self.budget):
+                pass
+
     def send(self, data: bytes) -> int:
         """Send all of the request, with headers in Latin-1; raises what `DuplexStream.send` raises."""
         # As servers read them (RFC 9110, section 5.5), and as they were checked; websocket-client writes UTF-8.
@@ -136,6 +149,8 @@ class HandshakeSocket:
         self._stream.interrupt()
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor, once the rest of a refusal has been read: websocket-client closes before it raises."""
+        if not self._closed:
+            self._read_refusal()
         self._closed = True
         self._stream.close()

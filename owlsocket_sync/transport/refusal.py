@@ -1,4 +1,4 @@
-"""The error for an HTTP response that refuses an upgrade."""
+"""The error for an HTTP response that refuses an upgrade, and where such a response ends."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SERVER_ERROR = 500
 # Compiled when a response is refused: most connections never need these patterns.
 _RESPONSE = rb"(?s)HTTP/1\.\d ([2-5]\d\d)\b([^\n]*\n(?:[^\r\n][^\n]*\n)*)\r?\n(.*)"
 _HEADER = rb"(?im)^%s:(.*)$"
+_CHUNK = rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\n]*)?\r?\n"
 
 
 def parse_refusal(response: bytes | bytearray, secrets: list[str]) -> SocketConnectionError | AuthError | None:
@@ -29,7 +30,8 @@ def parse_refusal(response: bytes | bytearray, secrets: list[str]) -> SocketConn
     if match is None:
         return None
     status, head = int(match[1]), match[2]
-    body = redact_text(match[3].decode("utf-8", "replace"), *secrets)
+    raw = decode_chunks(match[3])[0] if _is_chunked(head) else match[3]
+    body = redact_text(raw.decode("utf-8", "replace"), *secrets)
     location = header_value(head, b"location")
     redirect = None if location is None else redact_text(redact(location), *secrets)
     error = _marshalled(status, body) or _plain(status, body, redirect)
@@ -39,6 +41,35 @@ def parse_refusal(response: bytes | bytearray, secrets: list[str]) -> SocketConn
     # answer so where they refuse an identity.
     error.retryable = not is_final(status) and not (status == SERVER_ERROR and isinstance(error, AuthError))
     return error
+
+
+def is_whole(response: bytes | bytearray) -> bool:
+    """Return whether a refusal has all of its body (RFC 9112, section 6.3); true of anything else than a refusal."""
+    match = re.match(_RESPONSE, response)
+    if match is None:
+        return True
+    if _is_chunked(match[2]):
+        return decode_chunks(match[3])[1]
+    length = header_value(match[2], b"content-length") or ""
+    # Without a length the body reaches to the end of the stream.
+    return length.isdecimal() and len(match[3]) >= int(length[:9])
+
+
+def decode_chunks(body: bytes) -> tuple[bytes, bool]:
+    """Return the data of a chunked body as far as it goes, and whether that is all (RFC 9112, section 7.1)."""
+    data, position, size_line = bytearray(), 0, re.compile(_CHUNK)
+    while found := size_line.match(body, position):
+        size, position = int(found[1], 16), found.end()
+        if not size:
+            return bytes(data), True
+        data += body[position : position + size]
+        position += size
+        position += len(b"\r\n") if body[position : position + 1] == b"\r" else 1
+    return bytes(data), False
+
+
+def _is_chunked(head: bytes) -> bool:
+    return (header_value(head, b"transfer-encoding") or "").lower().endswith("chunked")
 
 
 def header_value(head: bytes, name: bytes) -> str | None:

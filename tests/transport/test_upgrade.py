@@ -122,6 +122,42 @@ def test_a_refusal_has_status_and_message(
     assert words in str(caught.value)
 
 
+MARSHALLED = b"AuthFailedError|||api:auth:error"
+CHUNKED = (
+    b"Transfer-Encoding: chunked\r\n\r\n9\r\n" + MARSHALLED[:9] + b"\r\n17\r\n" + MARSHALLED[9:] + b"\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("status", [401, 500])
+@pytest.mark.parametrize(
+    ("rest", "ends_stream"),
+    [(CHUNKED, False), (CHUNKED, True), (b"Connection: close\r\n\r\n" + MARSHALLED, True)],
+    ids=["chunked", "chunked and closed", "closed"],
+)
+def test_a_body_without_a_length_is_read(ends: Ends, status: int, rest: bytes, ends_stream: bool) -> None:
+    """As a proxy passes it on: what it marshals decides about the next attempt."""
+
+    def answer(request: str) -> bytes:
+        ends[1].send(f"HTTP/1.1 {status} No\r\n".encode())
+        ends[1].send(rest)
+        if ends_stream:
+            ends[1].sock.shutdown(socket.SHUT_WR)
+        return b""
+
+    with pytest.raises(AuthError, match="AuthFailedError: error") as caught:
+        _upgrade(ends, answer)
+    assert (caught.value.status, caught.value.retryable) == (status, False)
+
+
+def test_a_body_that_never_ends_is_awaited_for_a_moment(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not up to the deadline of the handshake."""
+    monkeypatch.setattr("owlsocket_sync.transport.handshake_socket.REFUSAL_PATIENCE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(SocketConnectionError, match="HTTP 503: busy"):
+        _upgrade(ends, lambda request: b"HTTP/1.1 503 No\r\n\r\nbusy", seconds=30)
+    assert 0.2 <= time.monotonic() - began < scaled(2)
+
+
 @pytest.mark.parametrize("value", ["café".encode("latin-1"), "café".encode(), b"\xff\xfe"], ids=repr)
 @pytest.mark.parametrize("name", ["Server", "Set-Cookie", "auth-token-refresh"])
 def test_bytes_beyond_ascii_in_a_header_are_read(ends: Ends, name: str, value: bytes) -> None:
