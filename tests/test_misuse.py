@@ -304,6 +304,18 @@ def test_tls_on_one_side_alone_is_named() -> None:
         connect(server_that_hangs_up.url, reconnect=None)
 
 
+def test_a_server_that_hangs_up_on_tls_is_explained() -> None:
+    """As most servers without TLS do, and some that want another certificate."""
+    with (
+        ByteServer(lambda peer: peer.read(1)) as server,
+        pytest.raises(
+            SocketConnectionError, match="may not speak TLS on this port, or require another client"
+        ) as raised,
+    ):
+        connect(server.url.replace("ws:", "wss:"), reconnect=None)
+    assert raised.value.retryable
+
+
 def test_a_page_in_html_is_not_shown() -> None:
     """The status says as much."""
 

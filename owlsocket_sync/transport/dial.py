@@ -143,6 +143,15 @@ def resolve(host: str, port: int, role: str = "") -> list[Address]:
         raise SocketConnectionError(f"cannot resolve {role}host '{host}': {error}") from error
 
 
+def _credentials_hint(status: int, proxy: ProxyAddress) -> str:
+    """Return what to do about credentials that a proxy asks for; some refuse wrong ones with 401, as a server would."""
+    if status not in (401, 407):
+        return ""
+    if proxy.authorization is None:
+        return " (add user and password to the URL of the proxy)"
+    return " (check user and password in the URL of the proxy)"
+
+
 def _interleave_families(addresses: Sequence[Address]) -> list[Address]:
     """Alternate between address families (RFC 8305, section 4)."""
     # A family without a route then costs one share of the time, not the shares of all its addresses.
@@ -229,7 +238,7 @@ class ConnectAttempt:
         if not status.startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
             raise SocketConnectionError(f"proxy {proxy.host}:{proxy.port} did not respond with HTTP: {status[:100]!r}")
         if not 200 <= int(words[1]) < 300:
-            hint = " (add user and password to the URL in proxy=)" if words[1] == "407" else ""
+            hint = _credentials_hint(int(words[1]), proxy)
             answer = escape_for_log(status[:100])
             error = SocketConnectionError(
                 f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {answer}{hint}"

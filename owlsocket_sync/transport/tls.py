@@ -58,6 +58,7 @@ _PERMANENT = {
 }
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 """OpenSSL's names for a first record that is not TLS."""
+_CLOSED = "the server closed the connection; it may not speak TLS on this port, or require another client certificate"
 
 # How some builds of OpenSSL report a server of TLS 1.1; Python has no name for this reason.
 _LEGACY_SIGALG = "legacy sigalg disallowed"
@@ -197,8 +198,11 @@ def tls_error(error: OSError, host: str) -> SocketConnectionError:
     elif permanent is not None:
         failure = SocketConnectionError(f"TLS connection to {host} failed: {permanent} ({error})")
     else:
-        is_tls = getattr(error, "reason", None) not in _NOT_TLS
-        reason = error if is_tls else f"the server does not speak TLS on this port ({error})"
+        reason: object = error
+        if getattr(error, "reason", None) in _NOT_TLS:
+            reason = f"the server does not speak TLS on this port ({error})"
+        elif isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
+            reason = f"{_CLOSED} ({error})"
         return SocketConnectionError(f"TLS connection to {host} failed: {reason}")
     failure.retryable = False
     return failure

@@ -144,6 +144,21 @@ def test_a_wrong_answer_fails_the_handshake(answer: str, fault: str) -> None:
     assert "; connect with compression=None, or configure the server for permessage-deflate without" in message
 
 
+@pytest.mark.parametrize(("compression", "hint"), [("deflate", r" \(.*compression=None\)"), (None, "")])
+def test_a_server_that_refuses_the_offer_is_explained(compression: str | None, hint: str) -> None:
+    """It insists on context takeover, and so refuses the request."""
+
+    def refuse(peer: RawPeer) -> None:
+        peer.read_header()
+        peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\n\r\nbad headers")
+
+    with (
+        ByteServer(refuse) as server,
+        pytest.raises(SocketConnectionError, match=rf"HTTP 400: bad headers{hint}\Z"),
+    ):
+        connect(server.url, compression=compression, reconnect=None, timeout=scaled(5))
+
+
 @pytest.mark.parametrize("extra", [AGREED, f"{AGREED}\r\nSec-WebSocket-Extensions:"], ids=["one", "two lines"])
 def test_an_answer_without_an_offer_fails_the_handshake(extra: str) -> None:
     """Also in the first one of two lines."""

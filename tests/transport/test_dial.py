@@ -132,7 +132,7 @@ def test_a_proxy_that_requires_credentials() -> None:
     """Not retryable; the message contains a hint, and no password."""
     with ConnectProxy(1, "me:right") as proxy:
         address = parse_proxy(f"http://me:wr0ng@127.0.0.1:{proxy.port}")
-        with pytest.raises(SocketConnectionError, match=r"407.*proxy=") as caught:
+        with pytest.raises(SocketConnectionError, match=r"407.*URL of the proxy") as caught:
             dial(parse("ws://far.example"), _within(), proxy=address)
     assert caught.value.status == 407
     assert not caught.value.retryable
@@ -148,6 +148,18 @@ def test_a_proxy_that_cannot_reach_the_host() -> None:
         dial(parse("ws://far.example"), _within(), proxy=parse_proxy(proxy.url))
     assert caught.value.status == 502
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "401 Unauthorized"])
+@pytest.mark.parametrize(
+    ("login", "hint"), [("", "add user and password to"), ("me:no@", "check user and password in")]
+)
+def test_what_to_do_about_credentials(status: str, login: str, hint: str) -> None:
+    """Which differs where some were sent, and a proxy did not like them."""
+    with ConnectProxy(1, status=status) as proxy:
+        address = parse_proxy(f"http://{login}127.0.0.1:{proxy.port}")
+        with pytest.raises(SocketConnectionError, match=rf"{status} \({hint} the URL of the proxy\)"):
+            dial(parse("ws://far.example"), _within(), proxy=address)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "401 Unauthorized", "403 Forbidden", "405 Method Not Allowed"])
