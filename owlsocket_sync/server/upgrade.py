@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
@@ -17,6 +17,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request as LibraryRequest
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from ..deadline import Deadline
 from ..transport.deflate import EXTENSIONS, Compression, negotiate
@@ -61,7 +62,7 @@ class Upgrade:
         self._transport: socket.socket | DuplexStream = sock  # the outermost layer, which closes those below
         self._stream: DuplexStream
         # Without origins: `BaseServer._authenticate` checks them, for every kind of server.
-        self._protocol = ServerProtocol(logger=_library_logger)
+        self._protocol = ServerProtocol(logger=_library_logger, select_subprotocol=_first_offered)
         self._response: Response
         self._compression: Compression | None = None
         self._leftover = b""
@@ -188,6 +189,11 @@ class Upgrade:
     def close(self) -> None:
         """Close the connection to a client that got no link."""
         self._transport.close()
+
+
+def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Select a subprotocol as the server of the reference does: the first, as a client may insist on having one."""
+    return offered[0] if offered else None
 
 
 def _as_latin_1(headers: Headers) -> Headers:

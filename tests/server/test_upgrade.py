@@ -10,11 +10,37 @@ from owlsocket_sync import connect
 from owlsocket_sync.server import serve
 from support.handlers import echo
 from support.helpers import eventually, scaled
-from support.sockets import PATIENCE, PONG, TEXT, UPGRADE, RawPeer, client_context, frame, knock, server_context
+from support.sockets import (
+    PATIENCE,
+    PONG,
+    TEXT,
+    UPGRADE,
+    RawPeer,
+    client_context,
+    frame,
+    header_of,
+    knock,
+    server_context,
+)
 
 
 def _raw(port: int) -> RawPeer:
     return RawPeer(socket.create_connection(("127.0.0.1", port), scaled(PATIENCE)))
+
+
+@pytest.mark.parametrize(
+    ("offers", "selected"),
+    [([], ""), (["a"], "a"), (["proto-a, proto-b"], "proto-a"), (["b", "a"], "b")],
+    ids=["none", "one", "several", "several lines"],
+)
+def test_the_first_subprotocol_is_selected(offers: list[str], selected: str) -> None:
+    """As the reference does: a browser that offers some fails the link where none is selected."""
+    with serve(echo) as server:
+        headers = "\r\n".join(f"Sec-WebSocket-Protocol: {offer}" for offer in offers)
+        peer, answer = knock(server.port, headers=headers)
+        with peer.sock:
+            assert answer.startswith("HTTP/1.1 101 ")
+            assert header_of(answer, "Sec-WebSocket-Protocol") == selected
 
 
 def test_a_client_that_left_before_it_was_accepted() -> None:
