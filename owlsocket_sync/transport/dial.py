@@ -8,6 +8,7 @@ that does not respond.
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import os
 import re
@@ -75,13 +76,26 @@ def proxy_for(target: Target, proxy: str | None) -> ProxyAddress | None:
         return parse_proxy(proxy)
     from urllib.request import getproxies, proxy_bypass
 
-    if proxy_bypass(f"{target.host}:{target.port}"):
-        return None
     proxies = getproxies()
+    if proxy_bypass(f"{target.host}:{target.port}") or _is_in_networks(target.host, proxies.get("no", "")):
+        return None
     for scheme in ("https" if target.secure else "http", "all"):
         if proxies.get(scheme):
             return parse_proxy(proxies[scheme], f"the proxy of the environment, {scheme}_proxy,")
     return None
+
+
+def _is_in_networks(host: str, no_proxy: str) -> bool:
+    """Return whether the host is an address in one of the networks of ``no_proxy``, which `proxy_bypass` skips."""
+    from ipaddress import ip_address, ip_network
+
+    with contextlib.suppress(ValueError):
+        address = ip_address(host)
+        for entry in filter(lambda entry: "/" in entry, no_proxy.split(",")):
+            with contextlib.suppress(ValueError):  # not a network: the others count
+                if address in ip_network(entry.strip(), strict=False):
+                    return True
+    return False
 
 
 def dial(

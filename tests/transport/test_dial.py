@@ -241,6 +241,30 @@ def test_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_for(secure, "env") == ProxyAddress("secure", 2)
 
 
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "is_direct"),
+    [
+        ("ws://10.1.2.3", "10.0.0.0/8", True),
+        ("ws://10.1.2.3:81", "far.example, 10.1.2.9/24 ,", True),
+        ("ws://11.1.2.3", "10.0.0.0/8", False),
+        ("ws://[fd00::1]", "10.0.0.0/8,fd00::/8", True),
+        ("ws://[fe80::1]", "fd00::/8", False),
+        ("ws://10.1.2.3", "10.0.0.0/99,a/b,10.1.0.0/16", True),
+        ("ws://10.example", "10.0.0.0/8", False),
+        ("ws://10.1.2.3", "", False),
+    ],
+)
+def test_networks_without_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, url: str, no_proxy: str, is_direct: bool
+) -> None:
+    """As curl, requests and Go read ``no_proxy``: traffic within a cluster does not leave it."""
+    for name in ("HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://plain:1")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert (proxy_for(parse(url), "env") is None) is is_direct
+
+
 def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its variable, and without its password."""
     for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
