@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import cast
@@ -23,7 +24,7 @@ from ..deadline import Deadline
 from ..transport.deflate import EXTENSIONS, Compression, negotiate
 from ..transport.framing import ServerFraming
 from ..transport.stream import DuplexStream
-from ..transport.tls import do_handshake
+from ..transport.tls import do_handshake, linger_after_alert
 from ..transport.waiting import wait_while
 from ..urls import SECRET_KEYS
 from ..values import Secret
@@ -78,7 +79,11 @@ class Upgrade:
         if context is not None:
             # `wrap_socket` detaches the descriptor from the plain socket: from here on only the TLS socket closes it.
             self._transport = sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-            do_handshake(sock, self._wait_ready)
+            try:
+                do_handshake(sock, self._wait_ready)
+            except ssl.SSLError:
+                linger_after_alert(sock, LINGER)
+                raise
         self._transport = self._stream = stream = DuplexStream(sock)
         stream.read_deadline = stream.write_deadline = self._deadline.at
         stream.should_continue = self._accepting

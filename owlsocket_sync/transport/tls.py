@@ -80,6 +80,22 @@ def do_handshake(sock: ssl.SSLSocket, wait: Callable[[list[socket.socket], list[
             wait([], [sock])
 
 
+def linger_after_alert(sock: ssl.SSLSocket, seconds: float) -> None:
+    """End the stream of a handshake that failed, and discard what the client sends, for so long or until it closes.
+
+    A socket that is closed with unread bytes, such as the rest of the client's handshake, is reset: many clients then
+    report the reset, and not the alert that says why.
+    """
+    until = monotonic() + seconds
+    with contextlib.suppress(OSError):
+        # The methods of the plain socket: TLS reads and writes nothing any more.
+        socket.socket.shutdown(sock, socket.SHUT_WR)
+        while True:
+            wait_ready([sock], [], until)
+            if not socket.socket.recv(sock, TLS_RECORD_SIZE):
+                return
+
+
 class TlsChannel:
     """Reads and writes one TLS object, as a non-blocking socket does.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 
 import pytest
 
 from owlsocket_sync import connect
 from owlsocket_sync.server import serve
 from support.handlers import echo
-from support.helpers import eventually, scaled
+from support.helpers import VECTORS, eventually, scaled
 from support.sockets import (
     PATIENCE,
     PONG,
@@ -119,3 +121,18 @@ def test_a_failed_tls_handshake_ends_one_client_alone() -> None:
         silent.sock.close()
         with connect(server.url, ssl_context=client_context()) as conn:
             assert conn.call("echo", 1) == 1
+
+
+def test_a_client_without_its_certificate_learns_why() -> None:
+    """Also one that writes before it reads: its connection is not reset under the alert (TLS 1.3 verifies late)."""
+    requiring = server_context()
+    requiring.load_verify_locations(VECTORS / "tls" / "authority.pem")
+    requiring.verify_mode = ssl.CERT_REQUIRED
+    with serve(echo, ssl_context=requiring) as server, _raw(server.port).sock as plain:
+        client = client_context().wrap_socket(plain, server_hostname="localhost")
+        resets = select.poll()
+        resets.register(client, 0)
+        assert not resets.poll(100)
+        client.sendall(UPGRADE.encode())
+        with client, pytest.raises(ssl.SSLError, match=r"(?i)alert certificate required"):
+            client.recv(1)
