@@ -316,15 +316,26 @@ def test_a_server_that_hangs_up_on_tls_is_explained() -> None:
     assert raised.value.retryable
 
 
-def test_a_page_in_html_is_not_shown() -> None:
-    """The status says as much."""
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("<title>400 Bad Request</title>", ""),
+        ("<title>\nBad request </title>", ""),
+        ("<TITLE>400 No required SSL\n certificate was sent</TITLE>", ": No required SSL certificate was sent"),
+        ("<title>4000 owls</title>", ": 4000 owls"),
+        ("<h1>Bad</h1>", ""),
+        ("<title>", ""),
+    ],
+)
+def test_of_a_page_in_html_the_title_is_shown(title: str, shown: str) -> None:
+    """Where it says more than the status."""
 
     def refuse(peer: RawPeer) -> None:
         peer.read_header()
-        page = b"<!doctype html>\n<title>404 Not Found</title>"
-        peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
+        page = f"<!doctype html>\n{title}\n<p>More.".encode()
+        peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
 
-    with ByteServer(refuse) as server, pytest.raises(SocketConnectionError, match=r"with HTTP 404\Z"):
+    with ByteServer(refuse) as server, pytest.raises(SocketConnectionError, match=rf"with HTTP 400{shown}\Z"):
         connect(server.url, reconnect=None)
 
 

@@ -25,8 +25,7 @@ from .refusal import MAX_ERROR_TEXT, parse_refusal
 MAX_HANDSHAKE_SIZE = 65_536
 PUBLIC_HEADERS = frozenset({"origin", "user-agent", "accept", "accept-language", "cache-control", "pragma"})
 SWITCHING_PROTOCOLS = 101
-BAD_REQUEST = 400
-OFFER_HINT = " (if the server refuses the offered compression, connect with compression=None)"
+OFFER_HINT = " (the server refuses the compression that was offered: connect with compression=None)"
 EXTENSIONS = "Sec-WebSocket-Extensions"
 
 
@@ -91,7 +90,7 @@ class ClientHandshake:
             # The status decides, even if the body is too long, too slow or incomplete.
             refusal = parse_refusal(sock.received, secrets)
             if refusal is not None:
-                if refusal.status == BAD_REQUEST and self._deflate is not None:
+                if self._deflate is not None and EXTENSIONS.lower() in str(refusal).lower():
                     # Such as a server of ws (Node.js) that insists on context takeover.
                     refusal.message += OFFER_HINT
                 return refusal

@@ -34,7 +34,7 @@ def parse_refusal(response: bytes | bytearray, secrets: list[str]) -> SocketConn
     body = redact_text(raw.decode("utf-8", "replace"), *secrets)
     location = header_value(head, b"location")
     redirect = None if location is None else redact_text(redact(location), *secrets)
-    error = _marshalled(status, body) or _plain(status, body, redirect)
+    error = _marshalled(status, body) or _plain(status, _readable(status, head, body), redirect)
     error.status = status
     error.retry_after = parse_retry_after(header_value(head, b"retry-after"))
     # The status, not the marshalled type, decides whether to retry. Only 500 does not tell: services of the reference
@@ -93,10 +93,20 @@ def _marshalled(status: int, body: str) -> SocketConnectionError | AuthError | N
     return refusal
 
 
+def _readable(status: int, head: bytes, body: str) -> str:
+    """Return the text of a body; of a page in HTML, its title where that says more than the status line."""
+    if not body.lstrip().startswith("<"):
+        return body
+    # Such as nginx, whose 400 stands for a missing client certificate, or for HTTP on a port with TLS.
+    found = re.search(rf"(?i)<title>\s*(?:{status}\b)?([^<]*)", body)
+    title = found[1].strip() if found else ""
+    reason = head.split(b"\n", 1)[0].strip().decode("latin-1")
+    return "" if title.lower() == reason.lower() else title
+
+
 def _plain(status: int, body: str, redirect: str | None) -> SocketConnectionError:
     text = _summary(status)
-    # A page in HTML says no more than the status to people who do not read it in a browser.
-    if body.strip() and not body.lstrip().startswith("<"):
+    if body.strip():
         text += f": {escape_for_log(' '.join(body.split())[:MAX_ERROR_TEXT])}"
     if 300 <= status < 400:
         where = f"to {redirect[:MAX_ERROR_TEXT]!r}" if redirect else "without a Location header"

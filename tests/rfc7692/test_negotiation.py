@@ -144,17 +144,24 @@ def test_a_wrong_answer_fails_the_handshake(answer: str, fault: str) -> None:
     assert "; connect with compression=None, or configure the server for permessage-deflate without" in message
 
 
-@pytest.mark.parametrize(("compression", "hint"), [("deflate", r" \(.*compression=None\)"), (None, "")])
-def test_a_server_that_refuses_the_offer_is_explained(compression: str | None, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("compression", "text", "hint"),
+    [
+        ("deflate", "Unacceptable Sec-WebSocket-Extensions header", r" \(.*compression=None\)"),
+        (None, "Unacceptable Sec-WebSocket-Extensions header", ""),
+        ("deflate", "bad headers", ""),
+    ],
+)
+def test_a_server_that_refuses_the_offer_is_explained(compression: str | None, text: str, hint: str) -> None:
     """It insists on context takeover, and so refuses the request."""
 
     def refuse(peer: RawPeer) -> None:
         peer.read_header()
-        peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\n\r\nbad headers")
+        peer.send(f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
 
     with (
         ByteServer(refuse) as server,
-        pytest.raises(SocketConnectionError, match=rf"HTTP 400: bad headers{hint}\Z"),
+        pytest.raises(SocketConnectionError, match=rf"HTTP 400: {text}{hint}\Z"),
     ):
         connect(server.url, compression=compression, reconnect=None, timeout=scaled(5))
 
