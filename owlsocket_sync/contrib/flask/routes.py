@@ -77,6 +77,12 @@ class NegotiatedServer(simple_websocket.Server):  # type: ignore[misc]
         self.ws.send = send_negotiated
         super().handshake()
 
+    def choose_subprotocol(self, request: Any) -> str | None:
+        """Select the first, as `serve` does, unless the app lists those that it knows in ``SOCK_SERVER_OPTIONS``."""
+        if self.subprotocols:
+            return cast("str | None", super().choose_subprotocol(request))
+        return next(iter(request.subprotocols), None)
+
 
 class LinkEnded(Response):
     """Response to a request whose socket was used by a link: nothing may be written any more."""

@@ -326,6 +326,20 @@ def test_a_compression_that_is_offered_is_negotiated(run: Run, owl: OwlSocket, o
         assert plain.stats.wire_bytes_in == plain.stats.bytes_in > 5000
 
 
+@pytest.mark.parametrize(
+    ("known", "offer", "selected"),
+    [(None, "a, b", "a"), (None, "", ""), (["b"], "a, b", "b"), (["c"], "a, b", ""), ("b", "a, b", "b")],
+)
+def test_a_subprotocol_is_selected(run: Run, app: Flask, owl: OwlSocket, known: Any, offer: str, selected: str) -> None:
+    """The first one, as `serve` does, or what the options of flask-sock allow."""
+    if known:
+        app.config["SOCK_SERVER_OPTIONS"] = {"subprotocols": known}
+    owl.accept("/ws")(lambda conn, visit: None)
+    headers = f"Sec-WebSocket-Protocol: {offer}" if offer else ""
+    status, head = knock_and_leave(run(), "/ws", headers)
+    assert (status, header_of(head, "Sec-WebSocket-Protocol")) == (101, selected)
+
+
 def test_a_plain_http_request_is_rejected(run: Run, app: Flask, owl: OwlSocket) -> None:
     """With HTTP 400, before anything else."""
     owl.accept("/ws")(lambda conn, visit: None)
