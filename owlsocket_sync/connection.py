@@ -634,7 +634,8 @@ class Connection:
 
     def wait_idle(self, timeout: float = 30.0) -> bool:
         """Wait until no handler is running or queued; return false after ``timeout`` seconds."""
-        return self._core.wait_idle(Deadline(check_timeout(timeout)))
+        core = self._core
+        return core.wait_idle(core.sender.deadline_for(check_timeout(timeout)))
 
     def ping(self, timeout: float | None = None) -> float:
         """Send a ping, and return the round trip in seconds; raises what `notify` raises."""
@@ -669,7 +670,8 @@ class Connection:
             raise ValueError(f"code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r}")
         if not isinstance(reason, str):
             raise TypeError(f"reason must be text, not {type(reason).__name__}")
-        self._core.close(code, cut_reason(reason), Deadline(check_timeout(timeout, default=CLOSE_TIMEOUT)))
+        core = self._core
+        core.close(code, cut_reason(reason), core.sender.deadline_for(check_timeout(timeout, default=CLOSE_TIMEOUT)))
 
     def __enter__(self) -> Connection:
         return self

@@ -7,6 +7,7 @@ thread, and holds no lock while it sends, waits, completes a future or runs a ha
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from ..protocol.stats import Stats
 
 CLOSE_TIMEOUT = 3.0
+RECONNECT_TIMEOUT = 1.0
 CLOSE_RESERVE = 0.5
 INTERNAL_ERROR = 1011
 PROTOCOL_ERROR_CODES = frozenset({1002, 1007, TOO_BIG})
@@ -314,11 +316,9 @@ class Core:
         """Replace the link; see `owlsocket_sync.Connection.reconnect`."""
         self.services.check_open()
         self.carrier.current_link_id()  # where connecting was postponed to the first use, this is it
-        if self.carrier.is_reader():
-            self.carrier.reconnect()
-        else:
-            with self.step_aside():
-                self.carrier.reconnect()
+        deadline = self.sender.deadline_for(RECONNECT_TIMEOUT)
+        with nullcontext() if self.carrier.is_reader() else self.step_aside():
+            self.carrier.reconnect(deadline)
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
         """Close the connection; see `owlsocket_sync.Connection.close`."""

@@ -108,8 +108,8 @@ class Carrier(Protocol):
         """Return the seconds of one round trip on the open link; raise as `transmit` does."""
         ...
 
-    def reconnect(self) -> None:
-        """Close the link and make a new one, now."""
+    def reconnect(self, deadline: Deadline) -> None:
+        """Close the link, within the deadline, and make a new one."""
         ...
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:

@@ -329,7 +329,7 @@ class ClosedCarrier(CarrierState):
         """Fail all threads and futures that wait."""
         events.closed(self._closed_error)
 
-    def reconnect(self) -> None:
+    def reconnect(self, deadline: Deadline) -> None:
         """Raise: there is no way to connect."""
         raise self._closed_error()
 

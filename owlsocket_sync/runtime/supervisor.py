@@ -28,7 +28,6 @@ from .pause import AttemptLog, ReconnectSchedule
 from .supervisor_phase import PHASES, SupervisorPhase
 from .workers import WorkerPool
 
-RECONNECT_SECONDS = 1.0
 TIMER_INTERVAL = 0.05
 MAX_READER_FAILURES = 3
 
@@ -288,14 +287,14 @@ class Supervisor(CarrierState):
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
-    def reconnect(self) -> None:
-        """Close the link and open a new one, without backoff."""
+    def reconnect(self, deadline: Deadline) -> None:
+        """Close the link, within the deadline, and open a new one, without backoff."""
         with self._state_lock:
             self._reconnect_requested = True
             self._state_changed.notify_all()
             link = self._link
         if link is not None:
-            link.close(1000, "reconnecting", Deadline(0.0 if self.is_reader() else RECONNECT_SECONDS))
+            link.close(1000, "reconnecting", Deadline(0.0) if self.is_reader() else deadline)
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
         """Close the connection."""

@@ -261,7 +261,7 @@ class Peer(CarrierState):
         self._ensure_reading()
         return super().transmit(frames, link, deadline, is_answer=is_answer, is_done=is_done)
 
-    def reconnect(self) -> NoReturn:
+    def reconnect(self, deadline: Deadline) -> NoReturn:
         """Raise, because only a client can reconnect."""
         raise SocketConnectionError("server-side connections cannot reconnect")
 

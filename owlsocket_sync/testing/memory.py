@@ -257,7 +257,7 @@ class MemoryCarrier:
         self.latency = 0.0
         return self.latency
 
-    def reconnect(self) -> None:
+    def reconnect(self, deadline: Deadline) -> None:
         """Replace the link by a new one."""
         self.lose(CloseInfo(1000, "reconnect() was called"))
         self.restore()

@@ -114,6 +114,28 @@ def test_a_deadline_holds_over_what_is_waited_for(ends: Ends) -> None:
         assert list(right.messages()) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "verb"),
+    [
+        ("close", lambda conn: conn.close()),
+        ("close", lambda conn: conn.drain()),
+        ("reconnect", lambda conn: conn.reconnect()),
+        ("wait_idle", lambda conn: conn.wait_idle()),
+    ],
+)
+def test_a_deadline_holds_over_the_end_of_a_link(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, method: str, verb: Any
+) -> None:
+    """And over the wait for handlers."""
+    left, _, carrier, _ = ends
+    deadlines: list[Any] = []
+    for target in (carrier, left._core._workers):
+        monkeypatch.setattr(target, method, lambda *values: deadlines.append(values[-1]), raising=False)
+    with left.deadline(0.3) as deadline:
+        verb(left)
+    assert [each.at <= deadline.at + 0.1 for each in deadlines] == [True]
+
+
 @pytest.mark.parametrize("seconds", [-1, math.nan, "1", None])
 def test_a_deadline_is_a_number_of_seconds(ends: Ends, seconds: Any) -> None:
     """The error names the option."""

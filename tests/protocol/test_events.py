@@ -218,7 +218,7 @@ def test_observers_outlive_a_lost_link(ends: Ends) -> None:
     right.observe("e", lambda message: seen.append(message.payload))
     stream = right.events("e", limit=2)
     left.notify("e", 1)
-    carrier.reconnect()
+    carrier.reconnect(Deadline(0))
     left.notify("e", 2)
     assert seen == [1, 2]
     assert [message.payload for message in stream] == [1, 2]

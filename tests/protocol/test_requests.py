@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from owlsocket_sync import Connection, SocketConnectionError, SocketMessageMalformed, SocketTimeout
+from owlsocket_sync.deadline import Deadline
 from support.pair import RecordingCarrier, make_pair
 
 Ends = tuple[Connection, Connection, RecordingCarrier, RecordingCarrier]
@@ -275,8 +276,8 @@ def test_a_request_that_cannot_be_sent_leaves_nobody_waiting(ends: Ends) -> None
 def test_acknowledgers_outlive_a_lost_link(ends: Ends) -> None:
     """And what they answer goes to the new one."""
     left, _, carrier, other = ends
-    carrier.reconnect()
-    other.reconnect()
+    carrier.reconnect(Deadline(0))
+    other.reconnect(Deadline(0))
     with left.stream({"count": 1}) as stream:
         assert next(stream) == {"data": 0, "hasMore": False}
 

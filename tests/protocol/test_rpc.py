@@ -358,7 +358,7 @@ def test_an_answer_goes_to_the_link_that_asked(ends: Ends) -> None:
     """On the next link it would be an answer to nobody, which ends a reference peer."""
 
     def answer_late() -> str:
-        ends.right_carrier.reconnect()
+        ends.right_carrier.reconnect(Deadline(0))
         return "late"
 
     ends.right.perform("late", answer_late)
