@@ -131,7 +131,7 @@ def test_twenty_connections_at_once(owlsocket_server: Server) -> None:
 
         def converse(number: int) -> bool:
             texts = [f"{number}-{part}" * 30 for part in range(10)]
-            return [conns[number].call("echo", text, timeout=scaled(20)) for text in texts] == texts
+            return [conns[number].call("echo", text, timeout=scaled(20), retry=True) for text in texts] == texts
 
         with ThreadPoolExecutor(20) as pool:
             assert all(pool.map(converse, range(20)))
