@@ -82,7 +82,7 @@ class PendingRequest:
         on_response: called with each response, by the reader.
         on_lost: called with an error when the link is lost.
         on_forked: called with an error in a forked child; takes no lock of the parent's.
-        sent: whether the request was sent.
+        sent: whether the request is known to be sent; it is not if it was gathered in a batch.
     """
 
     __slots__ = ("on_forked", "on_lost", "on_response", "sent")
@@ -180,7 +180,7 @@ class Requests:
         except BaseException:
             subscription()
             raise
-        pending.sent = True
+        pending.sent = not self._services.has_open_batch()
 
     def _forget(self, id: Any) -> None:
         self.pending.pop(id, None)

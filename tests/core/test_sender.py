@@ -212,6 +212,20 @@ def test_an_iterator_tells_what_a_batch_could_not_send(ends: Ends, verb: Any) ->
         assert next(iterator) is not None
 
 
+def test_a_request_in_a_batch_is_not_told_to_be_sent(ends: Ends) -> None:
+    """A link that is lost before the end of the batch has not carried it."""
+    left, _, carrier, _ = ends
+    lost: list[Any] = []
+    left.on_error(lambda error, context: lost.append(error))
+    with left.batch():
+        left.request("q", repr)
+        carrier.lose()
+        carrier.restore()
+    left.request("q", repr)
+    carrier.lose()
+    assert [error.sent for error in lost] == [None, True]
+
+
 def test_a_drain_that_cannot_send_a_batch_closes(ends: Ends) -> None:
     """Within its timeout."""
     left, _, carrier, _ = ends
