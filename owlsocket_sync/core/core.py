@@ -287,11 +287,12 @@ class Core:
         deadline = self.sender.deadline_for(timeout)
         self.dispatcher.draining = True
         seconds = deadline.remaining()
-        until, finished, error = Deadline(max(seconds / 2, seconds - CLOSE_RESERVE)), False, None
+        until, finished = Deadline(max(seconds / 2, seconds - CLOSE_RESERVE)), False
+        error: SocketError | None = None
         try:
             with self.waits.worker_released(until):
                 finished = self._finish(until)
-        except SocketError as unsent:  # what was gathered in a batch
+        except (SocketConnectionError, SocketTimeout) as unsent:  # what was gathered in a batch
             error = unsent
         except BaseException:  # an interrupt: the connection goes on
             self.dispatcher.draining = False

@@ -13,9 +13,11 @@ import math
 import os
 import select
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from typing import Protocol, TypeVar
 
 from ..clock import monotonic
@@ -120,8 +122,8 @@ class SocketPairWaker:
 
     def wake(self) -> None:
         """Become readable."""
-        # A full buffer means that a wake-up is pending already.
-        with suppress(BlockingIOError):
+        # A full buffer means that a wake-up is pending already; a finalizer that interrupts this may have closed it.
+        with suppress(OSError):
             self._write.send(b"\0")
 
     def clear(self) -> None:
@@ -139,25 +141,23 @@ class EventfdWaker:
     """A `SocketPairWaker` of a single descriptor (Linux)."""
 
     def __init__(self) -> None:
-        self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._eventfd
+        # A file knows that it is closed: a number may belong to another file by then.
+        self._file = FileIO(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), "rb+")
+        self.fileno = self._file.fileno
+        self.close = self._file.close
 
     def wake(self) -> None:
         """Become readable."""
-        os.eventfd_write(self._eventfd, 1)
+        with suppress(ValueError):  # a finalizer that interrupts this may have closed it
+            self._file.write(_ONE)
 
     def clear(self) -> None:
         """Stop being readable."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._eventfd)
+        self._file.read(len(_ONE))
 
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._eventfd)
 
+_ONE = (1).to_bytes(8, sys.byteorder)
+"""What is added to the counter of an eventfd."""
 
 AnyWaker = SocketPairWaker | EventfdWaker
 

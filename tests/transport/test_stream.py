@@ -19,6 +19,7 @@ from owlsocket_sync.transport.stream import DuplexStream, Woken
 from support.helpers import eventually, scaled
 from support.sockets import client_context, server_context
 from support.streams import buffer_of, recv
+from support.strikes import struck
 
 LIMIT = 1000
 
@@ -265,6 +266,19 @@ def test_wake_and_interrupt_after_close_do_nothing(ends: Ends) -> None:
     stream.close()
     stream.wake()
     stream.interrupt()
+
+
+@pytest.mark.parametrize("verb", ["wake", "interrupt"])
+def test_a_stream_may_be_closed_wherever_it_is_woken(verb: str) -> None:
+    """By a finalizer, for example: nothing is raised, and no other file is written to that has got its number."""
+    at, closed = 0, True
+    while closed:
+        stream, peer = _plain()
+        closed = struck(at, getattr(stream, verb), stream.close)
+        stream.close()
+        peer.close()
+        at += 1
+    assert at > 2
 
 
 def test_reading_zero_bytes_waits_for_nothing() -> None:
