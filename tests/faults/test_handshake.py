@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 Script = Callable[[RawPeer], object]
 
 TIMEOUT = 0.6
-GRACE = 0.5
+GRACE = scaled(0.5)
 MIB = 1024 * 1024
 SECRET = "marked-secret"
 QUICK = Backoff(initial=0.02, factor=1.0, cap=0.02, jitter="none")

@@ -66,7 +66,7 @@ def test_row_07_a_refusal_has_its_http_status(status: int, refuse: Refuse, secur
         began = time.monotonic()
         with pytest.raises(SocketConnectionError) as caught:
             connect(server.url, ssl_context=client_context(), timeout=0.6)
-        figure("a refusal was told after", time.monotonic() - began, 0.6 + 0.5, "s")
+        figure("a refusal was told after", time.monotonic() - began, 0.6 + scaled(0.5), "s")
     assert caught.value.status == status
     assert isinstance(caught.value, SocketUnauthorized) is (status in (401, 403))
     assert f"HTTP {status}: {WHY.decode()}" in str(caught.value)

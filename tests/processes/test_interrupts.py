@@ -10,11 +10,12 @@ import pytest
 from owlsocket_sync.server import serve
 from support.child_processes import echo, run, silent
 from support.figures import Figure
+from support.helpers import scaled
 from support.sockets import ByteServer, RawPeer, full_port
 
 pytestmark = pytest.mark.slow
 
-INTERRUPT_SECONDS = 0.3
+INTERRUPT_SECONDS = scaled(0.3)
 
 # Strikes once the main thread has been at the same instruction for a while: it waits.
 STRIKE = """
