@@ -700,7 +700,7 @@ def test_values_are_encoded_as_json(value: Any, expected: Any) -> None:
     [
         (Decimal("NaN"), None),
         (Decimal("sNaN"), None),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "s"), None),
         (np.array(["NaT", "2020-01-01"], "datetime64[ns]"), [None, "2020-01-01T00:00:00"]),
         (np.array([["NaT"]], "datetime64[s]"), [[None]]),
         (np.array([1, np.nan]), [1, None]),

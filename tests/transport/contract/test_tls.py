@@ -14,6 +14,7 @@ import pytest
 
 from owlsocket_sync import SocketConnectionError, connect
 from owlsocket_sync.transport.dial import default_context
+from owlsocket_sync.transport.stream import DuplexStream
 from support.helpers import VECTORS, eventually, scaled
 from support.linked import aside
 from support.sockets import BINARY, TEXT, ByteServer, RawPeer, client_context, frame, server_context
@@ -131,13 +132,20 @@ def ssl_client(server: ByteServer) -> Iterator[ssl.SSLSocket]:
         yield secure
 
 
+def _read_to_the_end(stream: DuplexStream) -> bytes:
+    try:
+        return recv(stream, 65_536)
+    except ConnectionResetError:
+        return b""  # by a peer that has not read everything
+
+
 def test_row_d08_our_reader_sees_the_end_and_no_records() -> None:
     """However a stream ends under its reader, nothing encrypted is taken for data."""
     with granting(lambda peer: peer.at_end(), secure=True) as server, our_framing(server) as framing:
-        reading = aside(lambda: recv(framing.stream, 65_536))
+        reading = aside(lambda: _read_to_the_end(framing.stream))
         framing.stream.interrupt()
         assert reading.wait(1) == [b""]
-        assert recv(framing.stream, 65_536) == b""
+        assert _read_to_the_end(framing.stream) == b""
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------
