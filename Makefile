@@ -5,7 +5,7 @@ BENCH ?= build/performance
 FUZZ_SECONDS ?= 45
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test quick coverage stress lowest django fuzz lint types format docs bench figures release demo ci
+.PHONY: help setup test quick coverage stress lowest django fuzz lint types format docs bench guard figures release demo ci
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -54,6 +54,9 @@ docs: ## build the documentation, warnings being errors, and follow its links
 
 bench: ## run the benchmarks in their short form
 	$(PYTHON) -m benchmarks --short --out $(BENCH)
+
+guard: ## hold the instructions of the hot paths against their budgets, with callgrind where valgrind is installed
+	$(PYTHON) -m benchmarks.guard
 
 figures: ## write docs/guarantees.md and docs/soak.png from the figures of the last runs
 	PYTHONPATH=tests $(PYTHON) -m support.guarantees

@@ -65,7 +65,7 @@ def main(port: int, count: int) -> None:
     poll = select.epoll()
     clients = {}
     for _ in range(count):
-        sock = _connect(port)
+        sock = connect(port)
         clients[sock.fileno()] = sock
         poll.register(sock, select.EPOLLIN)
     print("ready", flush=True)
@@ -78,7 +78,8 @@ def main(port: int, count: int) -> None:
         print(time.perf_counter(), flush=True)
 
 
-def _connect(port: int) -> socket.socket:
+def connect(port: int) -> socket.socket:
+    """Return a raw socket after its upgrade."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.sendall(UPGRADE)
     # Byte by byte: nothing of a frame behind the response may be lost.
