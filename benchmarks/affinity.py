@@ -1,4 +1,4 @@
-"""CPU affinity of the processes: any core, or servers on one core and contestants on the others."""
+"""CPU affinity of the processes: which core runs the server and the contestant decides more than the library does."""
 
 from __future__ import annotations
 
@@ -6,45 +6,55 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ONE_CORE, TWO_CORES, FREE = "one core", "two cores", "any core"
+
 
 class CpuAffinity:
     """Sets the affinity of the processes that are started.
 
     Attributes:
-        pinned: whether processes are pinned; otherwise the system places them.
+        regime: `ONE_CORE`: servers and contestants share a core; `TWO_CORES`: servers have one core, and contestants
+            the others; `FREE`: the system places them.
     """
 
-    pinned = False
+    regime = FREE
 
     def server_cores(self) -> list[int] | None:
         """Return the cores of servers, ``None`` if the system places them."""
-        return sorted(os.sched_getaffinity(0))[-1:] if self.pinned else None
+        return None if self.regime == FREE else sorted(os.sched_getaffinity(0))[-1:]
+
+    def contestant_cores(self) -> list[int] | None:
+        """Return the cores of contestants, ``None`` if the system places them."""
+        if self.regime != TWO_CORES:
+            return self.server_cores()
+        cores = sorted(os.sched_getaffinity(0))
+        return cores[:-1] or cores
 
     @contextmanager
     def for_server(self) -> Iterator[None]:
         """Pin a server that is started inside of the block."""
-        with self._on(sorted(os.sched_getaffinity(0))[-1:]):
+        with _on(self.server_cores()):
             yield
 
     @contextmanager
     def for_contestant(self) -> Iterator[None]:
         """Pin a contestant that is started inside of the block."""
-        cores = sorted(os.sched_getaffinity(0))
-        with self._on(cores[:-1] or cores):
+        with _on(self.contestant_cores()):
             yield
 
-    @contextmanager
-    def _on(self, cores: list[int]) -> Iterator[None]:
-        if not self.pinned:
-            yield
-            return
-        # A child inherits the affinity of its parent at the fork, so it is that of this process which is changed.
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, cores)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, before)
+
+@contextmanager
+def _on(cores: list[int] | None) -> Iterator[None]:
+    if cores is None:
+        yield
+        return
+    # A child inherits the affinity of its parent at the fork, so it is that of this process which is changed.
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 AFFINITY = CpuAffinity()

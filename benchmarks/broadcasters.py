@@ -26,24 +26,24 @@ class Broadcaster(NamedTuple):
     broadcast: Callable[[Any], object]
 
 
-def start(name: str) -> Broadcaster:
-    """Start the server of a contestant."""
-    return {OURS: _start_ours, WEBSOCKETS: _start_websockets, PICOWS: _start_picows}[name]()
+def start(name: str, compression: str | None) -> Broadcaster:
+    """Start the server of a contestant; picows does not compress."""
+    return {OURS: _start_ours, WEBSOCKETS: _start_websockets, PICOWS: _start_picows}[name](compression)
 
 
 def _encode(payload: Any) -> bytes:
     return orjson.dumps({"event": EVENT, "payload": payload, "type": "event"})
 
 
-def _start_ours() -> Broadcaster:
+def _start_ours(compression: str | None) -> Broadcaster:
     """Start `owlsocket_sync.server`, without pings: the clients answer none."""
     from owlsocket_sync.server import serve
 
-    server = serve(lambda conn, request: None, heartbeat=None)
+    server = serve(lambda conn, request: None, heartbeat=None, compression=compression)
     return Broadcaster(server.port, lambda payload: server.broadcast(EVENT, payload))
 
 
-def _start_websockets() -> Broadcaster:
+def _start_websockets(compression: str | None) -> Broadcaster:
     """Start the threaded server of `websockets`, which has no broadcast: one send after another."""
     from websockets.sync.server import ServerConnection, serve
 
@@ -59,12 +59,12 @@ def _start_websockets() -> Broadcaster:
         for client in tuple(clients):
             client.send(message, text=True)
 
-    server = serve(handle, "127.0.0.1", 0, compression=None, ping_interval=None)
+    server = serve(handle, "127.0.0.1", 0, compression=compression, ping_interval=None)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return Broadcaster(server.socket.getsockname()[1], broadcast)
 
 
-def _start_picows() -> Broadcaster:
+def _start_picows(compression: str | None) -> Broadcaster:
     """Start `picows` on `uvloop`, on a thread that the caller hands its message to."""
     import uvloop
     from picows import WSListener, WSMsgType, WSTransport, ws_create_server

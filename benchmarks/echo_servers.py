@@ -43,12 +43,12 @@ class EchoServers:
     """
 
     def __init__(self) -> None:
-        self._servers: dict[str, tuple[subprocess.Popen[str], int]] = {}
+        self._servers: dict[tuple[str, str], tuple[subprocess.Popen[str], int]] = {}
         self._folder = tempfile.TemporaryDirectory()
         self.certificate = Path(self._folder.name) / "certificate.pem"
 
     def port(self, kind: str) -> int:
-        """Return the port of a server, which is started if needed.
+        """Return the port of a server, which is started if needed: one for each regime.
 
         Args:
             kind: a key of `MODULES`.
@@ -56,16 +56,18 @@ class EchoServers:
         Raises:
             PackageMissing: a package that the server needs is not installed.
         """
-        if kind not in self._servers:
-            self._servers[kind] = self._start(kind)
-        return self._servers[kind][1]
+        key = kind, AFFINITY.regime
+        if key not in self._servers:
+            self._servers[key] = self._start(kind)
+        return self._servers[key][1]
 
     def _start(self, kind: str) -> tuple[subprocess.Popen[str], int]:
         for name in NEEDS[kind]:
             require(name)
         command = [sys.executable, "-m", MODULES[kind]]
         if kind == "tls":
-            make_certificate(self.certificate)
+            if not self.certificate.exists():
+                make_certificate(self.certificate)
             command.append(str(self.certificate))
         with AFFINITY.for_server():
             server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)

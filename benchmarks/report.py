@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import targets
-from .affinity import AFFINITY
+from .echo_servers import ROOT
 from .result import Result
 from .scale import Scale
 from .targets import Verdict
@@ -33,7 +34,7 @@ def table(result: Result) -> list[str]:
     """Return the table of a measure, in Markdown that is readable as text."""
     cells = [["", *result.columns.values()]]
     cells += [[name, *(number(row.get(key)) for key in result.columns)] for name, row in result.rows.items()]
-    lines = [f"**{result.title}**", "", *aligned(cells)]
+    lines = [f"**{result.title}** ({result.regime})", "", *aligned(cells)]
     if result.skipped:
         lines += ["", *(f"Left out: {name} ({why})." for name, why in result.skipped.items())]
     return lines
@@ -58,13 +59,14 @@ def number(value: float | None) -> str:
 
 def verdict_table(verdicts: list[Verdict]) -> list[str]:
     """Return the table of the goals."""
-    cells = [["Goal", "target", "measured", "met"]]
+    cells = [["Goal", "where", "target", "figure", "outcome"]]
     cells += [
         [
             verdict.what,
+            verdict.regime,
             f"{'≤' if verdict.at_most else '≥'} {verdict.bound:g}{verdict.unit}",
             _measured(verdict),
-            "yes" if verdict.met else "no",
+            verdict.outcome,
         ]
         for verdict in verdicts
     ]
@@ -75,7 +77,7 @@ def _measured(verdict: Verdict) -> str:
     return f"{verdict.value:.2f}{verdict.unit}"
 
 
-def write(folder: Path, results: Mapping[str, Result], scale: Scale) -> None:
+def write(folder: Path, results: Mapping[str, Result], scale: Scale, load: str) -> None:
     """Print the table of the goals, and write figures and tables into a folder."""
     verdicts = targets.judge(results)
     lines = verdict_table(verdicts)
@@ -83,7 +85,7 @@ def write(folder: Path, results: Mapping[str, Result], scale: Scale) -> None:
     # After printing: figures that were measured for an hour must not be lost with a folder that cannot be written.
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
-        "machine": machine(),
+        "machine": {**machine(), "load": load},
         "scale": asdict(scale),
         "goals": [{**asdict(verdict), "met": verdict.met} for verdict in verdicts],
         "measures": {name: result.as_json() for name, result in results.items()},
@@ -100,12 +102,25 @@ def machine() -> dict[str, Any]:
     return {
         "taken": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "python": platform.python_version(),
+        "commit": _commit(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "pinned": AFFINITY.pinned,
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def system_load() -> str:
+    """Return the load of the system in the last minute, over which figures of a shared machine are doubtful."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _processor() -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from .affinity import FREE
 from .child import Figures
 from .rounds import Measurements
 
@@ -20,12 +21,16 @@ class Result:
         columns: the label of each figure, with its unit, by key.
         rounds: the figures of each round, by row.
         skipped: why a contestant did not take part, by name.
+        regime: of `benchmarks.affinity`, in which it was taken.
+        seconds: that it took.
     """
 
     title: str
     columns: Mapping[str, str]
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    regime: str = FREE
+    seconds: float = 0.0
 
     @property
     def rows(self) -> dict[str, Figures]:

@@ -29,6 +29,11 @@ class Scale:
     waits: int
     audience: int
     conversions: int
+    callers: tuple[int, ...]
+    callers_seconds: float
+    connects: int
+    wakes: int
+    one_way_sizes: tuple[int, ...]
 
 
 WHOLE = Scale(
@@ -50,6 +55,11 @@ WHOLE = Scale(
     waits=100,
     audience=1000,
     conversions=2000,
+    callers=(1, 16, 64),
+    callers_seconds=0.4,
+    connects=100,
+    wakes=40,
+    one_way_sizes=(MIB, 16 * MIB),
 )
 
 SHORT = Scale(
@@ -71,4 +81,9 @@ SHORT = Scale(
     waits=10,
     audience=50,
     conversions=100,
+    callers=(1, 16),
+    callers_seconds=0.05,
+    connects=5,
+    wakes=10,
+    one_way_sizes=(MIB,),
 )

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import page
+from benchmarks.targets import Verdict
+
 ROOT = Path(__file__).parent.parent
 NEEDED = ("picows", "uvloop", "matplotlib")
-MEASURES = ["latency", "path", "typed", "queue", "broadcast"]
+MEASURES = ["latency", "path", "typed", "queue", "broadcast", "server_idle", "wake"]
+IN_BOTH = ["latency", "path", "broadcast", "wake"]
 MOST_FILES = {"blocking call": 11, "event": 9, "lost link": 12}
 """How many files each path enters at most: a change that enters one more has to leave another."""
 
@@ -29,7 +33,8 @@ def test_a_short_run_writes_figures_tables_and_plots(tmp_path: Path) -> None:
     done = run("--short", "--rounds", "1", "--out", str(tmp_path), "--only", *MEASURES)
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert list(figures["measures"]) == MEASURES
+    keys = [key for name in MEASURES for key in (name, f"{name}, one core") if key == name or name in IN_BOTH]
+    assert list(figures["measures"]) == keys
     for measure in figures["measures"].values():
         assert measure["rows"]
     assert {"p50", "p99", "cpu"} == set(figures["measures"]["latency"]["rows"]["owlsocket_sync"])
@@ -38,6 +43,7 @@ def test_a_short_run_writes_figures_tables_and_plots(tmp_path: Path) -> None:
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "owlsocket_sync" in table
     assert "| Goal" in table
+    assert "(one core)" in table
     assert {"calls.png", "path.png", "growth.png"} == {path.name for path in tmp_path.glob("*.png")}
 
 
@@ -65,3 +71,19 @@ def test_the_files_of_each_path_are_counted_and_do_not_grow() -> None:
         assert "transport/stream.py" in files
         assert all((ROOT / "owlsocket_sync" / file).exists() for file in files)
     assert {name: files for name, files in paths.items() if len(files) > MOST_FILES[name]} == {}
+
+
+def test_the_page_shows_the_published_figures_and_no_others() -> None:
+    """Its generated parts are what the generator makes of the published figures."""
+    text = page.PAGE.read_text(encoding="utf-8")
+    for name, body in page.parts(page.FOLDER).items():
+        found = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- end of {name} -->")[0]
+        assert found.strip() == body.strip(), f"python -m benchmarks.page writes the part {name!r}"
+
+
+def test_a_missed_goal_says_by_how_much() -> None:
+    """In per cent of its bound; of a bound of nothing, by the figure."""
+    assert Verdict("calls", 1.1, 1.0).outcome == "missed by 10 %"
+    assert Verdict("calls", 0.9, 1.2, at_most=False).outcome == "missed by 25 %"
+    assert Verdict("threads", 1.0, 0.0, unit="").outcome == "missed by 1"
+    assert Verdict("calls", 0.9, 1.0).outcome == "met"

@@ -11,12 +11,17 @@ OURS_BATCH = "owlsocket_sync, batch()"
 BARE = "websocket-client"
 TUNED = "websocket-client, tuned"
 READER = "reader thread + Future"
+READER_TUNED = "reader thread + Future, tuned"
+BY_HAND = "frames by hand"
+BY_HAND_BATCH = "frames by hand, in blocks"
 WEBSOCKETS = "websockets.sync"
 SOCKETIO = "python-socketio"
 RPYC = "rpyc"
 GRPC = "grpc"
 TCP = "raw TCP"
 PICOWS = "picows"
+ASYNCIO = "websockets.asyncio, uvloop"
+NODE = "ws, Node"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ CONTESTANTS: dict[str, Contestant] = {
     BARE: Contestant("websocket", "bare:Bare"),
     TUNED: Contestant("websocket", "bare:Bare", (("tuned", True),)),
     READER: Contestant("websocket", "reader:ReaderAndFutures"),
+    READER_TUNED: Contestant("websocket", "reader:ReaderAndFutures", (("tuned", True),)),
+    BY_HAND: Contestant("websocket", "by_hand:ByHand"),
+    BY_HAND_BATCH: Contestant("websocket", "by_hand:ByHand", (("batch", True),)),
+    PICOWS: Contestant("websocket", "picows_client:Picows"),
     WEBSOCKETS: Contestant("websocket", "websockets_sync:WebsocketsSync"),
     SOCKETIO: Contestant("socketio", "socketio_client:SocketIO"),
     RPYC: Contestant("rpyc", "rpyc_client:Rpyc"),

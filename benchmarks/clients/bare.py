@@ -13,6 +13,8 @@ import websocket
 from . import Address
 from .ours import check_count
 
+TUNED_OPTIONS = {"skip_utf8_validation": True, "enable_multithread": False}
+
 
 def open_socket(address: Address, **options: Any) -> websocket.WebSocket:
     """Return a connected `websocket.WebSocket`."""
@@ -25,8 +27,7 @@ class Bare:
     """websocket-client with its defaults, or ``tuned``: without UTF-8 validation and without its locks."""
 
     def __init__(self, address: Address, tuned: bool = False) -> None:
-        options = {"skip_utf8_validation": True, "enable_multithread": False} if tuned else {}
-        self._socket = open_socket(address, **options)
+        self._socket = open_socket(address, **(TUNED_OPTIONS if tuned else {}))
         self._ids = itertools.count()
 
     def call(self, method: str, *payload: Any) -> Any:
@@ -38,6 +39,10 @@ class Bare:
         if answer["id"] != id:
             raise RuntimeError("the answer of another call")
         return answer["payload"]
+
+    def close(self) -> None:
+        """Close with the closing handshake."""
+        self._socket.close()
 
     def submit_all(self, count: int, payload: Any) -> Sequence[Future[Any]]:
         """Send all calls, then receive all answers, which must arrive in order; the futures are done."""

@@ -16,24 +16,28 @@ from . import Address
 BATCH = 1000
 
 
-def open_connection(address: Address, limits: Limits | None = None) -> Connection:
-    """Open a connection with the default options."""
+def open_connection(address: Address, limits: Limits | None = None, compression: str | None = None) -> Connection:
+    """Open a connection, otherwise with the default options."""
     context = None if address.authority is None else ssl.create_default_context(cafile=address.authority)
-    return connect_socket(address.url, ssl_context=context, limits=limits or Limits())
+    return connect_socket(address.url, ssl_context=context, limits=limits or Limits(), compression=compression)
 
 
 class Ours:
     """owlsocket_sync, where each message is sent at once."""
 
-    def __init__(self, address: Address, largest: int | None = None) -> None:
+    def __init__(self, address: Address, largest: int | None = None, compression: str | None = None) -> None:
         limits = None if largest is None else Limits(message_size=largest, dispatch_bytes=2 * largest)
-        self.connection = open_connection(address, limits)
+        self.connection = open_connection(address, limits, compression)
         # Bound once: the benchmark measures the call, not the lookup of an attribute.
         self.call = self.connection.call
         self.submit = self.connection.submit
         self._left = 0
         self._all_came = threading.Event()
         self.connection.observe("tick", self._take)
+
+    def close(self) -> None:
+        """Close with the closing handshake."""
+        self.connection.close()
 
     def submit_all(self, count: int, payload: Any) -> Sequence[Future[Any]]:
         """Submit the calls one by one."""

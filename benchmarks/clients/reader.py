@@ -12,14 +12,17 @@ import orjson
 import websocket
 
 from . import Address
-from .bare import open_socket
+from .bare import TUNED_OPTIONS, open_socket
 
 
 class ReaderAndFutures:
-    """Completes the future of an answer by its id, and passes events to ``on_event``."""
+    """Completes the future of an answer by its id, and passes events to ``on_event``.
 
-    def __init__(self, address: Address) -> None:
-        self._socket = open_socket(address)
+    ``tuned`` is for one calling thread: without UTF-8 validation and without the locks of the library.
+    """
+
+    def __init__(self, address: Address, tuned: bool = False) -> None:
+        self._socket = open_socket(address, **(TUNED_OPTIONS if tuned else {}))
         self._ids = itertools.count()
         self._pending: dict[str, Future[Any]] = {}
         self.on_event: Callable[[Any], object] = lambda event: None

@@ -1,9 +1,11 @@
-"""The threaded client of `websockets`: send, then receive, without compression, with `orjson`."""
+"""The threaded client of `websockets`: send, then receive, with `orjson`."""
 
 from __future__ import annotations
 
 import itertools
 import ssl
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import orjson
@@ -16,10 +18,10 @@ from .ours import check_count
 class WebsocketsSync:
     """A `websockets` client that sends and receives bytes, so that text is not encoded and decoded twice."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, largest: int | None = None, compression: str | None = None) -> None:
         context = None if address.authority is None else ssl.create_default_context(cafile=address.authority)
-        # Without compression and limits, as the other clients; a proxy of the environment would be a detour.
-        self._socket = connect(address.url, ssl=context, compression=None, max_size=None, proxy=None)
+        # Without limits, as the other clients; a proxy of the environment would be a detour.
+        self._socket = connect(address.url, ssl=context, compression=compression, max_size=None, proxy=None)
         self._ids = itertools.count()
 
     def call(self, method: str, *payload: Any) -> Any:
@@ -30,6 +32,20 @@ class WebsocketsSync:
         if answer["id"] != id:
             raise RuntimeError("the answer of another call")
         return answer["payload"]
+
+    def close(self) -> None:
+        """Close with the closing handshake."""
+        self._socket.close()
+
+    def submit_all(self, count: int, payload: Any) -> Sequence[Future[Any]]:
+        """Send all calls, then receive all answers; the futures are done."""
+        for number in range(count):
+            call = {"method": "echo", "payload": (payload,), "type": "call", "id": str(number)}
+            self._socket.send(orjson.dumps(call), text=True)
+        for number in range(count):
+            if orjson.loads(self._socket.recv(decode=False))["id"] != str(number):
+                raise RuntimeError("the answer of another call")
+        return []
 
     def take_events(self, count: int, size: int) -> None:
         """Receive and decode."""

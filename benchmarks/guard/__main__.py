@@ -45,7 +45,6 @@ def count(meter: str, added: dict[str, float] | None = None) -> Counts:
     """Return the counts of a meter, made in a process of their own."""
     options = [meter, json.dumps(added or {})]
     if meter == INTERPRETER:
-        # Not with the variable of a test run that traces: only one can.
         command = [sys.executable, "-m", COUNT, *options]
         text = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..child import Figures, Turn
-from ..clients import BARE, OURS, OURS_BATCH, TUNED, WEBSOCKETS, Address, connect
+from ..clients import BARE, BY_HAND, BY_HAND_BATCH, OURS, OURS_BATCH, PICOWS, TUNED, WEBSOCKETS, Address, connect
 from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
@@ -19,13 +19,13 @@ COLUMNS = {"rate": "events/s", "cpu": "CPU per event, µs"}
 
 def measure_in(servers: EchoServers, scale: Scale) -> Result:
     """Measure events in: ours calls a handler of `observe`; the others receive and decode in a loop."""
-    names = (BARE, TUNED, OURS, WEBSOCKETS)
+    names = (BARE, TUNED, OURS, WEBSOCKETS, PICOWS, BY_HAND)
     return compare(servers, names, "events:prepare_in", scale.rounds, "Events in", COLUMNS, events=scale.events)
 
 
 def measure_out(servers: EchoServers, scale: Scale) -> Result:
     """Measure events out, until the server has counted them all."""
-    names = (BARE, TUNED, OURS, OURS_BATCH, WEBSOCKETS)
+    names = (BARE, TUNED, OURS, OURS_BATCH, WEBSOCKETS, PICOWS, BY_HAND, BY_HAND_BATCH)
     return compare(servers, names, "events:prepare_out", scale.rounds, "Events out", COLUMNS, events=scale.events)
 
 

@@ -6,7 +6,21 @@ import time
 from typing import Any
 
 from ..child import Figures, Turn
-from ..clients import BARE, GRPC, OURS, OURS_BATCH, READER, RPYC, TUNED, Address, connect
+from ..clients import (
+    BY_HAND,
+    BY_HAND_BATCH,
+    GRPC,
+    OURS,
+    OURS_BATCH,
+    PICOWS,
+    READER,
+    READER_TUNED,
+    RPYC,
+    TUNED,
+    WEBSOCKETS,
+    Address,
+    connect,
+)
 from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
@@ -18,10 +32,22 @@ REPEATS = 5
 
 
 def measure(servers: EchoServers, scale: Scale) -> Result:
-    """Measure the clients that can have several calls in flight; plain websocket-client without futures, in order."""
-    names = (READER, OURS, OURS_BATCH, BARE, TUNED, RPYC, GRPC)
+    """Measure clients with several calls in flight; those without futures receive the answers in order."""
+    names = (
+        READER,
+        READER_TUNED,
+        OURS,
+        OURS_BATCH,
+        TUNED,
+        WEBSOCKETS,
+        PICOWS,
+        BY_HAND,
+        BY_HAND_BATCH,
+        RPYC,
+        GRPC,
+    )
     count = f"{scale.in_flight:,}".replace(",", " ")
-    title = f"{count} calls in flight (bare websocket-client without futures, in order)"
+    title = f"{count} calls in flight (without futures, in order: {TUNED}, {WEBSOCKETS}, {PICOWS}, {BY_HAND})"
     return compare(servers, names, "in_flight:prepare", scale.rounds, title, COLUMNS, calls=scale.in_flight)
 
 

@@ -7,7 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from ..child import Figures, Turn
-from ..clients import BARE, GRPC, OURS, READER, RPYC, SOCKETIO, TCP, TUNED, WEBSOCKETS, Address, connect
+from ..clients import (
+    BARE,
+    BY_HAND,
+    GRPC,
+    OURS,
+    PICOWS,
+    READER,
+    RPYC,
+    SOCKETIO,
+    TCP,
+    TUNED,
+    WEBSOCKETS,
+    Address,
+    connect,
+)
 from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import Scale
@@ -20,7 +34,7 @@ WARM_UP = 200
 
 def measure(servers: EchoServers, scale: Scale) -> Result:
     """Measure all contestants over TCP."""
-    names = (TCP, BARE, TUNED, OURS, READER, WEBSOCKETS, SOCKETIO, RPYC, GRPC)
+    names = (TCP, BY_HAND, BARE, TUNED, OURS, READER, WEBSOCKETS, PICOWS, SOCKETIO, RPYC, GRPC)
     title = "One blocking call after another"
     return compare(servers, names, "latency:prepare", scale.rounds, title, COLUMNS, calls=scale.calls)
 
@@ -39,7 +53,7 @@ def prepare(name: str, where: dict[str, Any], calls: int) -> Turn:
     return lambda: time_calls(client.call, calls)
 
 
-def time_calls(call: Callable[..., Any], calls: int) -> Figures:
+def time_calls(call: Callable[..., Any], calls: int, payload: Any = PAYLOAD) -> Figures:
     """Return percentiles and the CPU time of sequential calls."""
     # Nothing but the call between two readings of the clock; sorting comes after the CPU time was read.
     clock = time.perf_counter
@@ -47,7 +61,7 @@ def time_calls(call: Callable[..., Any], calls: int) -> Figures:
     began = time.process_time()
     for _ in range(calls):
         start = clock()
-        call("echo", PAYLOAD)
+        call("echo", payload)
         times.append(clock() - start)
     cpu = time.process_time() - began
     times.sort()

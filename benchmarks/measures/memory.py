@@ -36,18 +36,20 @@ IDLE_COLUMNS = {
     "held": HELD,
     "stacks": "stacks, KiB",
     "threads": "threads",
+    "descriptors": "descriptors",
 }
 PENDING_COLUMNS = {"resident": "resident, KiB", "traced": "known to Python, KiB", "held": HELD}
 _MAPPING = re.compile(r"^Size: +(\d+) kB\n(?:\w+: .*\n)*?Rss: +(\d+) kB$", re.MULTILINE)
 
 
 class Held(NamedTuple):
-    """The memory of the process in KiB, and its threads."""
+    """The memory of the process in KiB, its threads and its descriptors."""
 
     resident: float
     stacks: float
     traced: float
     threads: int
+    descriptors: int
 
 
 def measure_idle(servers: EchoServers, scale: Scale) -> Result:
@@ -111,6 +113,7 @@ def _per_piece(fill: Callable[[], None], count: int, trace: bool) -> Figures:
         "stacks": (after.stacks - before.stacks) / count,
         "traced": (after.traced - before.traced) / count,
         "threads": (after.threads - before.threads) / count,
+        "descriptors": (after.descriptors - before.descriptors) / count,
     }
 
 
@@ -124,4 +127,5 @@ def _held() -> Held:
         stacks=sum(rss for size, rss in mappings if size in (STACK_KIB, STACK_KIB - 4)),
         traced=tracemalloc.get_traced_memory()[0] / 1024,
         threads=len(os.listdir("/proc/self/task")),
+        descriptors=len(os.listdir("/proc/self/fd")),
     )

@@ -1,12 +1,14 @@
 """The server of all WebSocket clients: `picows` on `uvloop`, which is faster than any of the clients.
 
 It answers the calls ``echo`` (its argument), ``flood`` (events as fast as the client reads), ``later`` (one event after
-a delay, with the time of its send), ``counted`` (the number of events received) and ``never`` (no answer).
+a delay, with the time of its send), ``counted`` (the number of events received), ``sink`` (the size of its message),
+``make`` (a text of this size) and ``never`` (no answer).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import sys
 import time
@@ -22,6 +24,10 @@ from .lifetime import announce
 LARGEST = 1 << 30
 BLOCK = 65_536
 EVENT = b'{"event":'
+SINK = b'{"method":"sink"'
+ID = re.compile(rb'"id":"([^"]+)"')
+TAIL = 200
+"""Bytes at the end of a call, in which its id is."""
 
 
 class Echo(WSListener):
@@ -38,19 +44,25 @@ class Echo(WSListener):
             "flood": lambda transport, call: self._start(self._flood(transport, call)),
             "later": lambda transport, call: self._later(transport, call),
             "counted": lambda transport, call: self._answer(call, self._take_count()),
+            "make": lambda transport, call: self._answer(call, "x" * call["payload"][0]),
             "never": lambda transport, call: None,
         }
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Answer a call, count an event."""
         if frame.msg_type == WSMsgType.CLOSE:
-            transport.send_close()
+            transport.send_close(1000)
             transport.disconnect()
             return
         data = frame.get_payload_as_bytes()
         # Not parsed: decoding each event would make the server the bottleneck.
         if data.startswith(EVENT):
             self._counted += 1
+        elif data.startswith(SINK):
+            # Only the size: decoding megabytes would make the server the bottleneck.
+            found = ID.search(data, len(data) - TAIL)
+            assert found is not None
+            self._answer({"id": found[1].decode()}, len(data))
         else:
             call = orjson.loads(data)
             self._methods[call["method"]](transport, call)
