@@ -7,11 +7,13 @@ import socket
 import time
 from typing import NamedTuple
 
-from .audience import UPGRADE, connect
+from .audience import READ_SIZE, UPGRADE, connect
 
-CALL = b'{"method":"echo","payload":["123"],"type":"call","id":"1","timeout":60000,"dt":1700000000000}'
+TEXT = b'{"method":"echo","payload":["123"],"type":"call","id":"1","timeout":60000,"dt":1700000000000}'
 KEY = b"\x01\x02\x03\x04"
-READ_SIZE = 65_536
+CALL = bytes((0x81, 0x80 | len(TEXT))) + KEY + bytes(byte ^ KEY[place % 4] for place, byte in enumerate(TEXT))
+"""A masked text frame of less than 126 bytes (RFC 6455, section 5.2)."""
+
 TIMEOUT = 30.0
 AT_ONCE = 32
 """Handshakes that are under way at the same time."""
@@ -40,7 +42,6 @@ class Load:
         self._port = port
         self._poll = select.epoll()
         self.clients: dict[int, socket.socket] = {}
-        self._call = _masked(CALL)
 
     def connect(self, count: int) -> float:
         """Connect more clients, `AT_ONCE` at a time, and return the seconds."""
@@ -84,7 +85,7 @@ class Load:
         start, count = time.perf_counter(), 0
         until = start + seconds
         for sock in self.clients.values():
-            sock.sendall(self._call)
+            sock.sendall(CALL)
         left = len(self.clients)
         while left:
             # An answer is a small frame, which arrives whole.
@@ -98,7 +99,7 @@ class Load:
                     raise ConnectionError("the server has closed a connection")
                 count += 1
                 if going_on:
-                    sock.sendall(self._call)
+                    sock.sendall(CALL)
                 else:
                     left -= 1
         return Calls(count, time.perf_counter() - start)
@@ -113,9 +114,3 @@ class Load:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.clients[sock.fileno()] = sock
         self._poll.register(sock, select.EPOLLIN)
-
-
-def _masked(data: bytes) -> bytes:
-    """Return a masked text frame of less than 126 bytes."""
-    masked = bytes(byte ^ KEY[place % 4] for place, byte in enumerate(data))
-    return bytes((0x81, 0x80 | len(data))) + KEY + masked

@@ -13,6 +13,7 @@ from .callgrind import missing, run_under_callgrind
 from .count import CALLGRIND, INTERPRETER
 
 COUNT = "benchmarks.guard.count"
+TIMEOUT = 100.0
 
 
 def main() -> int:
@@ -34,9 +35,8 @@ def main() -> int:
             budgets.renew(meter, counts)
             continue
         verdict = budgets.compare(meter, counts)
-        print(
-            "\n".join([*(f"FAILED {line}" for line in verdict.failures), *(f"NOTE {line}" for line in verdict.notes)])
-        )
+        lines = [*(f"FAILED {line}" for line in verdict.failures), *(f"NOTE {line}" for line in verdict.notes)]
+        print("\n".join(lines or ["  all are within their budgets"]))
         failed = failed or bool(verdict.failures)
     return int(failed)
 
@@ -46,7 +46,7 @@ def count(meter: str, added: dict[str, float] | None = None) -> Counts:
     options = [meter, json.dumps(added or {})]
     if meter == INTERPRETER:
         command = [sys.executable, "-m", COUNT, *options]
-        text = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+        text = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT).stdout
     else:
         text = run_under_callgrind(COUNT, *options)
     counts: Counts = json.loads(text)

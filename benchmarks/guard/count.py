@@ -32,7 +32,10 @@ class Meter(Protocol):
     """Counts what a run takes."""
 
     def install(self) -> None:
-        """Begin, before the paths are opened."""
+        """Prepare, before the library is imported."""
+
+    def start(self) -> None:
+        """Begin, once everything has run for the first time."""
 
     def count(self, run: Callable[[], object]) -> tuple[int, ...]:
         """Return the counts of one run."""
@@ -42,19 +45,20 @@ def count_paths(meter: Meter, name: str, url: str, added: dict[str, float]) -> d
     """Return the counts for each passage of each path, by path and kind.
 
     Args:
-        meter: installed here, before the first connection.
+        meter: installed and started here.
         name: of the meter.
         url: of the peer.
         added: instructions to add to each passage, by path; to see that the guard notices them.
     """
-    # Imported and used before: what happens once in a process is not counted.
+    meter.install()
+    # Used before: what happens once in a process is not counted.
     hot_paths = importlib.import_module("benchmarks.guard.hot_paths")
     with ExitStack() as stack:
         for path in hot_paths.open_paths(url, stack):
             path.prepare()
             path.run()
     counts = {}
-    meter.install()
+    meter.start()
     gc.disable()  # when it runs depends on all that ran before
     # A thread keeps the interpreter until it waits: otherwise it is a matter of time which thread does what.
     sys.setswitchinterval(60.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from owlsocket_sync import Connection, EventMessage, connect
 from owlsocket_sync.server import serve
 
+from ..audience import READ_SIZE
 from ..audience import connect as connect_raw
+from ..load import CALL
 
 PAYLOAD = "x" * 32
 BROADCAST = "x" * 200
@@ -55,7 +58,7 @@ def open_paths(url: str, stack: ExitStack) -> Iterator[HotPath]:
     events = EventPath(connection)
     yield HotPath("an event in, alone", events.wait, 1, lambda: events.ask(1))
     yield HotPath("an event in, of many", events.wait, BURST, lambda: events.ask(BURST))
-    yield _open_broadcast(stack)
+    yield from _open_server(stack)
 
 
 def _have_in_flight(connection: Connection) -> None:
@@ -96,8 +99,11 @@ class EventPath:
             self._handled.set()
 
 
-def _open_broadcast(stack: ExitStack) -> HotPath:
-    server = stack.enter_context(serve(lambda connection, request: None, heartbeat=None))
+def _open_server(stack: ExitStack) -> Iterator[HotPath]:
+    def handle(connection: Connection, request: object) -> None:
+        connection.perform("echo", lambda value: value)
+
+    server = stack.enter_context(serve(handle, heartbeat=None))
     clients = [stack.enter_context(connect_raw(server.port)) for _ in range(CLIENTS)]
 
     def drain() -> None:
@@ -105,13 +111,21 @@ def _open_broadcast(stack: ExitStack) -> HotPath:
         for client in clients:
             _drain(client)
 
-    return HotPath("a broadcast, for each client", lambda: server.broadcast("tick", BROADCAST), CLIENTS, prepare=drain)
+    yield HotPath("a broadcast, for each client", lambda: server.broadcast("tick", BROADCAST), CLIENTS, prepare=drain)
+    caller = stack.enter_context(connect_raw(server.port))
+    yield HotPath("a call that a server answers", lambda: _call_by_hand(caller))
+
+
+def _call_by_hand(caller: socket.socket) -> None:
+    # Not by the methods of the socket, which are counted.
+    os.write(caller.fileno(), CALL)
+    os.read(caller.fileno(), READ_SIZE)
 
 
 def _drain(client: socket.socket) -> None:
     client.setblocking(False)
     try:
-        while client.recv(65_536):
+        while client.recv(READ_SIZE):
             pass
     except BlockingIOError:
         pass
