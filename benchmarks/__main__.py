@@ -125,7 +125,7 @@ def _draw(folder: Path, results: dict[str, Result]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="check that everything runs, within some minutes")
+    parser.add_argument("--short", action="store_true", help="check that everything runs, within two minutes")
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME", help=", ".join(MEASURES))
     parser.add_argument("--rounds", type=int, help="how many rounds are measured")
     parser.add_argument("--free", action="store_true", help="let the system place the processes, in one regime")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from .echo_servers import ROOT
 
 NODE = Path(__file__).parent / "servers" / "node"
-INSTALL_TIMEOUT = 120.0
+INSTALL_TIMEOUT = 100.0
+NEEDS = {"websockets": ("websockets",), "asyncio": ("websockets", "uvloop"), "picows": ("picows", "uvloop")}
 
 
 class MeasuredServer:
@@ -30,7 +33,8 @@ class MeasuredServer:
         port: its port on 127.0.0.1.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: what it needs is not installed.
+        RuntimeError: it did not start.
     """
 
     def __init__(
@@ -42,6 +46,8 @@ class MeasuredServer:
         compression: str | None = None,
         descriptors: int | None = None,
     ) -> None:
+        for package in NEEDS.get(name, ()):
+            import_module(package)
         options = [str(seconds), compression or "", str(descriptors or "")]
         command = [sys.executable, "-m", "benchmarks.servers.echoes", name, *options]
         environment = dict(os.environ)
@@ -53,7 +59,7 @@ class MeasuredServer:
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
-            raise ImportError(f"the server {name} did not start")
+            raise RuntimeError(f"the server {name} did not start")
         self.port = int(answer)
         if cores is not None:
             for thread in os.listdir(f"/proc/{self._process.pid}/task"):
@@ -93,6 +99,8 @@ def _install_node_packages() -> Path:
     Raises:
         ImportError: it cannot be installed.
     """
+    if not (shutil.which("node") and shutil.which("npm")):
+        raise ImportError("node and npm are not installed")
     folder = Path(tempfile.gettempdir()) / "owlsocket-benchmarks-node"
     if not (folder / "node_modules" / "ws").exists():
         folder.mkdir(exist_ok=True)

@@ -74,7 +74,9 @@ def _describe_run(figures: Mapping[str, Any], results: list[Result]) -> list[str
 
 def _describe_goals(verdicts: list[Verdict]) -> list[str]:
     met = sum(verdict.met for verdict in verdicts)
-    return [f"{met} of {len(verdicts)} goals are met.", "", *verdict_table(verdicts)]
+    unknown = sum(verdict.value is None for verdict in verdicts)
+    left = f", {unknown} were not measured" if unknown else ""
+    return [f"{met} of {len(verdicts)} goals are met{left}.", "", *verdict_table(verdicts)]
 
 
 def _result(data: Mapping[str, Any]) -> Result:

@@ -74,7 +74,7 @@ def verdict_table(verdicts: list[Verdict]) -> list[str]:
 
 
 def _measured(verdict: Verdict) -> str:
-    return f"{verdict.value:.2f}{verdict.unit}"
+    return "" if verdict.value is None else f"{verdict.value:.2f}{verdict.unit}"
 
 
 def write(folder: Path, results: Mapping[str, Result], scale: Scale, load: str) -> None:

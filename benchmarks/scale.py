@@ -37,13 +37,13 @@ class Scale:
 
 
 WHOLE = Scale(
-    rounds=7,
+    rounds=5,
     calls=3000,
     in_flight=1000,
     events=30_000,
     sizes=(65_536, MIB, 16 * MIB, 64 * MIB),
     threads=(1, 2, 4, 8, 16, 32, 64),
-    threads_seconds=0.5,
+    threads_seconds=0.3,
     connections=200,
     pending=10_000,
     crowds=(0, 500, 2000, 4000),
@@ -52,18 +52,18 @@ WHOLE = Scale(
     observed_levels=(10, 100, 1000, 10_000),
     queue_levels=(100, 1000, 10_000, 100_000),
     idle_seconds=30.0,
-    waits=100,
+    waits=40,
     audience=1000,
     conversions=2000,
     callers=(1, 16, 64),
-    callers_seconds=0.4,
+    callers_seconds=0.3,
     connects=100,
     wakes=40,
     one_way_sizes=(MIB, 16 * MIB),
 )
 
 SHORT = Scale(
-    rounds=2,
+    rounds=1,
     calls=200,
     in_flight=1000,
     events=2000,

@@ -30,7 +30,7 @@ class Verdict:
 
     Attributes:
         what: the goal in words.
-        value: the measured figure.
+        value: the measured figure; ``None`` if it, or the one that it is held against, was not measured.
         bound: the limit of the figure.
         at_most: whether the figure must be at most the bound; otherwise at least.
         unit: the unit of both.
@@ -38,7 +38,7 @@ class Verdict:
     """
 
     what: str
-    value: float
+    value: float | None
     bound: float
     at_most: bool = True
     unit: str = TIMES
@@ -47,11 +47,15 @@ class Verdict:
     @property
     def met(self) -> bool:
         """Return whether the goal is met."""
+        if self.value is None:
+            return False
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     @property
     def outcome(self) -> str:
         """Return that the goal is met, or by how much it is missed."""
+        if self.value is None:
+            return "not measured"
         if self.met:
             return "met"
         if not self.bound:
@@ -60,27 +64,26 @@ class Verdict:
 
 
 def judge(results: Mapping[str, Result]) -> list[Verdict]:
-    """Return a verdict for each goal that was measured, in each regime that it was measured in."""
+    """Return a verdict for each goal of what was measured, in each regime."""
     return [
         replace(verdict, regime=result.regime)
         for key, result in results.items()
         for verdict in _GOALS.get(key.partition(",")[0], _no_goals)(result)
-        if verdict
     ]
 
 
-def _no_goals(result: Result) -> Iterator[Verdict | None]:
+def _no_goals(result: Result) -> Iterator[Verdict]:
     yield from ()
 
 
-def _latency(result: Result) -> Iterator[Verdict | None]:
+def _latency(result: Result) -> Iterator[Verdict]:
     bound = 0.95 if result.regime == ONE_CORE else 1.0
     yield _against(result, OURS, TUNED, "p50", f"blocking call: p50, to that of {TUNED}", bound)
     for peer in PEERS:
         yield _against(result, OURS, peer, "p50", f"blocking call: p50, to that of {peer}", 1.0)
 
 
-def _in_flight(result: Result) -> Iterator[Verdict | None]:
+def _in_flight(result: Result) -> Iterator[Verdict]:
     for row, where, bound in ((OURS, "", 2.2), (OURS_BATCH, " in a batch()", 3.4)):
         what = f"calls in flight{where}: calls/s, to those of {READER_TUNED}"
         yield _against(result, row, READER_TUNED, "rate", what, bound, at_most=False)
@@ -88,62 +91,62 @@ def _in_flight(result: Result) -> Iterator[Verdict | None]:
     yield _against(result, OURS, WEBSOCKETS, "rate", what, 1.3, at_most=False)
 
 
-def _events_in(result: Result) -> Iterator[Verdict | None]:
+def _events_in(result: Result) -> Iterator[Verdict]:
     what = f"events in through observe: events/s, to those of a recv loop of {WEBSOCKETS}"
     yield _against(result, OURS, WEBSOCKETS, "rate", what, 1.1, at_most=False)
 
 
-def _events_out(result: Result) -> Iterator[Verdict | None]:
+def _events_out(result: Result) -> Iterator[Verdict]:
     for row, where, bound in ((OURS, "one each", 1.2), (OURS_BATCH, "in a batch()", 4.0)):
         yield _against(
             result, row, TUNED, "rate", f"notify, {where}: events/s, to those of {TUNED}", bound, at_most=False
         )
 
 
-def _wake(result: Result) -> Iterator[Verdict | None]:
+def _wake(result: Result) -> Iterator[Verdict]:
     for key, what, bound in (("idle", "on an idle link", 1.5), ("row", "1 to 5 ms after a row of calls", 3.0)):
         yield _against(result, OURS, READER_TUNED, key, f"an event {what}: p50, to that of {READER_TUNED}", bound)
     yield _figure(result, "row_p95", "an event 1 to 5 ms after a row of calls: p95", 250.0, MICROS)
 
 
-def _connecting(result: Result) -> Iterator[Verdict | None]:
+def _connecting(result: Result) -> Iterator[Verdict]:
     yield _against(result, OURS, TUNED, "p50", f"connect, call, close: p50, to that of {TUNED}", 1.3)
 
 
-def _connecting_tls(result: Result) -> Iterator[Verdict | None]:
+def _connecting_tls(result: Result) -> Iterator[Verdict]:
     yield _against(result, OURS, TUNED, "p50", f"connect, call, close over TLS: p50, to that of {TUNED}", 1.2)
 
 
-def _server(result: Result) -> Iterator[Verdict | None]:
+def _server(result: Result) -> Iterator[Verdict]:
     for key in result.columns:
         if key.startswith("cpu_"):
             yield _figure(result, key, f"server: CPU of an echo call, clients: {key[4:]}", 12.0, MICROS)
 
 
-def _server_sleeping(result: Result) -> Iterator[Verdict | None]:
+def _server_sleeping(result: Result) -> Iterator[Verdict]:
     what = f"server, handlers that sleep 5 ms: calls/s, to those of {WEBSOCKETS}"
     yield _against(result, OURS, WEBSOCKETS, f"rate_{SLEEPING}", what, 0.95, at_most=False)
 
 
-def _server_idle(result: Result) -> Iterator[Verdict | None]:
+def _server_idle(result: Result) -> Iterator[Verdict]:
     yield _figure(result, "held", "server, an idle client: private memory", 15.0, KIB)
     yield _figure(result, "descriptors", "server, an idle client: descriptors", 1.0, "")
     yield _figure(result, "threads", "server, an idle client: threads", 0.0, "")
     yield _figure(result, "rate", "server: connects/s", 3000.0, "", at_most=False)
 
 
-def _server_limit(result: Result) -> Iterator[Verdict | None]:
+def _server_limit(result: Result) -> Iterator[Verdict]:
     yield _figure(result, "served", "server with 1024 descriptors: clients served", CROWD, "", at_most=False)
 
 
-def _one_way(result: Result) -> Iterator[Verdict | None]:
+def _one_way(result: Result) -> Iterator[Verdict]:
     for size, way, bound in ((16, "up", 1.0), (1, "up", 0.9), (16, "down", 0.9)):
         what = f"{size} MiB {way}: MB/s, to those of {WEBSOCKETS}"
         yield _against(result, OURS, WEBSOCKETS, f"{way}_{size * MIB}", what, bound, at_most=False)
     yield _figure(result, f"cpu_up_{16 * MIB}", "16 MiB up: CPU for each byte", 0.8, NANOS)
 
 
-def _threads(result: Result) -> Iterator[Verdict | None]:
+def _threads(result: Result) -> Iterator[Verdict]:
     rates = result.rows.get(OURS)
     if rates:
         counts = sorted(rates, key=int)
@@ -155,54 +158,54 @@ def _threads(result: Result) -> Iterator[Verdict | None]:
         )
 
 
-def _typed(result: Result) -> Iterator[Verdict | None]:
+def _typed(result: Result) -> Iterator[Verdict]:
     for ours in (OURS, OURS_FROM_DICT):
         yield _against(result, ours, MANUAL, "cpu", f"typed result, {ours}: CPU, to that {MANUAL}", 1.3)
 
 
-def _imports(result: Result) -> Iterator[Verdict | None]:
+def _imports(result: Result) -> Iterator[Verdict]:
     for ours in (OURS_ALONE, OURS_CONNECT):
         yield _against(result, ours, WEBSOCKET, "import", f"{ours}: time, to that of {WEBSOCKET}", 1.25)
 
 
-def _idle_memory(result: Result) -> Iterator[Verdict | None]:
+def _idle_memory(result: Result) -> Iterator[Verdict]:
     yield _figure(result, "held", "idle connection: memory besides stacks", 20.0, KIB)
     yield _figure(result, "threads", "idle connection: threads", 0.0, "")
     yield _figure(result, "descriptors", "idle connection: descriptors", 1.0, "")
 
 
-def _pending_memory(result: Result) -> Iterator[Verdict | None]:
+def _pending_memory(result: Result) -> Iterator[Verdict]:
     yield _figure(result, "held", "pending call: memory", 1.5, KIB)
 
 
-def _pending(result: Result) -> Iterator[Verdict | None]:
+def _pending(result: Result) -> Iterator[Verdict]:
     yield _at_last(result, "cpu", "a call with {last} pending: CPU, to that with {first}", 1.2)
     yield _at_last(result, "p50", "a call with {last} pending: p50, to that with {first}", 1.2)
 
 
-def _observed(result: Result) -> Iterator[Verdict | None]:
+def _observed(result: Result) -> Iterator[Verdict]:
     yield _at_last(result, "cpu", "an event with {last} observed names: CPU, to that with {first}", 1.1)
 
 
-def _queue(result: Result) -> Iterator[Verdict | None]:
+def _queue(result: Result) -> Iterator[Verdict]:
     yield _at_last(result, "first", "consume() with {last} queued: time, to that with {first}", 1.5)
     yield _at_last(result, "match", "consume(filter), the first of {last} fits: time, to that of {first}", 1.5)
     yield _at_last(result, "each", "consume(filter) that skips {last}: time for each, to that with {first}", 1.5)
 
 
-def _crowd(result: Result) -> Iterator[Verdict | None]:
+def _crowd(result: Result) -> Iterator[Verdict]:
     for row in result.rounds:
         if row != ALONE:
             yield _against(result, row, ALONE, "p50", f"a call {row}: p50, to that alone", 1.1)
 
 
-def _broadcast(result: Result) -> Iterator[Verdict | None]:
+def _broadcast(result: Result) -> Iterator[Verdict]:
     yield _figure(result, "ms", "broadcast to 1 000 clients: time until all have it", 15.0, MILLIS)
     yield _figure(result, "cpu", "broadcast: CPU for each client", 10.0, MICROS)
     yield _figure(result, "threads", "broadcast: threads that it starts", 0.0, "")
 
 
-_GOALS: dict[str, Callable[[Result], Iterator[Verdict | None]]] = {
+_GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "latency": _latency,
     "in_flight": _in_flight,
     "events_in": _events_in,
@@ -228,7 +231,7 @@ _GOALS: dict[str, Callable[[Result], Iterator[Verdict | None]]] = {
 }
 
 
-def _at_last(result: Result, key: str, what: str, bound: float) -> Verdict | None:
+def _at_last(result: Result, key: str, what: str, bound: float) -> Verdict:
     """Return the verdict on the ratio of a figure between the largest level and the smallest."""
     # The rows are in the order of the levels, which are numbers.
     first, *_, last = result.rounds
@@ -238,12 +241,12 @@ def _at_last(result: Result, key: str, what: str, bound: float) -> Verdict | Non
 
 def _against(
     result: Result, row: str, other: str, key: str, what: str, bound: float, *, at_most: bool = True
-) -> Verdict | None:
+) -> Verdict:
     ratio = result.ratio(row, other, key)
-    return None if ratio is None else Verdict(what, ratio, bound, at_most)
+    return Verdict(what, ratio, bound, at_most)
 
 
-def _figure(result: Result, key: str, what: str, bound: float, unit: str, *, at_most: bool = True) -> Verdict | None:
+def _figure(result: Result, key: str, what: str, bound: float, unit: str, *, at_most: bool = True) -> Verdict:
     """Return the verdict on a figure of ours by itself."""
     value = result.figure(OURS, key)
-    return None if value is None else Verdict(what, value, bound, at_most, unit)
+    return Verdict(what, value, bound, at_most, unit)

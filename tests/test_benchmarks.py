@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.targets import Verdict
+from benchmarks.affinity import TWO_CORES
+from benchmarks.clients import OURS
+from benchmarks.result import Result
+from benchmarks.targets import Verdict, judge
 
 ROOT = Path(__file__).parent.parent
 NEEDED = ("picows", "uvloop", "matplotlib")
@@ -87,3 +90,11 @@ def test_a_missed_goal_says_by_how_much() -> None:
     assert Verdict("calls", 0.9, 1.2, at_most=False).outcome == "missed by 25 %"
     assert Verdict("threads", 1.0, 0.0, unit="").outcome == "missed by 1"
     assert Verdict("calls", 0.9, 1.0).outcome == "met"
+
+
+def test_a_goal_whose_peer_was_left_out_is_shown_as_not_measured() -> None:
+    """It would look like a goal that is met if it disappeared."""
+    result = Result("calls", {"p50": "p50"}, {OURS: [{"p50": 1.0}]}, regime=TWO_CORES)
+    verdicts = judge({"latency": result})
+    assert {verdict.outcome for verdict in verdicts} == {"not measured"}
+    assert not any(verdict.met for verdict in verdicts)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ..child import Turn
-from ..clients import BARE, GRPC, OURS, TCP, TUNED, WEBSOCKETS, Address, connect
+from ..clients import GRPC, OURS, TCP, TUNED, WEBSOCKETS, Address, connect
 from ..echo_servers import EchoServers
 from ..result import Result
 from ..scale import MIB, Scale
@@ -19,7 +19,7 @@ MIN_SECONDS = 0.2
 def measure(servers: EchoServers, scale: Scale) -> Result:
     """Measure a text of each size as the argument and the result of one call."""
     columns = {str(size): f"{_size_text(size)}, MB/s" for size in scale.sizes}
-    names = (TCP, BARE, TUNED, OURS, WEBSOCKETS, GRPC)
+    names = (TCP, TUNED, OURS, WEBSOCKETS, GRPC)
     rounds = min(scale.rounds, MAX_ROUNDS)
     return compare(
         servers, names, "large:prepare", rounds, "Large payloads, there and back", columns, sizes=scale.sizes

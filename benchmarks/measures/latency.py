@@ -14,6 +14,7 @@ from ..clients import (
     OURS,
     PICOWS,
     READER,
+    READER_TUNED,
     RPYC,
     SOCKETIO,
     TCP,
@@ -34,7 +35,7 @@ WARM_UP = 200
 
 def measure(servers: EchoServers, scale: Scale) -> Result:
     """Measure all contestants over TCP."""
-    names = (TCP, BY_HAND, BARE, TUNED, OURS, READER, WEBSOCKETS, PICOWS, SOCKETIO, RPYC, GRPC)
+    names = (TCP, BY_HAND, BARE, TUNED, OURS, READER, READER_TUNED, WEBSOCKETS, PICOWS, SOCKETIO, RPYC, GRPC)
     title = "One blocking call after another"
     return compare(servers, names, "latency:prepare", scale.rounds, title, COLUMNS, calls=scale.calls)
 
