@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,8 +84,8 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def main() -> None:
-    """Run the measures, print their tables, and write figures, tables and plots."""
+def main() -> int:
+    """Run the measures, print their tables, and write figures, tables and plots; return 1 if a contestant failed."""
     options = _options()
     scale = SHORT if options.short else WHOLE
     if options.rounds:
@@ -103,6 +104,7 @@ def main() -> None:
     _draw(options.out, results)
     if options.page:
         page.write(options.page, options.out)
+    return int(any(result.failures for result in results.values()))
 
 
 def _keys(name: str, *, free: bool) -> Iterator[tuple[str, str]]:
@@ -141,4 +143,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -62,13 +62,14 @@ def _describe_run(figures: Mapping[str, Any], results: list[Result]) -> list[str
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     minutes = sum(result.seconds for result in results) / 60
     skipped = sorted({f"{name} ({why})" for result in results for name, why in result.skipped.items()})
+    failed = sorted(f"{name} ({why})" for result in results for name, why in result.failures.items())
     taken = f"Taken {machine['taken']}, at commit {machine['commit']}, within {minutes:.0f} minutes"
     system = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
     return [
         f"- {taken}, {figures['scale']['rounds']} rounds.",
         f"- {system}; load before the run: {machine['load']}.",
         f"- Python {machine['python']}, {packages}.",
-        f"- Left out: {'; '.join(skipped) or 'nothing'}.",
+        f"- Left out: {'; '.join(skipped) or 'nothing'}. Failed: {'; '.join(failed) or 'nothing'}.",
     ]
 
 

@@ -37,6 +37,8 @@ def table(result: Result) -> list[str]:
     lines = [f"**{result.title}** ({result.regime})", "", *aligned(cells)]
     if result.skipped:
         lines += ["", *(f"Left out: {name} ({why})." for name, why in result.skipped.items())]
+    if result.failures:
+        lines += ["", *(f"Failed: {name} ({why})." for name, why in result.failures.items())]
     return lines
 
 

@@ -21,6 +21,7 @@ class Result:
         columns: the label of each figure, with its unit, by key.
         rounds: the figures of each round, by row.
         skipped: why a contestant did not take part, by name.
+        failures: how a contestant failed, by name.
         regime: of `benchmarks.affinity`, in which it was taken.
         seconds: that it took.
     """
@@ -29,6 +30,7 @@ class Result:
     columns: Mapping[str, str]
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
     regime: str = FREE
     seconds: float = 0.0
 
@@ -57,7 +59,8 @@ def result_of(
     title: str, columns: Mapping[str, str], measurements: Measurements, absent: Mapping[str, str] | None = None
 ) -> Result:
     """Return the result of the rounds of a measure."""
-    return Result(title, dict(columns), measurements.rounds, {**(absent or {}), **measurements.skipped})
+    skipped = {**(absent or {}), **measurements.skipped}
+    return Result(title, dict(columns), measurements.rounds, skipped, measurements.failures)
 
 
 def _medians(rounds: list[Figures]) -> Figures:

@@ -84,10 +84,12 @@ class Measurements:
     Attributes:
         rounds: the figures of each round, by contestant.
         skipped: why a contestant did not take part, by name.
+        failures: how a contestant failed, by name; it has no figures then.
     """
 
-    rounds: dict[str, list[Figures]]
-    skipped: dict[str, str]
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 def run_rounds(tasks: Mapping[str, Task], rounds: int, *, together: bool = False) -> Measurements:
@@ -99,7 +101,7 @@ def run_rounds(tasks: Mapping[str, Task], rounds: int, *, together: bool = False
         together: run the turns of a round at the same time.
     """
     children = [Child(name, task) for name, task in tasks.items()]
-    measurements = Measurements({}, {})
+    measurements = Measurements()
     try:
         ready = [child for child in children if _is_ready(child, measurements)]
         for number in range(rounds):
@@ -110,17 +112,32 @@ def run_rounds(tasks: Mapping[str, Task], rounds: int, *, together: bool = False
                 for child in order:
                     child.begin()
             for child in order:
-                if not together:
-                    child.begin()
-                measurements.rounds[child.name].append(child.answer())
+                try:
+                    if not together:
+                        child.begin()
+                    measurements.rounds[child.name].append(child.answer())
+                except (RuntimeError, BrokenPipeError) as error:
+                    _fail(child, error, measurements)
+                    ready.remove(child)
     finally:
         for child in children:
             child.end()
     return measurements
 
 
+def _fail(child: Child, error: Exception, measurements: Measurements) -> None:
+    """Note that a contestant failed; the figures of the others are not lost with it, as a run takes long."""
+    print(f"FAILED {error}", flush=True)
+    measurements.rounds.pop(child.name, None)
+    measurements.failures[child.name] = str(error).strip().splitlines()[-1]
+
+
 def _is_ready(child: Child, measurements: Measurements) -> bool:
-    answer = child.answer()
+    try:
+        answer = child.answer()
+    except RuntimeError as error:
+        _fail(child, error, measurements)
+        return False
     if "missing" in answer:
         measurements.skipped[child.name] = answer["missing"]
         return False

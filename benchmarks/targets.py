@@ -233,6 +233,8 @@ _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
 
 def _at_last(result: Result, key: str, what: str, bound: float) -> Verdict:
     """Return the verdict on the ratio of a figure between the largest level and the smallest."""
+    if len(result.rounds) < 2:
+        return Verdict(what.format(first="few", last="many"), None, bound)
     # The rows are in the order of the levels, which are numbers.
     first, *_, last = result.rounds
     shown = {name: f"{int(level):,}".replace(",", " ") for name, level in (("first", first), ("last", last))}

@@ -12,7 +12,9 @@ import pytest
 from benchmarks import page
 from benchmarks.affinity import TWO_CORES
 from benchmarks.clients import OURS
+from benchmarks.report import table
 from benchmarks.result import Result
+from benchmarks.rounds import Task, run_rounds
 from benchmarks.targets import Verdict, judge
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +92,20 @@ def test_a_missed_goal_says_by_how_much() -> None:
     assert Verdict("calls", 0.9, 1.2, at_most=False).outcome == "missed by 25 %"
     assert Verdict("threads", 1.0, 0.0, unit="").outcome == "missed by 1"
     assert Verdict("calls", 0.9, 1.0).outcome == "met"
+
+
+def test_a_contestant_that_fails_is_named_and_leaves_the_others_their_figures() -> None:
+    """A whole run takes minutes; one failure must neither end it nor be hidden."""
+    options = {"contestant": "manual", "conversions": 1}
+    tasks = {
+        "works": Task("typed:prepare", options),
+        "fails": Task("typed:prepare", {**options, "contestant": "nothing"}),
+    }
+    measurements = run_rounds(tasks, 2)
+    assert [len(figures) for figures in measurements.rounds.values()] == [2]
+    assert list(measurements.failures) == ["fails"]
+    result = Result("typed", {"cpu": "CPU"}, measurements.rounds, failures=measurements.failures)
+    assert "Failed: fails (KeyError: '_by_nothing')." in table(result)
 
 
 def test_a_goal_whose_peer_was_left_out_is_shown_as_not_measured() -> None:

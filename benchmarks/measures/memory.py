@@ -74,6 +74,9 @@ def _measure(
     tasks, absent = tasks_for(servers, names, function, count=count, trace=False)
     traced_tasks, _ = tasks_for(servers, names, function, count=count, trace=True)
     measurements, traced = run_rounds(tasks, 1, together=True), run_rounds(traced_tasks, 1, together=True)
+    for name in traced.failures:
+        measurements.rounds.pop(name, None)
+    measurements.failures.update(traced.failures)
     for name, (figures,) in measurements.rounds.items():
         figures["traced"] = traced.rounds[name][0]["traced"]
         figures["held"] = max(figures["resident"], figures["traced"])
