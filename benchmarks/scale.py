@@ -37,7 +37,7 @@ class Scale:
 
 
 WHOLE = Scale(
-    rounds=5,
+    rounds=7,
     calls=3000,
     in_flight=1000,
     events=30_000,
