@@ -177,7 +177,7 @@ def test_an_ordinary_message_takes_the_short_path(text: str, monkeypatch: pytest
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(200, 10_000))
+@settings(max_examples=examples(200, 3_000))
 @given(_texts())
 @example('{"type":"call","method":"m","id":"i","timeout":5,"payload":[12345678901234567890123]}')
 @example('{"type":"call","method":"m","id":"i","timeout":12345678901234567890123,"payload":[]}')
@@ -196,7 +196,7 @@ def test_the_short_path_returns_what_the_long_path_returns(text: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(200, 10_000))
+@settings(max_examples=examples(200, 3_000))
 @given(_texts())
 @example(' {"type":"result","id":"i","payload":1}')
 @example('{"type":"result","id":"i","payload":1,"dt":1e400}')

@@ -302,7 +302,7 @@ def _next_ends(ends: Ends, label: str) -> Ends:
     return ends
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("outer", VERBS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_verb_works_wherever_it_interrupts_another_one(servers: tuple[Server, Server], kind: str, outer: str) -> None:
