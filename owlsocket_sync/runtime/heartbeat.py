@@ -94,12 +94,13 @@ class PingWaiter:
         seconds: the round trip, ``None`` before the pong.
         sent_at: when the ping was about to be written.
         is_measured: whether its round trip counts as the latency of the link.
+        is_awaited: whether a thread still waits for the pong.
     """
 
-    __slots__ = ("is_measured", "seconds", "sent_at")
+    __slots__ = ("is_awaited", "is_measured", "seconds", "sent_at")
 
     def __init__(self) -> None:
-        self.is_measured = True
+        self.is_measured = self.is_awaited = True
         self.sent_at = monotonic()
         self.seconds: float | None = None
 
@@ -128,9 +129,17 @@ class PingTracker:
         return payload, waiter
 
     def unregister(self, payload: bytes) -> None:
-        """Stop tracking a ping."""
+        """Wait no longer for the pong of a ping; it answers those that were sent before all the same."""
         with self._status.lock:
-            self._waiters.pop(payload, None)
+            waiter = self._waiters.get(payload)
+            if waiter is None:
+                return
+            waiter.is_awaited = False
+            for key in list(self._waiters):
+                first = self._waiters.get(key)
+                if first is not None and first.is_awaited:
+                    break
+                self._waiters.pop(key, None)
 
     def on_ping_sent(self, payload: bytes) -> None:
         """Note that a ping is about to be written; with the write lock held."""
@@ -146,13 +155,13 @@ class PingTracker:
         """Answer a ping, and all that were sent before it (RFC 6455, section 5.5.3)."""
         now = monotonic()
         with self._status.lock:
-            # An unsolicited pong, or one for a ping that timed out.
+            # An unsolicited pong, or a late one that no other ping waits for.
             if payload not in self._waiters:
                 return
             for key in list(self._waiters):
                 waiter = self._waiters.pop(key)
                 waiter.seconds = now - waiter.sent_at
-                if waiter.is_measured:
+                if waiter.is_measured and waiter.is_awaited:
                     self.latency = waiter.seconds
                 if key == payload:
                     break

@@ -150,6 +150,20 @@ def test_a_pong_answers_pings_in_the_order_in_which_they_were_sent() -> None:
     assert waiter_2.seconds is not None
 
 
+def test_the_pong_of_a_ping_that_timed_out_answers_those_before_it() -> None:
+    """The peer may answer the latest alone; and nothing is kept of pings once no earlier one waits."""
+    _, pings = _tracker()
+    (_, first), (payload, _) = pings.register(), pings.register()
+    pings.unregister(payload)
+    pings.on_pong(payload)
+    assert first.seconds is not None
+    assert pings.latency == first.seconds
+    for _ in range(3):
+        payload, _ = pings.register()
+        pings.unregister(payload)
+    assert not pings._waiters
+
+
 def test_an_unsolicited_pong_changes_nothing() -> None:
     """An empty pong, an unknown payload, and a ping that is not tracked any more are ignored."""
     _, pings = _tracker()
