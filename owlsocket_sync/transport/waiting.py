@@ -141,10 +141,11 @@ class EventfdWaker:
     """A `SocketPairWaker` of a single descriptor (Linux)."""
 
     def __init__(self) -> None:
-        # A file knows that it is closed: a number may belong to another file by then.
-        self._file = FileIO(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), "rb+")
+        # A file knows that it is closed: a number may belong to another file by then. It is not closed by a collection:
+        # greenlets that survive a fork may wait for the descriptor of a connection that the child has replaced.
+        self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._file = FileIO(self._eventfd, "rb+", closefd=False)
         self.fileno = self._file.fileno
-        self.close = self._file.close
 
     def wake(self) -> None:
         """Become readable."""
@@ -154,6 +155,11 @@ class EventfdWaker:
     def clear(self) -> None:
         """Stop being readable."""
         self._file.read(len(_ONE))
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._file.close()
+        os.close(self._eventfd)
 
 
 _ONE = (1).to_bytes(8, sys.byteorder)
