@@ -82,7 +82,7 @@ ROOMS = {
     "orjson": {"protocol"},
     "socket": {"transport", "server", "testing"},
     "select": {"transport"},
-    "selectors": {"transport", "testing"},
+    "selectors": {"testing"},
     "pytest": {"testing"},
     "click": {"cli", "contrib"},
     "rich": {"cli"},

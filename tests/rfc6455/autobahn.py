@@ -58,10 +58,7 @@ class Echo:
         """Echo until the link ends."""
         writer = threading.Thread(target=self._write)
         writer.start()
-        over = threading.Event()
-        self._link.attach(over.set, lambda: True)
-        over.wait()
-        self._link.release()
+        self._link.run()
         self._unsent.put(None)
         writer.join()
 

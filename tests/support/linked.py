@@ -1,4 +1,4 @@
-"""A link that the poller reads, with a raw socket at its other end."""
+"""A link that is read on a thread of its own, with a raw socket at its other end."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import cast
 
-import pytest
-
-from owlsocket_sync import fork
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.options import Heartbeat
 from owlsocket_sync.protocol.carrier import CarrierEvents
-from owlsocket_sync.runtime import poller
 from owlsocket_sync.runtime.link import Link
 from owlsocket_sync.states import CloseInfo
 from owlsocket_sync.transport.framing import ClientFraming
-from owlsocket_sync.transport.selector import AnySelector
 from owlsocket_sync.transport.stream import DuplexStream
 from support.helpers import Collector, scaled
 from support.sockets import RawPeer
@@ -26,14 +21,8 @@ from support.sockets import RawPeer
 LIMIT = 1_000_000
 
 
-def poll_with(make: Callable[[], AnySelector], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let links from now on have a poller of their own, on this kind of selector."""
-    monkeypatch.setattr(poller, "make_selector", make)
-    monkeypatch.setattr(poller, "_pollers", fork.PerProcess(poller.Poller))
-
-
 class Run:
-    """A link that the poller reads, and the raw socket at its other end."""
+    """A link that is read on a thread of its own, and the raw socket at its other end."""
 
     def __init__(
         self,
@@ -57,18 +46,14 @@ class Run:
             cast(CarrierEvents, self),
             heartbeat,
         )
-        self.released = threading.Event()
-        self.link.attach(lambda: None, self._on_end)
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
 
-    def _on_end(self) -> bool:
-        """Have the link released on another thread, as carriers do."""
-        threading.Thread(target=self._release).start()
-        return True
-
-    def _release(self) -> None:
+    def _read(self) -> None:
+        """Read until the link ends, and release it, as carriers do."""
+        ending = self.link.run()
         self.link.release()
-        self.released.set()
-        self.endings(self.link.close_info)
+        self.endings(ending)
 
     def receive(self, text: str | bytes, link: int) -> None:
         """Keep a message."""
@@ -90,7 +75,8 @@ class Run:
     def stop(self) -> None:
         """End everything."""
         self.link.abort(CloseInfo(1006, "the test is over"))
-        assert self.released.wait(scaled(5))
+        self.reader.join(scaled(5))
+        assert not self.reader.is_alive()
         self.peer.sock.close()
 
 

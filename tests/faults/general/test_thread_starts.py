@@ -223,10 +223,10 @@ def test_events_and_calls_wait_for_a_worker(refusals: Refusals, caplog: pytest.L
 @pytest.mark.parametrize(
     ("thread", "options"),
     [
-        ("-supervisor", {}),
-        ("-supervisor", {"wait": False}),
+        ("-reader", {}),
+        ("-reader", {"wait": False}),
         ("-token", {"token": lambda: "x"}),
-        ("-poller", {}),
+        ("-auth", {"auth": lambda conn: None}),
     ],
 )
 def test_connecting_without_threads_raises_an_error_of_ours(
