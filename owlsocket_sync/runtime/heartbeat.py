@@ -94,7 +94,7 @@ class PingWaiter:
         seconds: the round trip, ``None`` before the pong.
         sent_at: when the ping was about to be written.
         is_measured: whether its round trip counts as the latency of the link.
-        is_awaited: whether a thread still waits for the pong.
+        is_awaited: whether the pong still counts; those of pings before it do in any case.
     """
 
     __slots__ = ("is_awaited", "is_measured", "seconds", "sent_at")
@@ -159,10 +159,11 @@ class PingTracker:
             if payload not in self._waiters:
                 return
             for key in list(self._waiters):
-                waiter = self._waiters.pop(key)
-                waiter.seconds = now - waiter.sent_at
-                if waiter.is_measured and waiter.is_awaited:
-                    self.latency = waiter.seconds
+                waiter = self._waiters.pop(key, None)
+                if waiter is not None:  # else what interrupted this thread has given it up
+                    waiter.seconds = now - waiter.sent_at
+                    if waiter.is_measured and waiter.is_awaited:
+                        self.latency = waiter.seconds
                 if key == payload:
                     break
             self._status.changed.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from owlsocket_sync.runtime.heartbeat import HeartbeatAction, HeartbeatTimer, Pi
 from owlsocket_sync.runtime.link_state import LinkState, LinkStatus
 from owlsocket_sync.states import CloseInfo
 from support.helpers import scaled
+from support.strikes import struck
 
 START = 100.0
 WAIT, PING, TIMED_OUT = HeartbeatAction
@@ -162,6 +164,19 @@ def test_the_pong_of_a_ping_that_timed_out_answers_those_before_it() -> None:
         payload, _ = pings.register()
         pings.unregister(payload)
     assert not pings._waiters
+
+
+def test_a_ping_may_be_given_up_wherever_a_pong_is_taken_in() -> None:
+    """By a signal handler whose own ping times out: nothing is raised, and the pong answers what it would have."""
+    at, interrupted = 0, True
+    while interrupted:
+        _, pings = _tracker()
+        _, (second, _), (third, waiter) = pings.register(), pings.register(), pings.register()
+        interrupted = struck(at, partial(pings.on_pong, third), partial(pings.unregister, second))
+        assert waiter.seconds is not None
+        assert not pings._waiters
+        at += 1
+    assert at > 2
 
 
 def test_an_unsolicited_pong_changes_nothing() -> None:
