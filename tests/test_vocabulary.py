@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "owlsocket_sync"
 SOURCES = sorted(
@@ -33,7 +31,7 @@ COMMENTS = range(5, 9)
 
 
 def name_of(path: Path) -> str:
-    """Return the path below the root of the checkout, as the id of a test."""
+    """Return the path below the root of the checkout."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -75,35 +73,44 @@ def outside_of_code(page: str) -> Iterator[tuple[int, str]]:
             yield number, re.sub(r"`[^`]*`", "", line)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_a_docstring_opens_with_a_verb_or_a_noun(path: Path) -> None:
+def test_a_docstring_opens_with_a_verb_or_a_noun() -> None:
     """Never with a question word: the reader wants to know what a name does, not that it does something."""
-    found = [
-        f"{line}: {text.splitlines()[0]}"
+    assert not [
+        f"{name_of(path)}:{line}: {text.splitlines()[0]}"
+        for path in SOURCES
         for line, text in docstrings(ast.parse(path.read_text()))
         if OPENINGS.match(text)
     ]
-    assert not found
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
-def test_a_variable_is_named_after_what_it_holds(path: Path) -> None:
+def test_a_variable_is_named_after_what_it_holds() -> None:
     """A name that fits everything says nothing."""
     assert not [
-        f"{line}: {name}" for line, name in variables(ast.parse(path.read_text())) if name.strip("_") in VARIABLES
+        f"{name_of(path)}:{line}: {name}"
+        for path in (*SOURCES, *TESTS)
+        for line, name in variables(ast.parse(path.read_text()))
+        if name.strip("_") in VARIABLES
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_comments_docstrings_and_messages_are_plain_english(path: Path) -> None:
+def test_comments_docstrings_and_messages_are_plain_english() -> None:
     """A native reader understands each sentence at the first reading."""
-    assert not [f"{line}: {text.strip()}" for line, text in prose(path.read_text()) if BANNED.search(text)]
+    assert not [
+        f"{name_of(path)}:{line}: {text.strip()}"
+        for path in SOURCES
+        for line, text in prose(path.read_text())
+        if BANNED.search(text)
+    ]
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
-def test_pages_are_plain_english(path: Path) -> None:
+def test_pages_are_plain_english() -> None:
     """The same holds for what users read first."""
-    assert not [f"{line}: {text.strip()}" for line, text in outside_of_code(path.read_text()) if BANNED.search(text)]
+    assert not [
+        f"{name_of(path)}:{line}: {text.strip()}"
+        for path in PAGES
+        for line, text in outside_of_code(path.read_text())
+        if BANNED.search(text)
+    ]
 
 
 def test_no_two_classes_share_a_name() -> None:

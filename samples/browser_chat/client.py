@@ -76,17 +76,17 @@ def main() -> None:
     parser.add_argument("url", help="the WebSocket URL that the server prints: ws://127.0.0.1:8803")
     parser.add_argument("name", help="the name that other visitors see")
     options = parser.parse_args()
-    chat = Chat(options.url, options.name)
-    with chat.conn as conn:
-        try:
+    try:
+        chat = Chat(options.url, options.name)  # raises where the name is refused before the handlers are registered
+        with chat.conn as conn:
             conn.wait_open(OPEN_SECONDS)
             for text in sys.stdin:
                 if not chat.execute(text):
                     break
-        except KeyboardInterrupt:
-            pass
-        except ResilientError as error:
-            sys.exit(f"cannot chat: {error.plain_message}")
+    except KeyboardInterrupt:
+        pass
+    except ResilientError as error:
+        sys.exit(f"cannot chat: {error.plain_message}")
 
 
 if __name__ == "__main__":

@@ -442,9 +442,14 @@ def test_the_terminal_client_chats(chat: Running, bob: Connection) -> None:
     assert "Traceback" not in complaints
 
 
-def test_a_name_that_is_taken_ends_the_terminal_client(chat: Running, bob: Connection) -> None:
+@pytest.mark.parametrize("refused", ["while it waits", "before its handlers are registered"])
+def test_a_name_that_is_taken_ends_the_terminal_client(chat: Running, bob: Connection, refused: str) -> None:
     """In one line."""
-    command = [sys.executable, str(CHAT / "client.py"), chat.link, "Bob"]
+    code = f"import sys, client\nsys.argv = ['client.py', {chat.link!r}, 'Bob']\n"
+    if refused == "before its handlers are registered":
+        code += "connect = client.connect\ndef late(*arguments, **options):\n    conn = connect(*arguments, **options)\n"
+        code += "    conn.wait_closed(20)\n    return conn\nclient.connect = late\n"
+    command = [sys.executable, "-c", f"import sys\nsys.path.insert(0, {str(CHAT)!r})\n{code}client.main()"]
     ran = subprocess.run(command, input="", capture_output=True, text=True, timeout=scaled(20), env=environment())
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1].startswith("cannot chat: ")

@@ -124,7 +124,6 @@ def test_both_ends_call_with_large_arguments_at_once() -> None:
 # -- many calls --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timing
 def test_row_21_ten_thousand_pending_calls(figure: Figure) -> None:
     """100 threads have 100 futures each; the peer answers when it has them all, shuffled, and each gets its own."""
     wrong: list[object] = []

@@ -119,7 +119,7 @@ def test_row_11_many_fragments_within_the_limit_are_cheap(figure: Figure) -> Non
         peer.upgrade()
         peer.read_frame()
         peer.send(data)
-        peer.at_end()
+        peer.consent()
 
     def take(message: EventMessage) -> None:
         got(len(message.payload))

@@ -30,7 +30,7 @@ def server() -> Iterator[Server]:
 
     def handler(conn: Connection, request: Request) -> None:
         conn.perform("echo", lambda value: value)
-        conn.perform("slow", lambda: time.sleep(0.4))
+        conn.perform("slow", lambda: time.sleep(0.2))
 
     with serve(handler) as server:
         yield server
