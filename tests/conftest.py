@@ -22,7 +22,7 @@ from hypothesis import settings
 from support import helpers
 from support.figures import Figure, Ledger
 from support.helpers import scaled
-from support.scheduling import GroupFiles, TimingLast, is_timing, mixed, workers_for
+from support.scheduling import GroupFiles, TimingLast, is_timing, workers_for
 
 LEDGER = Ledger()
 GROUPS = pytest.StashKey[GroupFiles]()
@@ -76,11 +76,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TimingLast |
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the tests that measure the clock last, also in one process."""
+    items.sort(key=is_timing)
     sent = getattr(config, "workerinput", None)
-    if sent is None:
-        items.sort(key=is_timing)
-    else:
-        items[:] = mixed(items)
+    if sent is not None:
         GroupFiles(Path(sent["groups"])).write(sent["workerid"], items)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.scheduling import ALONE, GroupFiles, TimingLast, mixed, workers_for
+from support.scheduling import ALONE, GroupFiles, TimingLast, workers_for
 
 
 class Worker:
@@ -101,22 +101,6 @@ def test_each_test_runs_once_and_those_of_the_clock_alone(tmp_path: Path, worker
     assert len({worker for worker, _ in alone}) <= 1
     assert [name for name, _, _ in log if tests[name] == ALONE] == [name for name, _, _ in log][len(log) - len(alone) :]
     assert len({worker for name, worker, _ in log if tests[name] == "browser"}) <= 1
-
-
-def test_parts_of_the_tree_take_turns_and_the_clock_comes_last() -> None:
-    """Each test once, and neighbours are of different folders."""
-    names = [f"{folder}{number}" for folder in "abcd" for number in range(3)] + ["d3"]
-    items: list[Any] = [
-        SimpleNamespace(
-            nodeid=name, get_closest_marker=lambda kind, name=name: marker(kind, ALONE if name == "b1" else None)
-        )
-        for name in names
-    ]
-    order = [item.nodeid for item in mixed(items)]
-    assert sorted(order) == sorted(names)
-    assert order[-1] == "b1"
-    assert [name[0] for name in order[:4]] == ["a", "b", "c", "d"]
-    assert mixed([]) == []
 
 
 def test_files_and_single_tests_run_in_this_process() -> None:

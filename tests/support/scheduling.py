@@ -8,7 +8,6 @@ is a unit of its own. One command, ``python -m pytest``, thus runs everything, a
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -20,9 +19,6 @@ from xdist.workermanage import WorkerController
 
 ALONE = "alone"
 """The group of the tests that are marked ``timing``."""
-
-PARTS = 4
-"""The number of parts of the tree whose tests take turns."""
 
 
 def workers_for(arguments: Sequence[str], mark: str) -> int:
@@ -41,18 +37,6 @@ def workers_for(arguments: Sequence[str], mark: str) -> int:
 def is_timing(item: pytest.Item) -> bool:
     """Return whether a test measures the clock."""
     return item.get_closest_marker("timing") is not None
-
-
-def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Return tests in the order for several workers: parts of the tree take turns, the tests of the clock come last.
-
-    Neighbours run at the same time. The tests of one folder wait all, or compute all; a mixture of folders does both.
-    """
-    others = [item for item in items if not is_timing(item)]
-    size = -(-len(others) // PARTS)
-    parts = [others[start : start + size] for start in range(0, len(others), size or 1)]
-    turns = itertools.zip_longest(*parts)
-    return [*(item for turn in turns for item in turn if item is not None), *filter(is_timing, items)]
 
 
 def group_of(item: pytest.Item) -> str | None:
