@@ -447,8 +447,9 @@ def test_a_name_that_is_taken_ends_the_terminal_client(chat: Running, bob: Conne
     """In one line."""
     code = f"import sys, client\nsys.argv = ['client.py', {chat.link!r}, 'Bob']\n"
     if refused == "before its handlers are registered":
-        code += "connect = client.connect\ndef late(*arguments, **options):\n    conn = connect(*arguments, **options)\n"
-        code += "    conn.wait_closed(20)\n    return conn\nclient.connect = late\n"
+        code += "connect = client.connect\ndef late(*arguments, **options):\n"
+        code += "    conn = connect(*arguments, **options)\n    conn.wait_closed(20)\n    return conn\n"
+        code += "client.connect = late\n"
     command = [sys.executable, "-c", f"import sys\nsys.path.insert(0, {str(CHAT)!r})\n{code}client.main()"]
     ran = subprocess.run(command, input="", capture_output=True, text=True, timeout=scaled(20), env=environment())
     assert ran.returncode == 1

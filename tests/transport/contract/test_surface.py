@@ -6,6 +6,7 @@ import ast
 import socket
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ from support.upstream import Upstream, connect_upstream, granting, ours_and_peer
 PACKAGE = Path(owlsocket_sync.__file__).parent
 
 
-def _names_of_upstream() -> Iterator[str]:
-    """What our modules name of websocket-client."""
+@cache
+def _names_of_upstream() -> frozenset[str]:
+    """Return what our modules name of websocket-client."""
+    return frozenset(_find_names())
+
+
+def _find_names() -> Iterator[str]:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "websocket":
@@ -71,12 +77,12 @@ def test_row_d23_we_beat_without_a_thread_for_it() -> None:
         assert "beating-reader" in threads
         assert threads <= {"beating-reader", "beating-worker"}
         connection.close(timeout=0.1)
-    assert "WebSocketApp" not in set(_names_of_upstream())
+    assert "WebSocketApp" not in _names_of_upstream()
 
 
 def test_row_d24_what_we_name_of_upstream_is_public_but_for_the_jar() -> None:
     """Every name that we use is one that upstream offers; the only private one is the module of the cookies."""
-    names = set(_names_of_upstream())
+    names = _names_of_upstream()
     assert {name for name in names if name.startswith("_")} == {"_handshake"}
     assert all(hasattr(websocket, name) for name in names)
     assert names & {"enableTrace", "setdefaulttimeout", "create_connection", "WebSocketApp"} == set()
@@ -130,7 +136,7 @@ def test_row_d24_fragments_one_by_one() -> None:
 
 def test_row_d24_the_upgrade_is_of_upstream_and_the_frames_are_ours() -> None:
     """Nothing of upstream makes or reads a frame: what we name of it belongs to the upgrade."""
-    assert set(_names_of_upstream()) == {
+    assert _names_of_upstream() == {
         "WebSocket",
         "WebSocketConnectionClosedException",
         "WebSocketException",
