@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .clock import monotonic
-from .locks import MAX_WAIT, longest_wait
+from .locks import MAX_WAIT, longest_wait, look_out
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -63,6 +63,7 @@ class Deadline:
         while not wait_once(min(self.remaining(), longest)):
             if self.expired():
                 return False
+            look_out()
         return True
 
     def wait_for(self, changed: threading.Condition, predicate: Callable[[], object]) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar
@@ -27,6 +26,9 @@ Value = TypeVar("Value")
 MAX_WAIT = 86_400.0
 SIGNAL_INTERVAL = 0.1
 """Seconds after which a wait of the main thread looks for signals; see `longest_wait`."""
+
+LOOKOUTS: list[Callable[[], object]] = []
+"""Called by each thread that waits for long, after `SIGNAL_INTERVAL`, and then after twice the time each."""
 
 _release_all: Callable[[Any], Any] = methodcaller("_release_save")
 _process_locks: set[weakref.ref[Any]] = set()
@@ -96,7 +98,10 @@ class Condition(threading.Condition):
     lock or makes the change itself, would notify no thread.
     """
 
-    _waiters: deque[Any]
+    def __init__(self, lock: Any = None) -> None:
+        super().__init__(lock)
+        # Not a deque, which takes 0.7 KiB while it is empty: a connection has seven conditions.
+        self._waiters: list[Any] = []
 
     def wait_for(self, predicate: Callable[[], Value], timeout: float | None = None) -> Value:
         """Wait, with the lock, until ``predicate`` returns true, for ``timeout`` seconds; return its last value."""
@@ -141,10 +146,19 @@ def longest_wait() -> float:
 def acquire_until(lock: threading.Lock | threading.RLock, at: float) -> bool:
     """Acquire a lock; return whether that was before a moment (``time.monotonic``), ``math.inf`` for no limit."""
     longest = longest_wait()
-    while not lock.acquire(True, min(max(0.0, at - monotonic()), longest)):
+    seconds = SIGNAL_INTERVAL
+    while not lock.acquire(True, min(max(0.0, at - monotonic()), seconds)):
         if monotonic() >= at:
             return False
+        look_out()
+        seconds = min(longest, 2 * seconds)
     return True
+
+
+def look_out() -> None:
+    """Look whether this thread waits for something that is held up."""
+    for look in LOOKOUTS:
+        look()
 
 
 def wait_on_reader() -> SocketError:

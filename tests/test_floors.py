@@ -80,7 +80,7 @@ ROOMS = {
     "orjson": {"protocol"},
     "socket": {"transport", "server", "testing"},
     "select": {"transport"},
-    "selectors": {"testing"},
+    "selectors": {"transport", "testing"},
     "pytest": {"testing"},
     "click": {"cli", "contrib"},
     "rich": {"cli"},

@@ -25,6 +25,7 @@ from ..protocol.state_changes import StateChanges
 from ..states import ENDING_STATES, STATE_TRANSITIONS, CloseInfo, ConnectionState
 from .chunks import CHUNK_SIZE
 from .link import Link
+from .registration import POLLING
 from .workers import WorkerPool
 
 
@@ -109,26 +110,15 @@ class CarrierState:
     def _deliver_changes(self) -> None:
         self._changes.deliver(self._events.state_changed)
 
-    def _leave_link(self, info: CloseInfo, state: ConnectionState | None) -> None:
-        """Fail the calls of the link that ended, then release it; by the reader. `_deliver_changes` has to follow.
-
-        Args:
-            info: the end of the link.
-            state: the state that follows from it, ``None`` if it stays.
-        """
+    def _leave_link(self) -> None:
+        """Release the link that ended, once its calls have failed; not by the poller."""
         link, number = self._current
-        try:
-            # Before the calls fail: a caller that tries again at once must not find the connection open.
-            if state is not None:
-                self._enter(state, info)
-            self._events.fail_calls(number, info)
-        finally:  # whatever has happened: only this releases the descriptors of the link
-            if link is not None:
-                link.release()
-                with self._state_lock:
-                    self._latency = link.latency
-                    # Not earlier: a forked child closes the descriptors of the link that it finds here.
-                    self._current = None, number
+        if link is not None:
+            link.release()
+            with self._state_lock:
+                self._latency = link.latency
+                # Not earlier: a forked child closes the descriptors of the link that it finds here.
+                self._current = None, number
 
     def _end_workers(self, pool: WorkerPool, deadline: Deadline) -> None:
         """End the workers within the deadline, and not before the last change was handed to them."""
@@ -188,7 +178,7 @@ class CarrierState:
         self._start_if_dormant()
         with self._state_lock:
             if self._should_run() and self.current_link_id() is None:
-                if threading.current_thread() is self._thread:
+                if self.is_reader():
                     # Code of the user's on the reader, such as a logging handler: it would wait for itself.
                     raise unsent(SocketConnectionError("the thread that connects cannot wait for a link"))
                 # A deadline, not a number of threads: an interrupt leaves nothing behind that has to be taken back.
@@ -248,12 +238,10 @@ class CarrierState:
             link.read_for(is_done, deadline)
 
     def is_reader(self) -> bool:
-        """Return whether this thread reads the link, or connects."""
-        thread, link = self._thread, self._link
+        """Return whether this thread reads, this link or any other, or connects."""
+        thread, me = self._thread, threading.get_ident()
         # The number of a thread that has ended is that of another one later.
-        if thread is not None and thread.ident == threading.get_ident() and thread.is_alive():
-            return True
-        return link is not None and link.is_reader()
+        return me in POLLING or (thread is not None and thread.ident == me and thread.is_alive())
 
     def step_aside(self) -> Sequence[threading.RLock]:
         """Get ready for a wait of this thread; see `owlsocket_sync.protocol.carrier.Carrier`."""

@@ -84,6 +84,21 @@ class InterruptedWriter(ABC):
             self._framing.count_wire(0, sum(map(len, messages)))
         self.flush()
 
+    def close_when_idle(self, close: Callable[[], None], *, waits: bool = True) -> bool:
+        """Close the descriptor with ``close`` once no thread writes, or at once if it ``waits`` not; return whether.
+
+        The stream was shut down before.
+        """
+        # No thread can be in a system call on it then: its number may belong to another file right after.
+        if not self._write_lock.acquire(waits):
+            return False
+        try:
+            if waits or not self._writing:
+                close()
+            return waits or not self._writing
+        finally:
+            self._write_lock.release()
+
     def is_interrupted(self) -> bool:
         """Return whether this thread was interrupted while it wrote, by a signal handler or a finalizer."""
         return self._writing and self._write_lock._is_owned()  # type: ignore[attr-defined]

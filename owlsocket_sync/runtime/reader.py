@@ -1,9 +1,9 @@
-"""The role of reading a link: held by the reader thread, or by a thread that waits for a result (leader and followers).
+"""The role of reading a link: held by the poller, or by a thread that waits for a result (leader and followers).
 
-The reader waits for bytes and handles everything that arrives. A thread that waits for a result may `ReaderRole.lead`
-for a while: it mutes the reader, dispatches results, its own and those of other threads, and unmutes the reader. It
-leaves all other messages in the buffer for the reader. So a call needs no thread switch, and an event between two calls
-finds the reader waiting.
+The poller (see `poller`) waits for bytes and handles everything that arrives. A thread that waits for a result may
+`ReaderRole.lead` for a while: it mutes the link at the poller, dispatches results, its own and those of other threads,
+and unmutes the link. It leaves all other messages in the buffer for the poller. So a call needs no thread switch, and
+an event between two calls finds the poller waiting.
 
 Threads: a thread holds the read lock of the stream while it dispatches messages, and never while it waits for bytes, so
 correctness does not depend on which threads wait, or how many. Lock order: the read lock first, then what dispatching
@@ -25,9 +25,19 @@ from ..deadline import Deadline
 from ..locks import wait_on_reader
 from ..transport.frames import Close
 from ..transport.framing import Framing, NeedMoreData
+from .registration import POLLING, PolledLink
 
 MAX_LEAD_TIME = 0.05
+LOCK_PATIENCE = 0.001
 RESULT_MARK = '"type":"result"'
+
+
+class ReaderBusy(Exception):
+    """The read lock is taken for longer than a moment."""
+
+
+def _do_nothing() -> None:
+    """Take the place of muting, for a link that nothing polls yet."""
 
 
 class ReaderRole:
@@ -43,6 +53,7 @@ class ReaderRole:
 
     Attributes:
         has_leftover: bytes were received that the reader has yet to handle.
+        registration: the link at the poller, ``None`` before it is there.
         deliver_now: the reader last handled something else than results that no thread waits for yet.
     """
 
@@ -61,12 +72,12 @@ class ReaderRole:
         self._read_lock = framing.stream.read_lock
         self._leader: tuple[int] | None = None
         self._muted_by: tuple[int] | None = None  # the last leader that muted and has not unmuted yet
-        self._thread: int | None = None
+        self.registration: PolledLink | None = None
         self._dispatching = False
         self._dispatched_any = False
         self._retired = False
-        waiter = framing.stream.reader_waiter
-        self._mute, self._unmute = waiter.mute, waiter.unmute
+        self._mute: Callable[[], object] = _do_nothing
+        self._unmute: Callable[[], object] = _do_nothing
         self.deliver_now = True
         self.has_leftover = bool(framing.recv_buffer)
 
@@ -75,24 +86,31 @@ class ReaderRole:
         """Return whether another thread reads in place of the reader."""
         return self._leader is not None
 
-    # -- by the reader -----------------------------------------------------------------------------------------------
+    def attach(self, registration: PolledLink) -> None:
+        """Mute and unmute the link at the poller from now on; before its first step."""
+        # A leader that began before has not muted it: the poller finds it led, and masks it.
+        self.registration = registration
+        self._mute, self._unmute = registration.mute, registration.unmute
 
-    def begin(self) -> None:
-        """Note which thread is the reader."""
-        self._thread = threading.get_ident()
+    @staticmethod
+    def is_reader() -> bool:
+        """Return whether this thread reads, this link or any other."""
+        return threading.get_ident() in POLLING
 
-    def is_reader(self) -> bool:
-        """Return whether this thread is the reader."""
-        return self._thread == threading.get_ident()
+    # -- by the poller -----------------------------------------------------------------------------------------------
 
     def read_available(self) -> tuple[Close | None, Exception | None]:
         """Handle what arrived; return the close frame, if one arrived, and the error that ended the stream, if any.
 
         Raises:
+            ReaderBusy: another thread reads at this moment, or is held up while it does.
             FramingError: the peer violated the protocol.
         """
         error: Exception | None = None
-        with self._read_lock:
+        # For a moment: a signal handler may hold up its holder, and the poller has other links.
+        if not self._read_lock.acquire(True, LOCK_PATIENCE):
+            raise ReaderBusy
+        try:
             # A leader never blocks on a result that was read already: once a leader is set the reader stops reading,
             # and what it read before has been dispatched under this lock.
             if self._leader is not None and not self.has_leftover:
@@ -100,17 +118,26 @@ class ReaderRole:
                 return None, None
             self.has_leftover = self._dispatched_any = self.deliver_now = False
             try:
-                self._stream.recv_available(self._framing.recv_buffer.segment.pending)
+                self._stream.recv_available(self._framing.recv_buffer.segment.pending, 0.0)
             except (EOFError, OSError) as failure:
                 error = failure  # what arrived before is dispatched first
             close = self._dispatch_all()
             self.deliver_now = self.deliver_now or not self._dispatched_any
             return close, error
+        finally:
+            self._read_lock.release()
 
     def listen(self) -> None:
-        """Let received bytes wake the reader, unless a leader reads: an interrupt may have kept one from doing so."""
-        if self._leader is None:
-            self._unmute()
+        """Let received bytes wake the poller, unless a leader reads: an interrupt may have kept one from doing so."""
+        if self._leader is None and self.registration is not None:
+            self.registration.unmask()
+
+    def mask(self) -> None:
+        """Keep received bytes from waking the poller while a leader reads."""
+        if self.registration is not None:
+            self.registration.mask()
+            # Afterwards: a leader gives up the role and unmutes then, so its last step is either seen here or follows.
+            self.listen()
 
     def _dispatch_all(self) -> Close | None:
         """Dispatch what is complete in the buffer, up to a close frame, which is returned."""
@@ -137,29 +164,34 @@ class ReaderRole:
         self._on_event(event)
         return False
 
-    def retire(self, close: Callable[[], None]) -> None:
-        """Close the descriptor with ``close`` once no thread reads."""
-        with self._read_lock:
-            self._retired = True
-            close()
-            self._thread = None  # the number of a thread that has ended is that of another one later
+    def retire(self, close: Callable[[], bool], *, waits: bool = True) -> bool:
+        """Close the descriptor with ``close`` once no thread reads, or at once if it ``waits`` not; return whether."""
+        if not self._read_lock.acquire(waits):
+            return False
+        try:
+            self._retired = waits or self._retired
+            is_closed = close()
+            self._retired = self._retired or is_closed
+            return is_closed
+        finally:
+            self._read_lock.release()
 
     # -- in place of the reader --------------------------------------------------------------------------------------
 
     def lead(self, done: Callable[[], bool], deadline: Deadline, begin: Callable[[], None] | None = None) -> None:
         """Read in place of the reader, results only, for `MAX_LEAD_TIME` at most; from any thread.
 
-        The caller must check afterwards whether it is done, and otherwise wait by other means.
+        The caller must check afterwards whether it is done, and otherwise wait by other means. The leader is a fresh
+        tuple, compared by identity: a signal handler that calls takes the lead from the thread that it interrupted,
+        whose own ``me`` then differs from the leader when it continues.
 
         Args:
             done: returns whether to stop.
             deadline: when to stop.
             begin: called once the reader is muted, to send what will be answered; its exceptions propagate.
         """
-        if self._thread == threading.get_ident():
+        if threading.get_ident() in POLLING:
             raise wait_on_reader()
-        # A fresh tuple, compared by identity: a signal handler that calls takes the lead from the thread that it
-        # interrupted, whose own `me` then differs from the leader when it continues.
         me = (threading.get_ident(),)
         held: list[bool] = []
         try:
@@ -204,6 +236,8 @@ class ReaderRole:
                 except (ValueError, OSError):
                     pass  # the link has closed it meanwhile
                 self._muted_by = None if self._muted_by is me else self._muted_by
+        if self._stream.secure and self._stream.has_decrypted():
+            self._stream.wake()  # not before the role was given up; no descriptor shows these bytes
 
     def step_aside(self) -> bool:
         """Return the role if a leader further up on this thread has it: a signal handler or a finalizer may wait.
@@ -212,7 +246,7 @@ class ReaderRole:
             False on the reader, which must not wait.
         """
         me, leader, muted_by = threading.get_ident(), self._leader, self._muted_by
-        if self._thread == me:
+        if me in POLLING:
             return False
         if leader is not None and leader[0] == me:
             self._leader = None

@@ -1,17 +1,20 @@
 """Keeping a connection connected: one link after another, with backoff and authentication.
 
-Threads: one thread, the reader, connects, reads, and reconnects; only this thread changes the link. Authentication runs
-on a thread of its own while the reader reads. Other threads wait in `carrier_state`.
+Threads: while the connection is not open, it has a thread, which connects, gives the link to the poller (`poller`), and
+authenticates; then it ends. When the link ends, the poller fails the calls of that link, and starts a thread for all
+else: log handlers and other code of the user's must not hold up other connections. One thread at a time has this task,
+and only that thread changes the link. Other threads wait in `carrier_state`.
 
-Where the reader can block, and what frees it: an attempt to connect (its deadline, a check every 50 ms), a link (see
-`link`), a backoff (`Supervisor.close` and `Supervisor.reconnect`, which skip the rest of it).
+Where the thread can block, and what frees it: an attempt to connect (its deadline, a check every 50 ms), a writer of
+the last link that a signal handler holds up, a backoff (`Supervisor.close` and `Supervisor.reconnect`, which skip the
+rest of it).
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from .. import fork
 from ..clock import monotonic
@@ -21,20 +24,18 @@ from ..options import Backoff
 from ..protocol.carrier import CarrierEvents
 from ..states import CloseInfo, ConnectionState
 from .at_exit import EXIT_REGISTRY
-from .carrier_state import CarrierState
-from .endings import abnormal_end, aborting, failed_attempt, failed_authentication, failed_end, failed_error
+from .attempts import Attempts
+from .endings import abnormal_end, failed_attempt, failed_end, failed_error
 from .link import INTERNAL_ERROR, Link
-from .pause import AttemptLog, ReconnectSchedule
 from .supervisor_phase import PHASES, SupervisorPhase
 from .workers import WorkerPool
 
-TIMER_INTERVAL = 0.05
 MAX_READER_FAILURES = 3
 
 Connect = Callable[[Deadline, Callable[[], bool], int, CarrierEvents], Link]
 
 
-class Supervisor(CarrierState):
+class Supervisor(Attempts):
     """Keeps one connection connected.
 
     Args:
@@ -45,7 +46,7 @@ class Supervisor(CarrierState):
         retry_initial: keep trying if the first attempt fails.
         name: the name of the connection in threads and errors.
         address: returns the URL of the peer, without secrets.
-        authenticate: authenticates a new link, on a thread of its own; may raise. ``None`` without authentication.
+        authenticate: authenticates a new link while the poller reads; may raise. ``None`` without authentication.
     """
 
     def __init__(
@@ -60,21 +61,18 @@ class Supervisor(CarrierState):
         address: Callable[[], str],
         authenticate: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(name, address)
+        super().__init__(name, address, backoff, authenticate)
         self._connect = connect
         self._pool = pool
         pool.starts.schedule = self.schedule_wakeup
-        self._backoff = backoff
         self._timeout = timeout
         self._retry_initial = retry_initial
-        self._authenticate = authenticate
         self._phase = SupervisorPhase.DORMANT
-        self._reconnect_requested = False
         self._reader_failures = 0  # links in a row that an error of our own has ended
-        self._schedule = ReconnectSchedule(backoff)
-        self._attempt_log = AttemptLog(name)
-        self._opened_at: float | None = None
-        self._last_info: CloseInfo | None = None
+        self._ended: tuple[int, CloseInfo] | None = None  # the link whose calls the poller has failed
+        self._lacks_thread = False
+        self._error: Exception | None = None
+
         self._thread: threading.Thread | None = None
 
     def start(self, events: CarrierEvents) -> None:
@@ -92,12 +90,20 @@ class Supervisor(CarrierState):
             return
         if self._advance(SupervisorPhase.DORMANT, SupervisorPhase.RUNNING):
             EXIT_REGISTRY.add(self)
-            self._thread = threading.Thread(target=self._run, name=f"{self._name}-reader", daemon=True)
             try:
-                self._thread.start()
+                self._start_thread()
             except Exception as error:  # the process has reached its limit of threads
                 self._advance(SupervisorPhase.RUNNING, SupervisorPhase.DORMANT)
                 raise failed_error("cannot start the thread of the connection", error) from error
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"{self._name}-supervisor", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except BaseException:
+            self._thread = None
+            raise
 
     def _advance(self, before: SupervisorPhase, after: SupervisorPhase) -> bool:
         """Change the phase if it is ``before``, and return whether it was."""
@@ -107,51 +113,68 @@ class Supervisor(CarrierState):
             if self._phase is not before:
                 return False
             self._phase = after
+            self._state_changed.notify_all()
             return True
 
-    # -- the reader --------------------------------------------------------------------------------------------------
+    # -- the thread of the supervisor --------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        """Do what follows from the end of a link, and connect until the poller has another one, or it is over."""
+        begin: Callable[[], object] | None = None
         try:
-            error = self._run_links()
+            begin = self._keep_connected()
         except BaseException as failure:
-            # Such as SystemExit of a log handler: other threads would wait for a link that has no reader.
+            # Such as SystemExit of a log handler: other threads would wait for a link that does not come.
             self._last_info = failed_end("the reader failed", failure)
-            error = self._last_info.error
-        if self._is_abandoned():
+            self._error = self._last_info.error
+        if begin is not None:
+            begin()
+        elif self._is_abandoned():
             fork.end_inherited_thread()
         elif self._advance(SupervisorPhase.RUNNING, SupervisorPhase.FINISHED):
-            self._finish(error)
+            self._finish(self._error)
             self._pool.work_until_end()
 
-    def _run_links(self) -> Exception | None:
-        """Run one link after another, and return the error of the last one."""
-        error: Exception | None = None
+    def _keep_connected(self) -> Callable[[], object] | None:
+        """Connect until the poller has a link, and return what this thread has to do then; ``None`` if it is over."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._lose(*ended)
+            if not self._goes_on(ended[1], ended[1].error):
+                return None
         while self._should_continue():
             info: CloseInfo | None = None
+            error: Exception | None
             self._opened_at = None
             try:
-                info = self._run_link()
-                error = info.error
+                begin_or_info = self._connect_link()
+                if callable(begin_or_info):
+                    return begin_or_info
+                info, error = begin_or_info, begin_or_info.error
             except Exception as failure:
                 error = failed_attempt(failure)
-            if self._is_abandoned():
+            if not self._goes_on(info, error):
                 break
-            self._last_info = info
-            self._last_failure = error or self._last_failure
-            if not self._wait_backoff(info, error):
-                break
-        return error
+        return None
+
+    def _goes_on(self, info: CloseInfo | None, error: Exception | None) -> bool:
+        """Wait before the next attempt; return false if there is none."""
+        self._error = error
+        if self._is_abandoned():
+            return False
+        self._last_info = info
+        self._last_failure = error or self._last_failure
+        return self._wait_backoff(info, error)
 
     def _is_abandoned(self) -> bool:
-        # Greenlets survive a fork: a reader that belongs to the parent ends without touching the link.
+        # Greenlets survive a fork: a thread that belongs to the parent ends without touching the link.
         return self._phase is SupervisorPhase.ABANDONED
 
     def _should_continue(self) -> bool:
         return self._should_run() and not self._is_abandoned()
 
-    def _run_link(self) -> CloseInfo:
-        """Connect, and run the link until it ends."""
+    def _connect_link(self) -> CloseInfo | Callable[[], object]:
+        """Connect, and give the link to the poller; return what follows, or how the link ended before."""
         deadline = Deadline(self._timeout)
         link = self._connect(deadline, self._should_continue, self._link_number + 1, self._events)
         link.run_timers = self._run_timers
@@ -161,100 +184,78 @@ class Supervisor(CarrierState):
         with self._state_lock:
             number = self._link_number + 1
             self._current = link, number
-        with aborting(link):
-            self._begin(link, deadline)
+        if self._authenticate is None:
+            link.hold()
+        else:
+            link.auth_deadline = deadline.at
+        thread = threading.current_thread()
         try:
-            info = link.run()
-            failed = info.code == INTERNAL_ERROR and info.error is not None
-        except BaseException as failure:
-            info, failed = link.close_info or failed_end("the reader failed", failure), True
-        if not self._is_abandoned():
-            self._reader_failures = (0 if self._was_healthy() else self._reader_failures) + 1 if failed else 0
-            self._lose(number, info)
-        return info
+            with self._state_lock:
+                # From here on the poller may start the next thread.
+                self._thread = None
+                self._advance(SupervisorPhase.RUNNING, SupervisorPhase.READING)
+            link.attach(self._fail_calls, self._link_ended)
+        except BaseException as failure:  # the process has no more threads, or descriptors
+            with self._state_lock:
+                self._advance(SupervisorPhase.READING, SupervisorPhase.RUNNING)
+                self._thread = thread
+            link.abort(failed_end("the link cannot be read", failure))
+            self._fail_calls()
+            self._ended = None
+            self._lose(number, info := link.close_info or abnormal_end(None))
+            return info
+        return partial(self._begin, link, deadline)
+
+    def _link_ended(self) -> bool:
+        """Have a thread do all that follows from the end of a link, whose calls have failed; by the poller.
+
+        Returns:
+            False if there is no thread: to be called again.
+        """
+        link = self._link
+        if self._is_abandoned() or link is None:
+            return True
+        link.release_now()
+        if not self._advance(SupervisorPhase.READING, SupervisorPhase.RUNNING):
+            return True  # `close` has run it
+        try:
+            self._lacks_thread = False
+            self._start_thread()
+        except Exception:  # no more threads: a thread that closes does what is left, or the next attempt has one
+            with self._state_lock:
+                self._advance(SupervisorPhase.RUNNING, SupervisorPhase.READING)
+                self._lacks_thread = True
+                self._state_changed.notify_all()
+            return False
+        return True
+
+    def _fail_calls(self) -> None:
+        """Change the state, and fail the calls of the link that ended; by the poller."""
+        link, number = self._current
+        if link is None or self._is_abandoned():
+            return
+        info = link.close_info or abnormal_end(None)
+        self._ended = number, info
+        failed = info.code == INTERNAL_ERROR and info.error is not None
+        self._reader_failures = (0 if self._was_healthy() else self._reader_failures) + 1 if failed else 0
+        # Before the calls fail: a caller that tries again at once must not find the connection open. A thread that is
+        # about to open the link has done so, or finds that it has ended.
+        with self._state_lock:
+            if self._state is ConnectionState.OPEN and self._will_reconnect(info.error):
+                self._enter(ConnectionState.RECONNECTING, info)
+        self._events.fail_calls(number, info)
 
     def _lose(self, number: int, info: CloseInfo) -> None:
-        """Fail the calls of the link that ended, then do all else that follows from its end."""
-        comes_back = self._state is ConnectionState.OPEN and self._will_reconnect(info.error)
+        """Do all that follows from the end of a link, whose calls have failed."""
         try:
-            self._leave_link(info, ConnectionState.RECONNECTING if comes_back else None)
+            self._leave_link()
             if not self._should_run():
                 self._events.handlers_discarded(self._pool.discard())
             self._events.link_lost(number, info)
         finally:
             self._deliver_changes()
 
-    def _begin(self, link: Link, deadline: Deadline) -> None:
-        """Open a link, or begin its authentication, which opens it."""
-        if not self._should_run():
-            link.abort(CloseInfo(1006, "closed while connecting"))
-        elif self._authenticate is None:
-            self._open(link)
-        else:
-            link.auth_deadline = deadline.at
-            name = f"{self._name}-auth"
-            threading.Thread(target=self._run_auth, args=(link, deadline), name=name, daemon=True).start()
-
-    def _run_auth(self, link: Link, deadline: Deadline) -> None:
-        """Authenticate a link, then open it for all threads."""
-        # On a thread of its own: on a worker, handlers that keep all workers busy would keep the link from opening.
-        assert self._authenticate is not None
-        with self._state_lock:
-            self._auth_thread = threading.get_ident()
-        try:
-            self._authenticate()
-        except BaseException as error:  # SystemExit as well: the link must not stay without a thread that opens it
-            link.close_now(failed_authentication(error))
-            return
-        finally:
-            with self._state_lock:
-                # Authentication of a later link may have begun on another thread.
-                if self._auth_thread == threading.get_ident():
-                    self._auth_thread = None
-        with aborting(link):
-            self._open(link)
-
-    def _open(self, link: Link) -> None:
-        with self._state_lock:
-            # The link may have been lost, and replaced, while it was authenticated.
-            if self._link is not link or link.close_info is not None:
-                return
-        link.auth_deadline = math.inf
-        self._opened_at = monotonic()
-        self._set_state(ConnectionState.OPEN)
-        # After the state: a call that found no link is in the table by now.
-        if self._events.awaits_link():
-            self._pool.submit("opened", self._events.link_opened)
-
-    def _wait_backoff(self, info: CloseInfo | None, error: Exception | None) -> bool:
-        """Wait before the next attempt; return false if there is none."""
-        if not self._will_reconnect(error):
-            return False
-        schedule, was_open = self._schedule, self._opened_at is not None
-        is_planned = schedule.plan(info, error, was_open=was_open, was_healthy=self._was_healthy())
-        if self._consume_reconnect_request():
-            return True
-        if not is_planned:
-            return False
-        self._attempt_log.log(self.url, schedule.failures, schedule.seconds_left(), error, failed=not was_open)
-        while (seconds := schedule.seconds_left(self._is_awaited())) > 0:
-            if self._wait_skipped(min(seconds, TIMER_INTERVAL)):
-                break
-            # Without a link, this is where submitted calls time out.
-            self._run_timers(monotonic())
-        if not self._is_abandoned():
-            self._consume_reconnect_request()
-        return self._should_continue()
-
-    def _run_timers(self, now: float) -> float:
-        return min(self._events.run_timers(now), self._pool.retry(now))
-
-    def _wait_skipped(self, seconds: float) -> bool:
-        with self._state_lock:
-            return self._state_changed.wait_for(lambda: self._reconnect_requested or not self._should_run(), seconds)
-
     def _will_reconnect(self, error: Exception | None) -> bool:
-        """Return whether to connect again after this error."""
         if not self._should_run():
             return False
         if self._reconnect_requested:
@@ -263,27 +264,9 @@ class Supervisor(CarrierState):
             return False
         return self._retry_initial or self._state is not ConnectionState.CONNECTING
 
-    def _consume_reconnect_request(self) -> bool:
-        """Return whether `reconnect` was called since the last attempt."""
-        with self._state_lock:
-            requested, self._reconnect_requested = self._reconnect_requested, False
-        return requested
-
     def _was_healthy(self) -> bool:
-        """Return whether the last link was open for long enough not to count as flapping."""
         healthy_after = self._backoff.healthy_after if self._backoff else 0.0
         return self._opened_at is not None and monotonic() - self._opened_at >= healthy_after
-
-    def _finish(self, error: Exception | None) -> None:
-        """Close the connection: free all threads that wait, and end the workers."""
-        with self._state_lock:
-            self._enter(ConnectionState.CLOSED, self._closing or self._last_info or abnormal_end(error))
-        try:
-            self._deliver_changes()
-        finally:  # whatever a log handler raises
-            self._events.closed(self._closed_error)
-            EXIT_REGISTRY.remove(self)
-            self._end_workers(self._pool, Deadline(0.0))
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
@@ -308,15 +291,29 @@ class Supervisor(CarrierState):
             link.close(code, reason, deadline)
         if self._advance(SupervisorPhase.DORMANT, SupervisorPhase.FINISHED):
             self._finish(None)
-        elif self._thread is not None and self._thread.is_alive():
-            deadline.join(self._thread)
-            # The reader may miss the deadline: nothing waits on after close() has returned.
+        else:
+            self._wait_finished(deadline)
+            # The thread may miss the deadline: nothing waits on after close() has returned.
             self._events.closed(self._closed_error)
         self._end_workers(self._pool, deadline)
 
-    def is_active(self) -> bool:
-        """Return whether the connection has a link or tries to connect, in this process; takes no lock."""
-        return self._phase is SupervisorPhase.RUNNING and self._should_run()
+    def _wait_finished(self, deadline: Deadline) -> None:
+        """Wait for the end of the thread that closes the connection, or do its task where there is none."""
+        while not (self._has_finished() or deadline.expired()):
+            with self._state_lock:
+                deadline.wait_for(self._state_changed, lambda: self._lacks_thread or self._has_finished())
+            if self._lacks_thread and self._advance(SupervisorPhase.READING, SupervisorPhase.RUNNING):
+                self._lacks_thread, self._thread = False, threading.current_thread()
+                try:
+                    self._run()
+                finally:
+                    self._thread = None
+        thread = self._thread
+        if thread is not None:
+            deadline.join(thread)
+
+    def _has_finished(self) -> bool:
+        return self._phase in (SupervisorPhase.FINISHED, SupervisorPhase.ABANDONED)
 
     # -- forks and exits ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The life of a supervisor: whether it has a reader, and in which process."""
+"""The life of a supervisor: whether it has a thread, and in which process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ class SupervisorPhase(Enum):
     DORMANT = "dormant"
     """Connecting is postponed to the first use."""
     RUNNING = "running"
-    """The reader connects, reads and reconnects."""
+    """The thread of the supervisor connects, or does what follows from the end of a link."""
+    READING = "reading"
+    """The poller reads the link; the supervisor needs no thread before that link has ended."""
     FINISHED = "finished"
-    """The connection is closed, and the reader has ended or never began."""
+    """The connection is closed, and the thread has ended or never began."""
     ABANDONED = "abandoned"
-    """The process is a forked child: the parent has the reader and the link."""
+    """The process is a forked child: the parent has the thread and the link."""
 
 
 PHASES: dict[SupervisorPhase, frozenset[SupervisorPhase]] = {
     SupervisorPhase.DORMANT: frozenset({SupervisorPhase.RUNNING, SupervisorPhase.FINISHED}),
     # Back to DORMANT: the process was out of threads, and a later use tries again.
-    SupervisorPhase.RUNNING: frozenset({SupervisorPhase.FINISHED, SupervisorPhase.DORMANT}),
+    SupervisorPhase.RUNNING: frozenset({SupervisorPhase.READING, SupervisorPhase.FINISHED, SupervisorPhase.DORMANT}),
+    SupervisorPhase.READING: frozenset({SupervisorPhase.RUNNING}),
     SupervisorPhase.FINISHED: frozenset(),
     SupervisorPhase.ABANDONED: frozenset(),
 }

@@ -248,12 +248,6 @@ class Writer(DeferringWriter):
             except RuntimeError:
                 pass  # not acquired
 
-    def close_when_idle(self, close: Callable[[], None]) -> None:
-        """Close the descriptor with ``close`` once no thread writes; by the reader, after the stream was shut down."""
-        # No thread can be in a system call on the descriptor then: its number may belong to another file right after.
-        with self._write_lock:
-            close()
-
     # -- with the write lock -----------------------------------------------------------------------------------------
 
     def _send_control_frames(self) -> None:

@@ -1,8 +1,8 @@
 """Clients whose sockets another server accepted and upgraded: `AdoptedServer`.
 
-Web servers hand the socket of an upgraded request to the thread that serves it. Here that thread serves the link as
-`owlsocket_sync.server.serve` does, with the same deadlines, limits and heartbeat, and returns the socket when the link
-has ended: shut down, and for its owner to close.
+Web servers hand the socket of an upgraded request to the thread that serves it. Here the link is served as by
+`owlsocket_sync.server.serve`, with the same deadlines, limits and heartbeat. That thread runs the handler, waits while
+the poller reads, and returns the socket when the link has ended: shut down, and for its owner to close.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from http import HTTPStatus
 from typing import Any
 
 from ..errors.safe_text import logger
-from ..locks import longest_wait
 from ..runtime.at_exit import EXIT_REGISTRY
 from ..transport.deflate import EXTENSIONS, Compression, negotiate
 from ..transport.framing import ServerFraming
@@ -87,17 +86,19 @@ class AdoptedServer(BaseServer):
             compression: the one that `negotiate` returned.
         """
         with self._peers_lock:
-            self._client_threads += 1
+            self._clients_left += 1
         peer = None
         try:
             set_options(sock)
             framing = ServerFraming(BorrowedStream(sock), self._options.limits.message_size)
-            framing.stream.longest_wait = longest_wait()  # this thread reads, and may be the main thread
             if compression is not None:
                 framing.agree(compression)
             peer = self._make_peer(framing, request, identity, f"{self._name}#{next(numbers)}")
             if self._add_peer(peer):
-                peer.run(self._handler)
+                try:
+                    peer.run(self._handler)
+                finally:
+                    peer.wait_over()
             else:
                 _send_going_away(framing)
                 peer.abort_handshake()

@@ -90,7 +90,8 @@ class BaseServer:
         self._peers_lock = lock = make_process_lock()
         self._peers_changed = Condition(lock)
         self._peers: dict[Peer, None] = {}  # a set in the order of arrival
-        self._client_threads = 0
+        self._stranded: list[Peer] = []
+        self._clients_left = 0
         self._phase = ServerPhase.SERVING
         self._timer = Timer(f"{name}-timer")
         self._memory = SharedMemory(options.total_bytes)
@@ -219,7 +220,7 @@ class BaseServer:
 
     def _client_finished(self, peer: Peer | None) -> None:
         with self._peers_lock:
-            self._client_threads -= 1
+            self._clients_left -= 1
             if peer is not None:
                 self._peers.pop(peer, None)
             self._peers_changed.notify_all()
@@ -256,7 +257,7 @@ class BaseServer:
 
     def _abort_seconds(self, timeout: float) -> float:
         """Return the part of the timeout of `close` that aborted links may need to end."""
-        crowd = min(ABORT_CLIENT * self._client_threads, timeout / 2)
+        crowd = min(ABORT_CLIENT * self._clients_left, timeout / 2)
         return max(ABORT_RESERVE, ABORT_SHARE * min(timeout, CLOSE_TIMEOUT), crowd)
 
     def _stop_accepting(self, deadline: Deadline) -> None:
@@ -280,8 +281,20 @@ class BaseServer:
             peer.wait_end(deadline)
 
     def _wait_clients(self, deadline: Deadline) -> None:
+        while True:
+            with self._peers_lock:
+                deadline.wait_for(self._peers_changed, lambda: not self._clients_left or self._stranded)
+                stranded, self._stranded = self._stranded, []
+            if not stranded:
+                return
+            for peer in stranded:
+                peer.finish()
+
+    def _client_stranded(self, peer: Peer) -> None:
+        """Note a client for whose end there is no thread: a thread that closes the server does what is left."""
         with self._peers_lock:
-            deadline.wait_for(self._peers_changed, lambda: not self._client_threads)
+            self._stranded = [*self._stranded, peer]
+            self._peers_changed.notify_all()
 
     def close_at_exit(self, seconds: float) -> None:
         """Close within ``seconds``, at the exit of the interpreter."""

@@ -1,9 +1,9 @@
 """The carrier of the connection to one client: first the user's handler, then the link until it ends.
 
-Threads. Each client has one thread, which runs the user's handler and then reads. A handler that sends or waits before
-it returns needs a reader meanwhile, so one starts at that moment. The reader is chosen once, under ``_state_changed``.
-Everything else is as on the client's side; see `owlsocket_sync.runtime.carrier_state` and
-`owlsocket_sync.runtime.link`.
+Threads. The user's handler runs on the thread of the client. The poller reads once it has returned; or from the moment
+on at which it sends or waits. When the link ends, the poller fails its calls, and a thread does all else: one that
+waits for the end, or one that starts for it. Both are decided once, under ``_state_lock``. Everything else is as on the
+client's side; see `owlsocket_sync.runtime.carrier_state` and `owlsocket_sync.runtime.link`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from ..inherited import closed_core
 from ..locks import MAX_WAIT
 from ..protocol.carrier import BlockFlag, CarrierEvents
 from ..protocol.settings import Settings
-from ..runtime.carrier_state import CarrierState
 from ..runtime.endings import is_interrupt
 from ..runtime.link import Link
 from ..runtime.timer import Timer
@@ -37,15 +36,15 @@ from ..transport.framing import ServerFraming
 from ..values import escape_for_log
 from .options import Handler, ServerOptions
 from .outbox import Outbox
-from .peer_phase import PHASES as _PHASES
 from .peer_phase import PeerPhase
+from .polled_peer import PolledPeer
 from .request import Request, url_host
 
 CLOSE_TIMEOUT = 15.0
 POLICY_VIOLATION = 1008
 
 
-class Peer(CarrierState):
+class Peer(PolledPeer):
     """The link to one client; see `owlsocket_sync.protocol.carrier.Carrier`. It never reconnects.
 
     Args:
@@ -58,7 +57,6 @@ class Peer(CarrierState):
     Attributes:
         connection: the argument of the handler.
         outbox: sends broadcasts to the client.
-        is_reading: a thread reads, or has read, the link.
     """
 
     def __init__(
@@ -71,9 +69,6 @@ class Peer(CarrierState):
         self._timer = timer
         self._pool = WorkerPool(options.workers, name)
         self._pool.starts.schedule = self.schedule_wakeup
-        self._phase = PeerPhase.HANDSHAKE
-        self.is_reading = False
-        self._discarded = 0  # handlers, before the end of the link, which reports them
         self._handler_thread: int | None = None
         self._expires_at = math.inf
         settings = Settings(options.call_timeout, expose_tracebacks=options.expose_tracebacks)
@@ -107,17 +102,16 @@ class Peer(CarrierState):
         """Wait until nothing is left to run; return whether that was within the deadline."""
         return self._pool.wait_idle(deadline)
 
-    # -- the handler and the reader ----------------------------------------------------------------------------------
+    # -- the handler and the poller ----------------------------------------------------------------------------------
 
     def run(self, handler: Handler) -> None:
-        """Run the handler, then read until the link ends; on the client's thread."""
+        """Run the handler, and have the link read from then on; on the client's thread."""
         try:
             self._run(handler)
         except BaseException:
-            # A link that nothing reads must not stay open; where no reader has begun, this thread releases it.
+            # A link that nothing reads must not stay open.
             self.abort()
-            if self._advance(PeerPhase.READING):
-                self._read()
+            self._read()
             raise
 
     def _run(self, handler: Handler) -> None:
@@ -136,26 +130,7 @@ class Peer(CarrierState):
         elif self._closing is not None:
             self._start_close(self._closing)
         fork.ensure_process()  # a handler may fork: the child reads nothing of its parent's link
-        if self._phase is PeerPhase.ABANDONED:
-            return
-        if self._advance(PeerPhase.READING):
-            self._read()
-        self._wait_ended(Deadline(math.inf))
-
-    def _advance(self, phase: PeerPhase) -> bool:
-        """Change the phase if the table allows it, and return whether it did."""
-        # READING is claimed here: three threads may want to read, the client's own, a handler that sends, and one that
-        # closes. A link has one reader.
-        with self._state_lock:
-            if phase not in _PHASES[self._phase]:
-                return False
-            self._phase = phase
-            self._state_changed.notify_all()
-            return True
-
-    def _wait_ended(self, deadline: Deadline) -> None:
-        with self._state_lock:
-            deadline.wait_for(self._state_changed, lambda: self._phase in (PeerPhase.ENDED, PeerPhase.ABANDONED))
+        self._read()
 
     def _run_handler(self, handler: Handler) -> None:
         self._handler_thread = threading.get_ident()
@@ -175,12 +150,6 @@ class Peer(CarrierState):
         finally:
             self._handler_thread = None
 
-    def abort_handshake(self) -> None:
-        """End a link whose upgrade was not completed; instead of `run`, on the client's thread."""
-        self._only_link.abort(CloseInfo(1006, "the handshake failed"))
-        if self._advance(PeerPhase.READING):
-            self._read()  # only the reader closes the descriptor
-
     def _handler_failed(self, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {safe_str(error)}"
         try:
@@ -189,57 +158,10 @@ class Peer(CarrierState):
             self.close(1011, cut_reason(reason), Deadline(CLOSE_TIMEOUT))
 
     def _ensure_reading(self) -> None:
-        """Start a reader if the handler sends or waits before it has returned."""
+        """Have the link read if the handler sends or waits before it has returned."""
         # Not earlier: a message that is read before the handler has registered its handlers would find none.
         if self._handler_thread == threading.get_ident():
-            self._start_reader()
-
-    def _start_reader(self) -> None:
-        if not self._advance(PeerPhase.READING):
-            return
-        try:
-            threading.Thread(target=self._read, name=f"{self._name}-reader", daemon=True).start()
-        except Exception:  # out of threads: the client's own thread reads once the handler has returned
-            self._advance(PeerPhase.ACCEPTED)
-
-    def _read(self) -> None:
-        """Read until the link ends, then close the connection."""
-        self.is_reading = True
-        interrupt: BaseException | None = None
-        try:
-            ending = self._only_link.run()
-        except BaseException as error:
-            # Such as SystemExit of an instrument. The link is released; the connection has to end with it.
-            if is_interrupt(error):
-                interrupt = error
-            else:
-                logger.exception("%s: the reader failed", self._name)
-            ending = self._only_link.close_info or CloseInfo(1006, f"the reader failed: {type(error).__name__}")
-        try:
-            self._end(ending)
-        finally:
-            # Whatever a log handler raises meanwhile: the server waits for this phase.
-            try:
-                self._end_workers(self._pool, Deadline(0.0))
-            finally:
-                self._advance(PeerPhase.ENDED)
-                self._pool.work_until_end()
-        if interrupt is not None:
-            raise interrupt
-
-    def _end(self, ending: CloseInfo) -> None:
-        """Close the connection, whose link has ended."""
-        if self._closing is not None:
-            self._events.handlers_discarded(self._discarded + self._pool.discard())
-            # Without an answer to our close frame the link ends with 1006; the reason is our own closing.
-            ending = self._closing if ending.code == 1006 else ending
-        try:
-            self._leave_link(ending, ConnectionState.CLOSED)
-            self._events.link_lost(1, ending)
-            self._deliver_changes()
-        finally:  # whatever a log handler raises
-            self._events.closed(self._closed_error)
-            self.outbox.end()
+            self._start_reading()
 
     # -- what the connection asks of its carrier ---------------------------------------------------------------------
 
@@ -289,7 +211,7 @@ class Peer(CarrierState):
 
     def _start_close(self, closing: CloseInfo) -> None:
         self._only_link.send_close(closing.code, closing.reason)
-        self._start_reader()
+        self._start_reading()
 
     def abort(self) -> None:
         """Abort the link."""
@@ -337,8 +259,8 @@ class Peer(CarrierState):
             self.abort()
 
     def _run_link_timers(self, now: float) -> float:
-        """Run the timers of the connection, and check the expiry; by the reader, before it reads on."""
-        # The reader asks as well: what a client sends after its time is dropped, even if the timer thread is late.
+        """Run the timers of the connection, and check the expiry; by the poller, before it reads on."""
+        # The poller asks as well: what a client sends after its time is dropped, even if the timer thread is late.
         due = min(self.core.run_timers(now), self.run_timers(now), self._pool.retry(now), self.outbox.expire(now))
         return min(due, now + MAX_WAIT)
 

@@ -1,4 +1,4 @@
-"""The life of a peer: whether frames may be sent, and whether a thread reads."""
+"""The life of a peer: whether frames may be sent, and whether the poller reads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ class PeerPhase(Enum):
     HANDSHAKE = "handshake"
     """The response to the upgrade has not been sent, and goes before any frame."""
     ACCEPTED = "accepted"
-    """Frames may be sent, and no thread reads yet."""
+    """Frames may be sent, and nothing reads yet."""
     READING = "reading"
-    """One thread reads until the link ends."""
+    """The poller reads until the link ends."""
+    ENDING = "ending"
+    """The link has ended, and one thread does what follows."""
     ENDED = "ended"
     """The link is released, and the connection closed."""
     ABANDONED = "abandoned"
@@ -21,11 +23,12 @@ class PeerPhase(Enum):
 
 
 PHASES: dict[PeerPhase, frozenset[PeerPhase]] = {
-    # READING without ACCEPTED: the handshake failed, and only the reader closes the descriptor.
-    PeerPhase.HANDSHAKE: frozenset({PeerPhase.ACCEPTED, PeerPhase.READING}),
-    PeerPhase.ACCEPTED: frozenset({PeerPhase.READING}),
-    # Back to ACCEPTED: the process was out of threads, so the client's own thread reads later.
-    PeerPhase.READING: frozenset({PeerPhase.ENDED, PeerPhase.ACCEPTED}),
+    # ENDING without READING: the handshake failed, or the poller could not be started before the link ended.
+    PeerPhase.HANDSHAKE: frozenset({PeerPhase.ACCEPTED, PeerPhase.ENDING}),
+    PeerPhase.ACCEPTED: frozenset({PeerPhase.READING, PeerPhase.ENDING}),
+    # Back to ACCEPTED: the process was out of threads, so the client's own thread tries again.
+    PeerPhase.READING: frozenset({PeerPhase.ENDING, PeerPhase.ACCEPTED}),
+    PeerPhase.ENDING: frozenset({PeerPhase.ENDED}),
     PeerPhase.ENDED: frozenset(),
     PeerPhase.ABANDONED: frozenset(),
 }

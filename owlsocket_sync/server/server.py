@@ -1,6 +1,7 @@
-"""`serve`: a listening port, and a thread for each client that connects to it.
+"""`serve`: a listening port, and a thread for each client that connects to it, until its handler has returned.
 
-Threads: one accepts, and each client has one of its own; see `owlsocket_sync.server.base` for the rest.
+Threads: one accepts, and each client has one of its own for its handshake and its handler; see
+`owlsocket_sync.server.base` for the rest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 
 from ..deadline import Deadline, check_timeout
@@ -77,7 +79,7 @@ class Server(BaseServer):
         """Start the thread of an accepted client; on the acceptor's thread."""
         # Counted here, not on the client's thread: `close` must wait for threads that have not begun to run.
         with self._peers_lock:
-            self._client_threads += 1
+            self._clients_left += 1
         name = f"{self._name}#{next(numbers)}"
         try:
             threading.Thread(target=self._serve_client, args=(sock, name), name=name, daemon=True).start()
@@ -91,11 +93,14 @@ class Server(BaseServer):
             raise
 
     def _serve_client(self, sock: socket.socket, name: str) -> None:
-        """Serve a client from its first byte to its last; on the client's thread."""
+        """Do the handshakes with a client, and run its handler; on the client's thread."""
         peer = None
         try:
             peer = self._handshake(sock, name)
             if peer is not None:
+                # The end of the link follows when the poller has read it, long after this thread has ended.
+                peer.on_end = partial(self._client_finished, peer)
+                peer.on_stranded = partial(self._client_stranded, peer)
                 peer.run(self._handler)
         except OSError as error:
             # Port scanners and health checks do this all day: not worth a line above DEBUG.
@@ -105,7 +110,8 @@ class Server(BaseServer):
             # without a word, as it does a SystemExit. By now the link has ended.
             logger.exception("%s: serving the client failed", name)
         finally:
-            self._client_finished(peer)
+            if peer is None:
+                self._client_finished(None)
 
     def _handshake(self, sock: socket.socket, name: str) -> Peer | None:
         """Perform the handshakes; ``None`` when the client was rejected. Raises `OSError` when it disconnected."""

@@ -1,7 +1,8 @@
 """A connected, non-blocking socket that one thread reads while others write, with a deadline for each direction.
 
-Threads: `recv_available` requires ``read_lock``; all other reading methods belong to the reader. `send_some` requires
-the write lock (`runtime.writer`). `wake` and `interrupt` free the reader from any thread; only the reader closes the
+Threads: `recv_available` requires ``read_lock``. Until the link is up, one thread reads (`DuplexStream.fill`), and
+waits for bytes; from then on the poller (`runtime.poller`) waits for the bytes of all links. `send_some` requires the
+write lock (`runtime.writer`). `wake` and `interrupt` reach the poller from any thread; who releases the link closes the
 descriptor. No thread waits while it holds a lock of this module: it waits for readiness, and repeats the system call.
 
 Locks: ``read_lock`` guards the received bytes, wherever they are kept. ``state_lock`` guards whether the descriptor is
@@ -18,21 +19,29 @@ import select
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
+from typing import Protocol
 
 from ..clock import monotonic
-from ..locks import MAX_WAIT
 from .tls import TLS_RECORD_SIZE, TlsChannel
-from .waiting import POLL_INTERVAL, make_read_poll, make_reader_waiter, wait_ready
+from .waiting import POLL_INTERVAL, make_read_poll, wait_ready
 
 MAX_READ_SIZE = 65_536
 MIN_READ_SIZE = 4096
 MAX_WRITE_SIZE = 262_144
 
 
-class Woken(TimeoutError):
-    """Another thread woke the reader with `DuplexStream.wake`."""
+class Watcher(Protocol):
+    """Waits for the bytes of a stream, once it has a link."""
+
+    def wake(self) -> None:
+        """Look at the link soon; from any thread."""
+
+    def watch_writable(self) -> bool:
+        """Look at the link, once, when the socket becomes writable, and return whether it will."""
+
+    def ignore_writable(self) -> None:
+        """Take back `watch_writable`."""
 
 
 class DuplexStream:
@@ -44,11 +53,10 @@ class DuplexStream:
     Attributes:
         read_deadline: when `fill` times out (``time.monotonic``).
         write_deadline: when `send` times out.
-        longest_wait: the longest single wait of the reader, in seconds.
-        should_continue: checked regularly while the reader waits, if set; the wait times out once it returns false.
+        should_continue: checked regularly while `fill` waits, if set; the wait times out once it returns false.
         read_lock: guards `recv_available`, and what is parsed from the bytes that it received.
         state_lock: guards whether the descriptor is open; shared with the link on top.
-        reader_waiter: where the reader waits; while it is muted, received bytes do not wake the reader.
+        watcher: waits for the bytes; ``None`` before there is a link, and after its end.
         last_activity: when the peer last sent a byte, or accepted bytes after a stall.
         stalled_since: since when the peer has accepted nothing, ``None`` while it does.
         secure: whether the stream is encrypted; then a write that was tried must be repeated before any other.
@@ -61,8 +69,7 @@ class DuplexStream:
         self.secure = self._tls is not None
         self._recv: Callable[[int], bytes] = sock.recv
         self._send: Callable[[bytes | memoryview], int] = sock.send
-        self._fileno = sock.fileno()
-        self.reader_waiter = make_reader_waiter(sock)
+        self.watcher: Watcher | None = None
         self._read_poll: Callable[[float], object] | None = None
         # Reentrant, both: a signal handler may read or close on the thread that it interrupted within them.
         self.read_lock = threading.RLock()
@@ -71,7 +78,6 @@ class DuplexStream:
         self._read_size = MIN_READ_SIZE
         self._closed = False
         self.read_deadline = math.inf
-        self.longest_wait = MAX_WAIT
         self.write_deadline = math.inf
         self.should_continue: Callable[[], bool] | None = None
         self.last_activity = monotonic()
@@ -84,11 +90,12 @@ class DuplexStream:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def recv_available(self, chunks: list[bytes]) -> bool:
-        """Receive what one system call returns, without waiting, and return whether there was anything.
+    def recv_available(self, chunks: list[bytes], patience: float = POLL_INTERVAL) -> bool:
+        """Receive what one system call returns, without waiting for it, and return whether there was anything.
 
         Args:
             chunks: the received bytes are appended to it in the same step that receives them.
+            patience: how many seconds to wait where TLS has to write before it can read.
 
         Raises:
             EOFError: the peer closed the stream.
@@ -102,7 +109,7 @@ class DuplexStream:
             if self._tls is None:
                 chunks.extend(map(self._recv, (self._read_size,)))
             else:
-                self._tls.recv_into(chunks, self._read_size)
+                self._tls.recv_into(chunks, self._read_size, patience)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -121,10 +128,9 @@ class DuplexStream:
         return True
 
     def fill(self, chunks: list[bytes]) -> None:
-        """Wait until `read_deadline` for bytes, and append them to ``chunks``; by the reader only.
+        """Wait until `read_deadline` for bytes, and append them to ``chunks``; before there is a link.
 
         Raises:
-            Woken: another thread called `wake`.
             TimeoutError: nothing was received in time.
             EOFError: the peer closed the stream.
             OSError: the connection broke.
@@ -194,7 +200,7 @@ class DuplexStream:
     def poll_readable(self, until: float) -> bool:
         """Wait until a moment for bytes, without receiving them, and return whether there are any; by a leader."""
         milliseconds = (until - monotonic()) * 1000
-        if self._tls is not None and self._tls.has_decrypted():
+        if self.has_decrypted():
             return True
         if milliseconds < 0:
             return False
@@ -209,83 +215,88 @@ class DuplexStream:
             self._read_poll = poll
 
     def wait_readable(self) -> None:
-        """Wait until `read_deadline` for bytes, without receiving them; by the reader only.
+        """Wait until `read_deadline` for bytes, without receiving them; before there is a link.
 
         Raises:
-            Woken: another thread called `wake`.
             TimeoutError: there was nothing to receive in time.
         """
-        if self._tls is not None and self._tls.has_decrypted():
-            return None
+        if self.has_decrypted():
+            return
         while self.should_continue is not None and self.should_continue():
             now = monotonic()
             with contextlib.suppress(TimeoutError):
-                return self._wait_or_woken(min(self.read_deadline, now + POLL_INTERVAL))
+                wait_ready([self._sock], [], min(self.read_deadline, now + POLL_INTERVAL))
+                return
             if now >= self.read_deadline:
                 break
-        return self._wait_or_woken(self.read_deadline if self.should_continue is None else 0.0)
+        wait_ready([self._sock], [], self.read_deadline if self.should_continue is None else 0.0)
+
+    def takes_no_bytes(self) -> bool:
+        """Return whether TLS has to write before it can read, and the peer accepted nothing; for the last attempt."""
+        if self._tls is None or not self._tls.wants_write:
+            return False
+        self._tls.wants_write = False
+        return True
+
+    def has_decrypted(self) -> bool:
+        """Return whether there are bytes that TLS has decrypted already, for which no poll waits."""
+        return self._tls is not None and self._tls.has_decrypted()
 
     def watch_writable(self, is_stalled: bool) -> bool:
-        """Let the reader be woken, once, when the peer accepts data again; by the reader.
+        """Have the link looked at, once, when the peer accepts data again; by the poller.
 
         Args:
-            is_stalled: the peer accepts no more for now; otherwise the reader is not to be woken any more.
+            is_stalled: the peer accepts no more for now; otherwise nothing is to be waited for any more.
 
         Returns:
-            Whether it will be woken.
+            Whether it will be.
         """
+        watcher = self.watcher
+        if watcher is None:
+            return False
         # A TLS stream may also wait for bytes of the peer: it is writable all the time then.
         if is_stalled and self.stalled_since is not None:
-            return self.reader_waiter.watch_writable()
-        self.reader_waiter.ignore_writable()
+            return watcher.watch_writable()
+        watcher.ignore_writable()
         return False
 
-    def _wait_or_woken(self, until: float) -> None:
-        waiter = self.reader_waiter
-        while True:
-            ready = waiter.poll(min(max(0.0, until - monotonic()), self.longest_wait))
-            if ready:
-                break
-            if monotonic() >= until:
-                raise TimeoutError("timed out waiting for data")
-        if any(fileno != self._fileno for fileno, _ in ready):
-            waiter.waker.clear()
-            raise Woken("woken by another thread")
-
-    def wait_peer_close(self, seconds: float) -> bool:
-        """Return whether the peer closes the stream within ``seconds``; by the reader, while it does not read."""
+    def is_peer_closed(self) -> bool:
+        """Return whether the peer has closed the stream, whatever is unread before that."""
         if not hasattr(select, "poll"):
-            time.sleep(seconds)
             return False
         poll = select.poll()
         # Not POLLIN: unread bytes would end the wait at once. Without POLLRDHUP, POLLHUP and POLLERR still arrive.
         poll.register(self._sock, getattr(select, "POLLRDHUP", 0))
-        return bool(poll.poll(math.ceil(seconds * 1000)))
+        return bool(poll.poll(0))
 
     def wake(self) -> None:
-        """Make the reader raise `Woken`, now or at its next wait; from any thread."""
-        # Under the lock, here and below: the number of a closed descriptor may belong to another file already.
-        with self.state_lock:
-            if not self._closed:
-                self.reader_waiter.waker.wake()
+        """Have the link looked at soon; from any thread."""
+        watcher = self.watcher
+        if watcher is not None:
+            watcher.wake()
 
     def interrupt(self) -> None:
         """Shut down both directions, which frees every thread that waits here; from any thread.
 
-        The descriptor stays open until the reader closes it.
+        The descriptor stays open until the link is released.
         """
+        # Under the lock: the number of a closed descriptor may belong to another file already.
         with self.state_lock:
             if not self._closed:
                 with contextlib.suppress(OSError):
                     # Not SSLSocket.shutdown, which discards the TLS object while the reader may use it.
                     socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
-    def linger(self, seconds: float) -> None:
-        """Shut down the sending direction, and read until the peer closes the stream or time is up; by the reader."""
-        # close() with unread bytes resets the connection, which discards what we sent last on its way to the peer.
-        self.read_deadline = monotonic() + seconds
+    def finish_sending(self) -> None:
+        """Shut down the sending direction."""
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
+
+    def linger(self, seconds: float) -> None:
+        """Finish sending, and read until the peer closes the stream or time is up; where there will be no link."""
+        # close() with unread bytes resets the connection, which discards what we sent last on its way to the peer.
+        self.read_deadline = monotonic() + seconds
+        self.finish_sending()
         with contextlib.suppress(EOFError, OSError):
             while True:
                 self.fill([])
@@ -298,10 +309,9 @@ class DuplexStream:
             return  # the numbers of the descriptors may belong to other files by now
         self._closed = True
         self._sock.close()
-        self.reader_waiter.close()
 
     def close(self) -> None:
-        """Close the descriptor; by the reader only, once no thread writes. Idempotent."""
+        """Close the descriptor, which nothing watches, once no thread reads or writes. Idempotent."""
         with self.state_lock:
             if self._closed:
                 return
@@ -309,11 +319,15 @@ class DuplexStream:
             # A late read must not reach the descriptor: its number may belong to another file by then.
             self._read_error = OSError(errno.EBADF, "the stream is closed")
             self._close_socket()
-            self.reader_waiter.close()
 
     def _close_socket(self) -> None:
         self._sock.close()
 
     def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._fileno
+        """Return the descriptor, -1 once it is closed."""
+        return self._sock.fileno()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket."""
+        return self._sock

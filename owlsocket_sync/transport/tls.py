@@ -101,6 +101,9 @@ class TlsChannel:
 
     Args:
         sock: non-blocking, after its handshake.
+
+    Attributes:
+        wants_write: TLS had to write before it could read; its reader sets it back.
     """
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
@@ -113,14 +116,20 @@ class TlsChannel:
         inner: Any = sock._sslobj  # type: ignore[attr-defined]
         self._recv: Callable[[int], bytes] = inner.read
         self._send: Callable[[bytes | memoryview], int] = inner.write
+        self.wants_write = False
 
     @property
     def lock(self) -> threading.RLock:
         """The lock of the TLS object."""
         return self._tls_lock
 
-    def recv_into(self, chunks: list[bytes], size: int) -> None:
+    def recv_into(self, chunks: list[bytes], size: int, patience: float) -> None:
         """Receive up to ``size`` bytes, and append them to ``chunks`` in the same step; ``b""`` at the end.
+
+        Args:
+            chunks: a list.
+            size: the greatest number of bytes.
+            patience: how many seconds to wait for a peer that accepts no bytes, where TLS has to write before it reads.
 
         Raises:
             BlockingIOError: there is nothing to receive now.
@@ -133,8 +142,9 @@ class TlsChannel:
             raise BlockingIOError from None
         except ssl.SSLWantWriteError:
             # TLS has to write before it can read (a key update): let the socket drain, and try again.
+            self.wants_write = True
             with contextlib.suppress(TimeoutError):
-                wait_ready([], [self._sock], monotonic() + POLL_INTERVAL)
+                wait_ready([], [self._sock], monotonic() + patience)
             raise BlockingIOError from None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             chunks.append(b"")

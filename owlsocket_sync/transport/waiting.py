@@ -1,9 +1,6 @@
-"""Waiting for sockets to become readable or writable, up to a moment on ``time.monotonic``.
+"""Waiting for one socket to become readable or writable, up to a moment on ``time.monotonic``; and wakers.
 
-`ReaderWaiter` is where the reader thread of a link waits. A thread that reads in its place (see `runtime.reader`) mutes
-it, so that received bytes do not wake the reader, and unmutes it afterwards; its waker wakes the reader either way.
-
-Threads: one thread waits on a `ReaderWaiter`; any thread may wake, mute and unmute it. No locks.
+For waits on many sockets see `selector`. Threads: any; no locks.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import FileIO
@@ -112,19 +109,18 @@ def make_read_poll(sock: socket.socket) -> Callable[[float], object]:
 
 
 class SocketPairWaker:
-    """Wakes a thread that waits for it to be readable; for systems without eventfd."""
+    """Wakes a thread that waits for it to be readable; for systems without eventfd.
+
+    Attributes:
+        wake: become readable, in one builtin call; raises OSError if a wake-up is pending already, or it is closed.
+    """
 
     def __init__(self) -> None:
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
         self._write.setblocking(False)
         self.fileno = self._read.fileno
-
-    def wake(self) -> None:
-        """Become readable."""
-        # A full buffer means that a wake-up is pending already; a finalizer that interrupts this may have closed it.
-        with suppress(OSError):
-            self._write.send(b"\0")
+        self.wake: Callable[[], object] = partial(self._write.send, b"\0")
 
     def clear(self) -> None:
         """Stop being readable."""
@@ -138,7 +134,7 @@ class SocketPairWaker:
 
 
 class EventfdWaker:
-    """A `SocketPairWaker` of a single descriptor (Linux)."""
+    """A `SocketPairWaker` of a single descriptor (Linux); once it is closed, `wake` raises ValueError."""
 
     def __init__(self) -> None:
         # A file knows that it is closed: a number may belong to another file by then. It is not closed by a collection:
@@ -146,11 +142,7 @@ class EventfdWaker:
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._file = FileIO(self._eventfd, "rb+", closefd=False)
         self.fileno = self._file.fileno
-
-    def wake(self) -> None:
-        """Become readable."""
-        with suppress(ValueError):  # a finalizer that interrupts this may have closed it
-            self._file.write(_ONE)
+        self.wake: Callable[[], object] = partial(self._file.write, _ONE)
 
     def clear(self) -> None:
         """Stop being readable."""
@@ -166,127 +158,3 @@ _ONE = (1).to_bytes(8, sys.byteorder)
 """What is added to the counter of an eventfd."""
 
 AnyWaker = SocketPairWaker | EventfdWaker
-
-
-class ReaderWaiter:
-    """A wait of a reader, for bytes or a wake-up, on any system.
-
-    Muting takes effect at the next wait: a reader that waits already is woken by bytes once more.
-
-    Attributes:
-        waker: wakes the thread that waits, or the next one.
-        poll: wait so many seconds, without limit for ``None``, and return what is ready, as ``select.epoll.poll`` does:
-            each time a descriptor, of the socket or of the waker, comes first.
-        mute: stop bytes from waking the reader.
-        unmute: let bytes wake the reader again.
-    """
-
-    MUTED_POLL = 0.002
-
-    def __init__(self, sock: socket.socket, waker: AnyWaker) -> None:
-        self._sock = sock
-        self.waker = waker
-        self._muted = False
-        self._writers: list[socket.socket] = []
-        self.poll: Callable[[float | None], Sequence[tuple[int, int]]] = self._poll
-        # Builtins, not methods: an interrupt finds them either done or not begun, never in the middle.
-        self.mute: Callable[[], object] = partial(setattr, self, "_muted", True)
-        self.unmute: Callable[[], object] = partial(setattr, self, "_muted", False)
-
-    def _poll(self, seconds: float | None) -> list[tuple[int, int]]:
-        until = math.inf if seconds is None else monotonic() + seconds
-        wakers: list[HasFileno] = [self.waker]
-        writers: list[HasFileno] = [*self._writers]
-        while self._muted:
-            now = monotonic()
-            with suppress(TimeoutError):
-                wait_ready(wakers, writers, min(until, now + self.MUTED_POLL))
-                break
-            if now >= until:
-                return []
-        sources: list[HasFileno] = wakers if self._muted else [self._sock, self.waker]
-        with suppress(TimeoutError):
-            ready: list[HasFileno] = wait_ready(sources, writers, until)
-            return [*((source.fileno(), 0) for source in ready), *self._take_writable()]
-        return []
-
-    def _take_writable(self) -> list[tuple[int, int]]:
-        """Return what stands for a socket that became writable, and stop watching it."""
-        with suppress(TimeoutError):
-            if self._writers and wait_ready([], self._writers, 0.0):
-                self._writers = []
-                return [(self.waker.fileno(), 0)]
-        return []
-
-    def watch_writable(self) -> bool:
-        """Let the socket wake the reader once when it becomes writable, and return whether it will; by the reader."""
-        self._writers = [self._sock]
-        return True
-
-    def ignore_writable(self) -> None:
-        """Do not let the socket wake the reader when it becomes writable; by the reader."""
-        self._writers = []
-
-    def close(self) -> None:
-        """Close the descriptors."""
-        self.waker.close()
-
-
-class EpollReaderWaiter(ReaderWaiter):
-    """A `ReaderWaiter` on epoll: muting also takes effect for a reader that waits already."""
-
-    def __init__(self, sock: socket.socket, waker: AnyWaker) -> None:
-        super().__init__(sock, waker)
-        sock_fileno = sock.fileno()
-        self._epoll = select.epoll(2)
-        try:
-            for fileno in (sock_fileno, waker.fileno()):
-                self._epoll.register(fileno, select.EPOLLIN)
-        except BaseException:
-            self._epoll.close()  # a logged traceback would keep this frame, and with it the descriptor
-            raise
-        self.poll = self._epoll.poll
-        self._writable_fileno: int | None = None
-        # One system call each, which changes what a concurrent epoll_wait reports.
-        self.mute = partial(self._epoll.modify, sock_fileno, 0)
-        self.unmute = partial(self._epoll.modify, sock_fileno, select.EPOLLIN)
-
-    def watch_writable(self) -> bool:
-        """Let the socket wake the reader once when it becomes writable, and return whether it will; by the reader."""
-        # Through a descriptor of its own: leaders change the events of the other one, in a single step each.
-        events = select.EPOLLOUT | select.EPOLLONESHOT
-        try:
-            if self._writable_fileno is not None:
-                self._epoll.modify(self._writable_fileno, events)
-                return True
-            self._writable_fileno = os.dup(self._sock.fileno())
-            self._epoll.register(self._writable_fileno, events)
-        except OSError:  # such as that of a process without free descriptors
-            self.ignore_writable()
-            return False
-        return True
-
-    def ignore_writable(self) -> None:
-        """Do not let the socket wake the reader when it becomes writable; by the reader."""
-        fileno, self._writable_fileno = self._writable_fileno, None
-        if fileno is not None:
-            # The entry would outlive its descriptor: it belongs to the open file, which has another one.
-            with suppress(OSError, ValueError):
-                self._epoll.unregister(fileno)
-            os.close(fileno)
-
-    def close(self) -> None:
-        """Close the descriptors."""
-        self._epoll.close()
-        self.ignore_writable()
-        super().close()
-
-
-def make_reader_waiter(sock: socket.socket) -> ReaderWaiter:
-    """Return the best waiter that this system offers for a socket."""
-    waker = EventfdWaker() if hasattr(os, "eventfd") else SocketPairWaker()
-    try:
-        return EpollReaderWaiter(sock, waker) if hasattr(select, "epoll") else ReaderWaiter(sock, waker)
-    except BaseException:
-        waker.close()
-        raise

@@ -58,7 +58,10 @@ class Echo:
         """Echo until the link ends."""
         writer = threading.Thread(target=self._write)
         writer.start()
-        self._link.run()
+        over = threading.Event()
+        self._link.attach(over.set, lambda: True)
+        over.wait()
+        self._link.release()
         self._unsent.put(None)
         writer.join()
 

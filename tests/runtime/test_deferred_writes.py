@@ -15,10 +15,11 @@ from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
 from owlsocket_sync.runtime import link as link_module
 from owlsocket_sync.runtime.deferred_writes import WriteProgress
+from owlsocket_sync.runtime.registration import PolledLink
 from owlsocket_sync.states import CloseInfo
-from owlsocket_sync.transport import waiting
+from owlsocket_sync.transport.selector import PortableSelector, make_selector
 from support.helpers import eventually
-from support.linked import Run, aside, within
+from support.linked import Run, aside, poll_with, within
 from support.sockets import CLOSE, PING, PONG, TEXT, Frame, frame
 from support.strikes import struck
 
@@ -70,8 +71,7 @@ Start = Callable[[], tuple[Run, Deferred]]
 def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts links whose reader looks for unsent frames only when it is woken."""
     monkeypatch.setattr(link_module, "FLUSH_RETRY", 600.0)
-    if request.param == "portable":
-        monkeypatch.setattr(waiting, "EpollReaderWaiter", waiting.ReaderWaiter)
+    poll_with(PortableSelector if request.param == "portable" else make_selector, monkeypatch)
     runs: list[Run] = []
 
     def start_link() -> tuple[Run, Deferred]:
@@ -137,7 +137,7 @@ def test_without_a_descriptor_to_watch_the_reader_polls(start: Start, monkeypatc
     """The peer gets the rest all the same."""
     monkeypatch.setattr(link_module, "FLUSH_RETRY", 0.01)
     run, deferred = start()
-    monkeypatch.setattr(run.link._stream.reader_waiter, "watch_writable", lambda: False)
+    monkeypatch.setattr(PolledLink, "watch_writable", lambda registration: False)
     deferred.send(BIG)
     deferred.send(b"after")
     assert run.peer.read_frame().payload == BIG

@@ -30,7 +30,7 @@ SETTERS = {
     ("runtime/supervisor.py", "_phase", "close_in_child"),
     ("server/base.py", "_phase", "_enter"),
     ("server/base.py", "_phase", "after_fork"),
-    ("server/peer.py", "_phase", "_advance"),
+    ("server/polled_peer.py", "_phase", "_advance"),
     ("server/peer.py", "_phase", "close_in_child"),
     ("testing/memory.py", "state", "enter"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 import time
@@ -11,11 +12,10 @@ from functools import partial
 import pytest
 
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.transport import waiting
 from owlsocket_sync.transport.frames import Close
-from owlsocket_sync.transport.stream import Woken
+from owlsocket_sync.transport.selector import WOKEN, EpollSelector, PortableSelector
 from support.helpers import eventually, scaled
-from support.linked import Run, aside, within
+from support.linked import Run, aside, poll_with, within
 from support.sockets import CONTINUATION, PING, PONG, TEXT, frame
 from support.strikes import struck
 
@@ -41,13 +41,12 @@ class Answers:
         return lambda: text in self.taken
 
 
-@pytest.fixture(params=["epoll", "poll"])
+@pytest.fixture(params=["epoll", "portable"])
 def led(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, Answers]]:
     """A link with either kind of reader waiter, and the results of its leaders."""
-    if request.param == "poll":
-        monkeypatch.delattr(select, "epoll", raising=False)
-    elif not hasattr(select, "epoll"):
+    if request.param == "epoll" and not hasattr(select, "epoll"):
         pytest.skip("this system has no epoll")
+    poll_with(EpollSelector if request.param == "epoll" else PortableSelector, monkeypatch)
     answers = Answers()
     run = Run(answer=answers)
     yield run, answers
@@ -116,18 +115,16 @@ def test_an_event_right_after_a_row_of_calls_is_read_at_once(
 ) -> None:
     """The bytes wake the reader: it looks for nothing from time to time, and an event does not wait for that."""
     run, answers = led
-    out_of_time, wait = [], run.link._stream.wait_readable
+    registration = run.link._reader.registration
+    assert registration is not None
+    out_of_time, step = [], registration.step
 
-    def wait_readable() -> None:
-        try:
-            wait()
-        except Woken:
-            raise
-        except TimeoutError:
+    def note(ready: int) -> float | None:
+        if not ready:
             out_of_time.append(threading.current_thread())
-            raise
+        return step(ready)
 
-    monkeypatch.setattr(run.link._stream, "wait_readable", wait_readable)
+    registration.step = note
     waits = []
     for row in range(40):
         for number in range(5):
@@ -138,9 +135,7 @@ def test_an_event_right_after_a_row_of_calls_is_read_at_once(
         run.got.wait(row + 1)
         waits.append(time.monotonic() - began)
     assert out_of_time == []
-    # Where there is no epoll, a muted reader looks every 2 ms whether it is unmuted.
-    portable = not isinstance(run.link._stream.reader_waiter, waiting.EpollReaderWaiter)
-    assert sorted(waits)[len(waits) // 2] < scaled(0.004 if portable else 0.001)
+    assert sorted(waits)[len(waits) // 2] < scaled(0.001)
 
 
 def test_a_leader_returns_the_role_after_a_while(led: tuple[Run, Answers]) -> None:
@@ -202,21 +197,48 @@ def test_the_end_of_the_link_frees_a_leader(led: tuple[Run, Answers]) -> None:
     run.link.read_for(answers.has(NEVER), within())
 
 
-def test_the_portable_waiter_hands_on_what_came_while_it_was_muted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes do not wake the reader while it is muted, and do afterwards; the waker wakes it either way."""
-    monkeypatch.delattr(select, "epoll", raising=False)
-    run = Run()
-    try:
-        waiter = run.link._stream.reader_waiter
-        assert type(waiter) is waiting.ReaderWaiter
-        waiter.mute()
-        run.link._stream.wake()  # a reader that waits already would be woken by bytes once more
-        eventually(lambda: len(run.ticks) > 1)
-        run.peer.send(_text("behind"))
-        waiter.unmute()
-        assert run.got.wait(1) == ["behind"]
-    finally:
-        run.stop()
+def test_what_came_while_a_link_was_muted_is_handed_on(led: tuple[Run, Answers]) -> None:
+    """Bytes do not wake the poller more than once while a leader is there, and do afterwards."""
+    run, _ = led
+    run.link._reader._leader = (0,)
+    registration = run.link._reader.registration
+    assert registration is not None
+    registration.mute()
+    run.peer.send(_text("behind"))
+    run.link._stream.wake()
+    eventually(lambda: run.ticks)
+    assert run.got.items == []
+    run.link._reader._leader = None
+    registration.unmute()
+    assert run.got.wait(1) == ["behind"]
+
+
+class Gate:
+    """Keeps the poller from a link for a while, and from nothing that it would have done afterwards."""
+
+    def __init__(self, run: Run) -> None:
+        registration = run.link._reader.registration
+        assert registration is not None
+        self._registration, self._step = registration, registration.step
+        self._closed = self._woken = False
+        registration.step = self._pass
+
+    def _pass(self, ready: int) -> float | None:
+        if not self._closed:
+            return self._step(ready)
+        self._woken = self._woken or bool(ready & WOKEN)
+        time.sleep(0.001)
+        return math.inf
+
+    def close(self) -> None:
+        """Keep the poller from the link, which stays unmuted."""
+        self._closed, self._woken = True, False
+
+    def open(self) -> None:
+        """Let the poller go on."""
+        self._closed = False
+        if self._woken:
+            self._registration.wake()
 
 
 def _read_struck(run: Run, answers: Answers, at: int) -> bool:
@@ -228,13 +250,14 @@ def _read_struck(run: Run, answers: Answers, at: int) -> bool:
 def test_an_interrupt_anywhere_loses_nothing(led: tuple[Run, Answers]) -> None:
     """Interrupted once at each point: all is dispatched, events once and in order, and the link goes on."""
     run, answers = led
+    gate = Gate(run)
     number, came_to_it = 0, True
     while came_to_it:
-        run.link._reader._leader = (0,)  # keeps the reader from what is to be read here
+        gate.close()
         run.peer.send(_text(f"A{number}") + _text(f"event {number}"))
         assert run.link._stream.poll_readable(time.monotonic() + scaled(5))
-        run.link._reader._leader = None
         came_to_it = _read_struck(run, answers, number)
+        gate.open()
         eventually(partial(run.got.items.__contains__, f"event {number}"))
         assert f"A{number}" in [*answers.taken, *run.got.items]
         number += 1

@@ -21,10 +21,10 @@ def break_client(monkeypatch: pytest.MonkeyPatch, failures: list[Exception]) -> 
     """Have the reader of a client raise the next of these errors."""
     step = Link._step
 
-    def fail(link: Link) -> None:
+    def fail(link: Link, ready: int) -> float:
         if failures and link._framing.__class__.__name__ == "ClientFraming":
             raise failures.pop()
-        step(link)
+        return step(link, ready)
 
     monkeypatch.setattr(Link, "_step", fail)
 

@@ -393,7 +393,7 @@ def test_a_start_without_a_thread_can_be_repeated(monkeypatch: pytest.MonkeyPatc
     start, refusals = threading.Thread.start, [RuntimeError("can't start new thread")]
 
     def refuse_once(thread: threading.Thread) -> None:
-        if refusals and thread.name == "scarce-reader":
+        if refusals and thread.name == "scarce-supervisor":
             raise refusals.pop()
         start(thread)
 
@@ -405,6 +405,64 @@ def test_a_start_without_a_thread_can_be_repeated(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(threading.Thread, "start", refuse_once)
     with _serve() as server, connect(server.url, name="scarce", setup=use) as conn:
         assert conn.call("echo", 2) == 2
+
+
+def test_a_link_that_nothing_can_read_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread for the poller the attempt fails, its socket is closed, and the next attempt is served."""
+    start, refusals = threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if refusals and thread.name == "owlsocket-poller":
+            raise refusals.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    with ByteServer(_answering) as server, connect(server.url, reconnect=QUICK, wait=False) as conn:
+        assert conn.call("echo", 1, timeout=scaled(5)) == 1
+        assert not refusals
+        assert server.accepted == 2
+
+
+def test_the_end_of_a_link_waits_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls fail at once, and all else follows as soon as the process has a thread again."""
+    start, refused = threading.Thread.start, Collector()
+    is_scarce = False
+
+    def refuse(thread: threading.Thread) -> None:
+        if is_scarce and thread.name == "scarce-supervisor":
+            refused(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with ByteServer(_swallow) as server, connect(server.url, name="scarce", reconnect=QUICK) as conn:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        is_scarce = True
+        with pytest.raises(SocketConnectionError):
+            conn.call("echo", 1, timeout=scaled(5))
+        refused.wait(3)
+        assert conn.state is ConnectionState.RECONNECTING
+        is_scarce = False
+        eventually(lambda: server.accepted >= 2)
+
+
+def test_a_connection_closes_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the exit of the interpreter, which starts no thread any more: the thread that closes does what is left."""
+    start, changes = threading.Thread.start, Collector()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "scarce-supervisor":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    with ByteServer(_answering) as server:
+        conn = connect(server.url, name="scarce")
+        conn.on_state(lambda change: changes(change.state))
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        began = time.monotonic()
+        conn.close(timeout=scaled(5))
+        assert time.monotonic() - began < scaled(2)
+        assert conn.state is ConnectionState.CLOSED
+        assert changes.wait(2) == [ConnectionState.CLOSING, ConnectionState.CLOSED]
 
 
 # -- the goodbye of this end -------------------------------------------------------------------------------------------

@@ -84,23 +84,6 @@ def test_a_reader_that_exits_closes_its_connection(error: BaseException, monkeyp
             conn.call("echo", 1)
 
 
-def test_a_link_whose_authentication_cannot_begin_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a thread for it the attempt fails, its socket is closed, and the next attempt is served."""
-    start, failures = threading.Thread.start, [RuntimeError("can't start new thread")]
-
-    def fail_once(thread: threading.Thread) -> None:
-        if thread.name.endswith("-auth") and failures:
-            raise failures.pop()
-        start(thread)
-
-    with serve(echo) as server:
-        monkeypatch.setattr(threading.Thread, "start", fail_once)
-        with connect(server.url, auth=lambda conn: None, reconnect=QUICK, wait=False) as conn:
-            assert conn.call("echo", 1) == 1
-            assert not failures
-            eventually(lambda: len(server.connections) == 1)
-
-
 def test_a_resource_that_fails_at_exit_does_not_keep_others_open(caplog: pytest.LogCaptureFixture) -> None:
     """Each one is closed, and the failure is logged."""
 

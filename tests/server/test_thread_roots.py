@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,8 +17,10 @@ from owlsocket_sync.runtime.link import Link
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.server.acceptor import Acceptor
 from owlsocket_sync.server.peer import Peer
+from owlsocket_sync.transport.frames import Close
+from owlsocket_sync.transport.framing import ServerFraming
 from support.handlers import echo
-from support.helpers import eventually, scaled
+from support.helpers import Collector, eventually, scaled
 from support.logs import raising_log
 from support.sockets import UPGRADE, free_port, knock
 
@@ -95,15 +98,14 @@ def test_an_identity_that_raises_rejects_the_client() -> None:
 @pytest.mark.parametrize("error", EXITS, ids=lambda error: type(error).__name__)
 def test_a_reader_that_exits_ends_its_connection(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of the server the connection is closed, and its waiting threads are free."""
-    run = Link.run
+    on_close_frame = Link._on_close_frame
 
-    def fail(link: Link) -> Any:
-        info = run(link)
-        if "server" in threading.current_thread().name:
+    def fail(link: Link, close: Close) -> float:
+        if isinstance(link._framing, ServerFraming):
             raise error
-        return info
+        return on_close_frame(link, close)
 
-    monkeypatch.setattr(Link, "run", fail)
+    monkeypatch.setattr(Link, "_on_close_frame", fail)
     with serve(echo) as server:
         conn = connect(server.url, reconnect=None)
         conn.call("echo", 1)
@@ -151,7 +153,7 @@ def test_a_thread_of_a_client_that_cannot_be_started_costs_that_client_alone(
             assert sock.recv(1) == b""
         with connect(server.url) as conn:
             assert conn.call("echo", 1) == 1
-        eventually(lambda: server._client_threads <= 1)
+        eventually(lambda: server._clients_left <= 1)
 
 
 @pytest.mark.parametrize("error", EXITS, ids=lambda error: type(error).__name__)
@@ -199,3 +201,44 @@ def test_a_server_whose_port_is_taken_leaves_no_descriptor() -> None:
             serve(echo, port=server.port)
         assert len(os.listdir("/proc/self/fd")) == before
     del caught
+
+
+def test_a_server_closes_without_threads_for_the_ends_of_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the exit of the interpreter, which starts no thread any more: the thread that closes does what is left."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.endswith("-end"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    with serve(echo) as server, connect(server.url, reconnect=None) as conn:
+        assert conn.call("echo", 1) == 1
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        began = time.monotonic()
+        server.close(timeout=scaled(5))
+        assert time.monotonic() - began < scaled(2)
+        assert server._clients_left == 0
+
+
+def test_a_client_is_lost_when_there_is_a_thread_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection closes at once, and all else follows."""
+    start, refused = threading.Thread.start, Collector()
+    is_scarce = True
+
+    def refuse(thread: threading.Thread) -> None:
+        if is_scarce and thread.name.endswith("-end"):
+            refused(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with serve(echo) as server:
+        conn = connect(server.url, reconnect=None)
+        assert conn.call("echo", 1) == 1
+        (end,) = server.connections
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        conn.close()
+        refused.wait(2)
+        assert end.state is ConnectionState.CLOSED
+        is_scarce = False
+        eventually(lambda: server._clients_left == 0)

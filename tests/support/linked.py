@@ -1,4 +1,4 @@
-"""A link that is read on a thread of its own, with a raw socket at its other end."""
+"""A link that the poller reads, with a raw socket at its other end."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import threading
 from collections.abc import Callable
 from typing import cast
 
+import pytest
+
+from owlsocket_sync import fork
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.options import Heartbeat
 from owlsocket_sync.protocol.carrier import CarrierEvents
+from owlsocket_sync.runtime import poller
 from owlsocket_sync.runtime.link import Link
 from owlsocket_sync.states import CloseInfo
 from owlsocket_sync.transport.framing import ClientFraming
+from owlsocket_sync.transport.selector import AnySelector
 from owlsocket_sync.transport.stream import DuplexStream
 from support.helpers import Collector, scaled
 from support.sockets import RawPeer
@@ -21,8 +26,14 @@ from support.sockets import RawPeer
 LIMIT = 1_000_000
 
 
+def poll_with(make: Callable[[], AnySelector], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let links from now on have a poller of their own, on this kind of selector."""
+    monkeypatch.setattr(poller, "make_selector", make)
+    monkeypatch.setattr(poller, "_pollers", fork.PerProcess(poller.Poller))
+
+
 class Run:
-    """A link that is read on a thread of its own, and the raw socket at its other end."""
+    """A link that the poller reads, and the raw socket at its other end."""
 
     def __init__(
         self,
@@ -46,14 +57,18 @@ class Run:
             cast(CarrierEvents, self),
             heartbeat,
         )
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
+        self.released = threading.Event()
+        self.link.attach(lambda: None, self._on_end)
 
-    def _read(self) -> None:
-        """Read until the link ends, and release it, as carriers do."""
-        ending = self.link.run()
+    def _on_end(self) -> bool:
+        """Have the link released on another thread, as carriers do."""
+        threading.Thread(target=self._release).start()
+        return True
+
+    def _release(self) -> None:
         self.link.release()
-        self.endings(ending)
+        self.released.set()
+        self.endings(self.link.close_info)
 
     def receive(self, text: str | bytes, link: int) -> None:
         """Keep a message."""
@@ -75,8 +90,7 @@ class Run:
     def stop(self) -> None:
         """End everything."""
         self.link.abort(CloseInfo(1006, "the test is over"))
-        self.reader.join(scaled(5))
-        assert not self.reader.is_alive()
+        assert self.released.wait(scaled(5))
         self.peer.sock.close()
 
 

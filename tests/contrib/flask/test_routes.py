@@ -478,7 +478,7 @@ def test_the_web_server_logs_no_error(run: Run, app: Flask, owl: OwlSocket, kind
     conn.close()
     conns.items[0].wait_closed(scaled(5))
     with app.app_context():
-        eventually(lambda: not owl.clients("/ws")._client_threads)
+        eventually(lambda: not owl.clients("/ws")._clients_left)
 
 
 def test_a_web_server_without_sockets_is_an_error(app: Flask, owl: OwlSocket) -> None:

@@ -129,8 +129,8 @@ def test_a_cell_that_runs_twice_leaves_one_connection(room: Room) -> None:
     cell = "conn = connect(url, name='nb', replace=True)\nconn.call('echo', 1)"
     assert room.run(cell).text == room.run(cell).text == "1"
     eventually(lambda: room.connections() == 1)
-    ran = room.run("[thread.name for thread in threading.enumerate() if thread.name.endswith('-reader')]")
-    assert ran.text == "['nb-reader']"
+    ran = room.run("[thread.name for thread in threading.enumerate() if thread.name.endswith('-poller')]")
+    assert ran.text == "['owlsocket-poller']"
 
 
 def test_an_error_of_a_handler_shows(room: Room) -> None:

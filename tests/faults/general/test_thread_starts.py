@@ -223,10 +223,10 @@ def test_events_and_calls_wait_for_a_worker(refusals: Refusals, caplog: pytest.L
 @pytest.mark.parametrize(
     ("thread", "options"),
     [
-        ("-reader", {}),
-        ("-reader", {"wait": False}),
+        ("-supervisor", {}),
+        ("-supervisor", {"wait": False}),
         ("-token", {"token": lambda: "x"}),
-        ("-auth", {"auth": lambda conn: None}),
+        ("-poller", {}),
     ],
 )
 def test_connecting_without_threads_raises_an_error_of_ours(

@@ -1,0 +1,350 @@
+"""The one thread of a process that waits for the bytes of all its links, and runs their timers.
+
+A link is a `Polled`: its `Polled.step` does what is to be done, waits for nothing, and says when to be called next at
+the latest. It is called for bytes, for a wake-up, and at that moment. When the link has ended, the poller forgets the
+socket, and calls what was given to `Poller.attach`, again and again until that returns true.
+
+Threads: the thread starts with the first link, and ends when there was none for `IDLE_SECONDS`. ``_poller_lock``
+guards the start and the end of the thread, and the descriptors, which it closes; held for a few instructions. A wake-up
+adds to ``woken`` and looks at ``waiting`` afterwards; the thread sets that, and then looks at ``woken``. So one of
+the two sees the other.
+
+Where the thread can block: in its selector (bytes, the waker, the next moment), and at a lock of a link or connection,
+whose holders do not wait. But a signal handler or a finalizer may hold up such a holder, or a log handler this thread
+itself. So a thread that waits for long (`owlsocket_sync.locks.LOOKOUTS`) looks whether the poller has been in one step
+for `PATIENCE`: then another thread takes its turn, and leaves to it the link that holds it up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from .. import fork
+from ..clock import monotonic
+from ..errors.safe_text import logger
+from ..locks import LOOKOUTS, MAX_WAIT, make_process_lock
+from ..transport.selector import READABLE, WOKEN, AnySelector, make_selector
+from ..transport.waiting import HasFileno
+from .registration import AT_ONCE, POLLING, Polled, PolledLink
+
+IDLE_SECONDS = 1.0
+RETRY_DELAY = 0.02
+MAX_EVENTS = 64
+PATIENCE = 0.05
+PURGE_THRESHOLD = 64
+
+
+def _do_nothing() -> None:
+    """Wake no thread: there is none."""
+
+
+class Poller:
+    """Waits for all links of one process; see `owlsocket_sync.runtime.registration.Owner`."""
+
+    def __init__(self) -> None:
+        self.lock = self._poller_lock = make_process_lock()
+        self.ring: Callable[[], object] = _do_nothing
+        self._selector: AnySelector | None = None
+        self._by_fileno: dict[int, PolledLink] = {}
+        self.links: set[PolledLink] = set()
+        self.woken: set[PolledLink] = set()
+        self._moments: list[tuple[float, int, PolledLink]] = []
+        self._numbers = itertools.count()
+        self._ended: list[PolledLink] = []
+        self._stranded: list[PolledLink] = []
+        self._retry_at = -math.inf
+        self._work: deque[tuple[PolledLink, int]] = deque()
+        self._turn: object = None
+        self._unstarted: deque[threading.Thread] = deque()
+        self._step: list[PolledLink] = []
+        self._step_began = -math.inf
+        self._held: set[PolledLink] = set()
+        self.waiting = False
+        fork.register(self)
+
+    def attach(self, link: Polled, sock: HasFileno, on_end: Callable[[], bool]) -> PolledLink:
+        """Call a link from now on; from any thread.
+
+        Args:
+            link: the link; called after it was woken for the first time.
+            sock: its socket.
+            on_end: called once the link has ended, until it returns true.
+
+        Raises:
+            Exception: there is no thread, or no descriptor, for the poller.
+        """
+        with self.lock:
+            if self._selector is None:
+                self._make_selector()
+            selector = self._selector
+            assert selector is not None
+            registration = PolledLink(self, selector, sock, link, on_end)
+            self._by_fileno[registration.fileno] = registration
+            try:
+                registration.mute, registration.unmute = selector.add(registration.fileno)
+                self.links.add(registration)
+                self._start_thread()
+            except BaseException:
+                self.links.discard(registration)
+                self._by_fileno.pop(registration.fileno, None)
+                selector.remove(registration.fileno)
+                self._close_unused()
+                raise
+        return registration
+
+    def _make_selector(self) -> None:
+        """Make the selector, and a thread for it that is to be started; with the lock."""
+        selector, turn = make_selector(), object()
+        ring, thread = selector.waker.wake, self._make_thread(selector, turn)
+        # No call from here on, and so no interrupt: what interrupted the lines above may have made one.
+        if self._selector is None:
+            self._selector, self._turn, self.ring = selector, turn, ring
+            self._unstarted += (thread,)
+        else:
+            selector.close()
+
+    def _make_thread(self, selector: AnySelector, turn: object) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(selector, turn), name="owlsocket-poller", daemon=True)
+
+    def _start_thread(self) -> None:
+        """Start the thread that was made, unless what interrupted this one has done so; with the lock."""
+        try:
+            thread = self._unstarted.popleft()
+        except IndexError:
+            return
+        try:
+            thread.start()
+        except BaseException:
+            self._unstarted.appendleft(thread)  # the next link tries again
+            raise
+
+    def _close_unused(self) -> None:
+        """Close a selector without a thread, if there is no link; with the lock."""
+        if self._selector is not None and self._unstarted and not self.links:
+            selector, self._selector, self._turn, self.ring = self._selector, None, None, _do_nothing
+            self._unstarted.clear()
+            selector.close()
+
+    def rename(self, before: int | None, after: int | None, registration: PolledLink) -> None:
+        """Note another descriptor of a link; by the poller."""
+        if before is not None and before != registration.fileno:
+            self._by_fileno.pop(before, None)
+        if after is not None:
+            self._by_fileno[after] = registration
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self, selector: AnySelector, turn: object) -> None:
+        me = threading.get_ident()
+        POLLING.add(me)
+        try:
+            while not self._has_finished(selector, turn):
+                try:
+                    self._poll(selector, turn)
+                except BaseException:
+                    # An error of one link ends that link in its `step`; whatever comes here must end no other one.
+                    logger.exception("the poller failed, and goes on")
+        finally:
+            POLLING.discard(me)
+        fork.end_inherited_thread()  # only a greenlet that survived a fork needs that
+
+    def _has_finished(self, selector: AnySelector, turn: object) -> bool:
+        """Return whether this thread is to end; release the descriptors if no other one needs them."""
+        with self.lock:
+            # After a fork, a greenlet that survives it finds that it is not its turn.
+            if self._turn is not turn:
+                return True
+            if self.links or self._ended or self._stranded:
+                return False
+            self._selector, self._turn, self.ring = None, None, _do_nothing
+            self._by_fileno.clear()
+            self._moments.clear()
+            self._work.clear()
+            self.woken.clear()
+            selector.close()
+            return True
+
+    def _poll(self, selector: AnySelector, turn: object) -> None:
+        """Call links, until there was none for a while, or another thread has the turn."""
+        # One function, without calls of others for each event: this is on the way of each message.
+        work, held = self._work, self._held
+        while self._turn is turn:
+            if not work and not self._await_work(selector, turn):
+                return
+            registration, ready = work.popleft()
+            if held and registration in held:
+                # What it was called for is looked at once its thread gives it back.
+                if ready & READABLE:
+                    registration.mask()
+                continue
+            self._step_began = monotonic()
+            step = self._step = [registration]
+            due = registration.step(ready)
+            if due is None and step:
+                self._end(registration)
+            # Who takes the item decides, in one step of the interpreter: this thread, which goes on, or another one,
+            # which has taken its turn.
+            try:
+                step.pop()
+            except IndexError:
+                if self._was_relieved(turn, registration):
+                    return
+            if due is not None and due < registration.due_at:
+                if due == AT_ONCE:
+                    self.woken.add(registration)
+                else:
+                    registration.due_at = due
+                    heapq.heappush(self._moments, (due, next(self._numbers), registration))
+
+    def _await_work(self, selector: AnySelector, turn: object) -> bool:
+        """Wait for links to call; return false if there was none for a while, or another thread has the turn."""
+        work, woken, moments, by_fileno = self._work, self.woken, self._moments, self._by_fileno
+        if len(moments) > 2 * len(self.links) + PURGE_THRESHOLD:
+            # What is left of links that have ended would stay until its moment.
+            moments[:] = [entry for entry in moments if entry[0] == entry[2].due_at]
+            heapq.heapify(moments)
+        idle_until = math.inf
+        while not work:
+            if self.links or self._ended or self._stranded:
+                idle_until = math.inf
+            elif idle_until == math.inf:
+                idle_until = monotonic() + IDLE_SECONDS
+            at = -math.inf if self._ended else min(idle_until, self._retry_at if self._stranded else math.inf)
+            if moments:
+                at = min(at, moments[0][0])
+            seconds = min(at - monotonic(), MAX_WAIT)
+            self.waiting = True
+            ready = selector.poll(0.0 if woken or seconds < 0.0 else seconds, MAX_EVENTS)
+            self.waiting = False
+            if self._turn is not turn:
+                return False  # this is a greenlet that survived a fork
+            for fileno, events in ready:
+                registration = by_fileno.get(fileno)
+                if registration is not None:
+                    work.append((registration, events))
+                elif fileno == selector.waker.fileno():
+                    selector.waker.clear()
+                    woken.update(by_fileno[each] for each in [*selector.masked] if each in by_fileno)
+            for _ in range(len(woken)):
+                work.append((woken.pop(), WOKEN))
+            now = monotonic()
+            while moments and moments[0][0] <= now:
+                at, _, registration = heapq.heappop(moments)
+                # A link has an entry for each moment that was earlier than those before: only the earliest one counts.
+                if at == registration.due_at:
+                    registration.due_at = math.inf
+                    work.append((registration, 0))
+            if self._stranded and now >= self._retry_at:
+                self._ended.extend(self._stranded)
+                self._stranded.clear()
+            # One at a time, and last of all: a thread starts for it, and has much to do.
+            if not work and self._ended:
+                work.append((self._ended[0], 0))
+            if not work and now >= idle_until:
+                return False
+        return True
+
+    def _end(self, registration: PolledLink) -> None:
+        """Forget a link that has ended; hand over what follows once the calls of all that end with it have failed."""
+        if registration in self.links:
+            if self._by_fileno.get(registration.fileno) is registration:
+                del self._by_fileno[registration.fileno]
+            registration.leave()
+            self._ended.append(registration)
+            self.links.discard(registration)
+            self.woken.discard(registration)
+        elif registration in self._ended:
+            # First: a thread that relieves this one meanwhile leaves it alone.
+            self._ended.remove(registration)
+            try:
+                is_over = registration.on_end()
+            except BaseException:
+                logger.exception("the end of a link failed")
+                is_over = True
+            if is_over:
+                registration.forget()
+            else:
+                self._stranded.append(registration)
+                self._retry_at = monotonic() + RETRY_DELAY
+
+    # -- a thread that is held up ------------------------------------------------------------------------------------
+
+    def relieve(self) -> None:
+        """Have another thread poll if a link holds up the one that does; by any thread that waits."""
+        if self._unstarted:  # what this thread was interrupted in
+            with self.lock, contextlib.suppress(Exception):
+                self._start_thread()
+        step = self._step
+        if not step or monotonic() - self._step_began < PATIENCE:
+            return
+        with self.lock:
+            selector, before, turn = self._selector, self._turn, object()
+            if selector is None:
+                return
+            thread = self._make_thread(selector, turn)
+            try:
+                registration = step.pop()
+            except IndexError:
+                return  # the step is over, or another thread was here
+            # No call among these, and so no interrupt.
+            self._turn = turn
+            self._unstarted += (thread,)
+            self._held |= {registration}
+            try:
+                self._start_thread()
+            except Exception:  # no more threads: the one that is held up goes on once it can
+                self._unstarted.clear()
+                self._held.discard(registration)
+                self._turn = before
+                step.append(registration)
+
+    def _was_relieved(self, turn: object, registration: PolledLink) -> bool:
+        """Return whether another thread polls instead of this one, and give the link back to it."""
+        with self.lock:
+            if self._turn is turn:
+                self._step = []
+                return False
+            self._held.discard(registration)
+            # Also where the link has ended meanwhile, which `wake` passes over: what follows from it has to be done.
+            with contextlib.suppress(OSError, ValueError):
+                self.ring()
+        registration.wake()
+        return True
+
+    # -- forks -------------------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """Leave the links to the parent; in a forked child."""
+        # A new lock: a thread of the parent may have held the old one. The child changes nothing in the selector.
+        self.lock = self._poller_lock = make_process_lock()
+        self.ring = _do_nothing
+        selector, self._selector, self._turn, self._step = self._selector, None, None, []
+        POLLING.clear()
+        self._unstarted.clear()
+        for registration in self.links:
+            registration.close_in_child()
+        if selector is not None:
+            selector.close_in_child()
+
+
+_pollers: fork.PerProcess[Poller] = fork.PerProcess(Poller)
+
+
+def _relieve() -> None:
+    poller = _pollers.peek()
+    if poller is not None:
+        poller.relieve()
+
+
+LOOKOUTS.append(_relieve)
+
+
+def get_poller() -> Poller:
+    """Return the poller of this process."""
+    return _pollers.get()

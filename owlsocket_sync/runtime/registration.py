@@ -1,0 +1,148 @@
+"""A link at the poller: its socket there, and its next moment.
+
+Threads: those that poll, and any thread where a method says so.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from ..transport.selector import AnySelector
+from ..transport.waiting import HasFileno
+
+AT_ONCE = -math.inf
+
+POLLING: set[int] = set()
+"""The identifiers of the threads that poll: nothing that waits for a peer may be called there, for any connection."""
+
+
+class Polled(Protocol):
+    """A link, as far as the poller is concerned."""
+
+    def step(self, ready: int) -> float | None:
+        """Do what is to be done, without waiting.
+
+        Args:
+            ready: what is ready, see `owlsocket_sync.transport.selector`; 0 if the moment of the last step has come.
+
+        Returns:
+            When to call this next at the latest (``time.monotonic``), `AT_ONCE` for as soon as other links had their
+            turn; ``None`` once the link has ended.
+        """
+        ...
+
+
+class Owner(Protocol):
+    """The poller.
+
+    Attributes:
+        lock: guards the waker.
+        links: those that have not ended.
+        woken: those to be called soon; added by any thread.
+        waiting: whether the poller waits, and has to be woken.
+        ring: wake it; with the lock, as the waker may be closed.
+    """
+
+    lock: threading.RLock
+    links: set[PolledLink]
+    woken: set[PolledLink]
+    waiting: bool
+    ring: Callable[[], object]
+
+    def rename(self, before: int | None, after: int | None, registration: PolledLink) -> None:
+        """Note another descriptor of a link."""
+
+
+class PolledLink:
+    """A link at the poller.
+
+    Attributes:
+        mute: stop received bytes from waking the poller; unmute: let them. Any thread may call both, which raise
+            ValueError or OSError once the descriptor is closed.
+    """
+
+    __slots__ = ("_copy", "_poller", "_selector", "_sock", "due_at", "fileno", "mute", "on_end", "step", "unmute")
+
+    def __init__(
+        self, poller: Owner, selector: AnySelector, sock: HasFileno, link: Polled, on_end: Callable[[], bool]
+    ) -> None:
+        self._poller = poller
+        self._selector = selector
+        self._sock = sock
+        self.fileno = sock.fileno()
+        self.step: Callable[[int], float | None] = link.step
+        self.on_end = on_end
+        self.due_at = math.inf
+        self._copy: int | None = None
+        self.mute: Callable[[], object]
+        self.unmute: Callable[[], object]
+
+    def wake(self) -> None:
+        """Call the link soon; from any thread."""
+        # Added first: the poller says that it will wait, and looks at this afterwards. One of the two sees the other.
+        poller = self._poller
+        if self in poller.links:
+            poller.woken.add(self)
+            if poller.waiting:
+                try:
+                    # The number of a closed descriptor may belong to another file already.
+                    with poller.lock:
+                        poller.ring()
+                except (OSError, ValueError):
+                    pass  # a wake-up is pending already
+
+    # -- by the poller -----------------------------------------------------------------------------------------------
+
+    def mask(self) -> None:
+        """Do what `mute` does, while a link reads nothing."""
+        self._selector.mask(self.fileno)
+
+    def unmask(self) -> None:
+        """Do what `unmute` does."""
+        self._selector.unmask(self.fileno)
+
+    def watch_writable(self) -> bool:
+        """Call the link once when the socket becomes writable; return whether that will be."""
+        copy = self._selector.watch_writable(self._sock, self._copy)
+        if copy != self._copy:
+            self._poller.rename(self._copy, copy, self)
+            self._copy = copy
+        return copy is not None
+
+    def ignore_writable(self) -> None:
+        """Take back `watch_writable`."""
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            self._poller.rename(copy, None, self)
+            self._selector.ignore_writable(copy)
+
+    def leave(self) -> None:
+        """Stop watching the socket, and let go of the link."""
+        self.ignore_writable()
+        # Its owner may have closed it already, and the number may be that of another one.
+        if self._sock.fileno() == self.fileno:
+            self._selector.remove(self.fileno)
+        self.due_at, self.step = math.nan, _has_ended
+
+    def forget(self) -> None:
+        """Let go of what follows from the end, which was handed over."""
+        self.on_end = _is_over
+
+    def close_in_child(self) -> None:
+        """Close the copy of the descriptor; in a forked child."""
+        if self._copy is not None and self._copy != self.fileno:
+            os.close(self._copy)
+        self._copy = None
+
+
+def _is_over() -> bool:
+    """Take the place of what follows from an end that was handed over."""
+    return True
+
+
+def _has_ended(ready: int) -> None:
+    """Take the place of a link that has ended."""
