@@ -23,7 +23,7 @@ from owlsocket_sync.runtime import poller
 from support import helpers
 from support.figures import Figure, Ledger
 from support.helpers import scaled
-from support.scheduling import GroupFiles, TimingLast, is_timing, workers_for
+from support.scheduling import GroupFiles, TimingLast, is_timing, rotated, workers_for
 
 LEDGER = Ledger()
 GROUPS = pytest.StashKey[GroupFiles]()
@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory()
     config.add_cleanup(folder.cleanup)
     os.environ["XDG_RUNTIME_DIR"] = folder.name
+    if hasattr(config, "workerinput"):
+        config.args = rotated(config.args, config.workerinput["workerid"], config.workerinput["workercount"])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -78,8 +80,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TimingLast |
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the tests that measure the clock last, also in one process."""
-    items.sort(key=is_timing)
     sent = getattr(config, "workerinput", None)
+    if sent is not None:
+        items.sort(key=lambda item: item.path)
+    items.sort(key=is_timing)
     if sent is not None:
         GroupFiles(Path(sent["groups"])).write(sent["workerid"], items)
 

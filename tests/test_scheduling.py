@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.scheduling import ALONE, GroupFiles, TimingLast, workers_for
+from support.scheduling import ALONE, GroupFiles, TimingLast, rotated, workers_for
 
 
 class Worker:
@@ -101,6 +101,16 @@ def test_each_test_runs_once_and_those_of_the_clock_alone(tmp_path: Path, worker
     assert len({worker for worker, _ in alone}) <= 1
     assert [name for name, _, _ in log if tests[name] == ALONE] == [name for name, _, _ in log][len(log) - len(alone) :]
     assert len({worker for name, worker, _ in log if tests[name] == "browser"}) <= 1
+
+
+def test_each_worker_collects_all_files_from_another_one_on(tmp_path: Path) -> None:
+    """So that they compile different ones; other paths than one folder are left as they are."""
+    for name in "abcdef":
+        (tmp_path / f"test_{name}.py").touch()
+    orders = [rotated([str(tmp_path)], f"gw{number}", 3) for number in range(3)]
+    assert [Path(order[0]).name for order in orders] == ["test_a.py", "test_c.py", "test_e.py"]
+    assert all(len(order) == 6 and sorted(order) == orders[0] for order in orders)
+    assert rotated(["tests/core", "tests/auth"], "gw1", 3) == ["tests/core", "tests/auth"]
 
 
 def test_files_and_single_tests_run_in_this_process() -> None:

@@ -547,7 +547,7 @@ def test_a_session_of_the_users_leaves_a_bounded_number_of_threads() -> None:
     """Its sockets are not ours to close: past the bound an attempt waits for one of them, and times out."""
     over = threading.Event()
     with ByteServer(drip_forever(over)) as server, requests.Session() as session:
-        login = Login(f"http://127.0.0.1:{server.port}", KEY, session=session, timeout=0.05)
+        login = Login(f"http://127.0.0.1:{server.port}", KEY, session=session, timeout=scaled(0.2))
         for _ in range(MAX_ABANDONED + 3):
             with pytest.raises(LoginTimeout):
                 login.token()
