@@ -118,7 +118,7 @@ def test_what_a_peer_gives_as_its_reason_stays_on_its_line(caplog: pytest.LogCap
     caplog.set_level(logging.INFO, "owlsocket_sync")
     left, *_ = make_pair()
     left._core.state_changed(
-        StateChange(ConnectionState.CLOSED, ConnectionState.OPEN, 4000, "bye\nERROR root: all is lost\x1b[2J")
+        StateChange(ConnectionState.CLOSED, ConnectionState.OPEN, 4000, "bye\nERROR root: all is lost\x1b[2J"), 1
     )
     [record] = caplog.records
     assert record.getMessage() == r"left: closed (bye\nERROR root: all is lost\x1b[2J)"
@@ -243,7 +243,7 @@ def test_what_is_not_logged_is_not_made(caplog: pytest.LogCaptureFixture) -> Non
             raise AssertionError("asked")
 
     carrier.__class__ = Unasked
-    left._core.state_changed(StateChange(ConnectionState.OPEN, ConnectionState.CONNECTING))
+    left._core.state_changed(StateChange(ConnectionState.OPEN, ConnectionState.CONNECTING), 1)
     carrier.close(1000, "", None)  # type: ignore[arg-type]
     assert caplog.records == []
     assert left._core.carrier.wait_closed(Deadline(0)) == CloseInfo(1000, "")

@@ -236,13 +236,13 @@ class Core:
         self._contract.handlers_discarded(count)
         self.counters.count("dropped", count)
 
-    def state_changed(self, change: StateChange) -> None:
+    def state_changed(self, change: StateChange, number: int) -> None:
         """Log a change of the state, and have its handlers run; from CLOSING on, the peer can start nothing here."""
         if change.state in ENDING_STATES:
             self.dispatcher.stop()
         try:
             self._contract.begin_state_change(change)
-            self.listeners.notify_state(change)
+            self.listeners.notify_state(change, number)
         except Exception:
             raise
         except BaseException:

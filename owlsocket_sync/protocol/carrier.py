@@ -137,6 +137,11 @@ class Carrier(Protocol):
         ...
 
     @property
+    def latest_change(self) -> int:
+        """The number of the latest change of the state, see `StateChanges`; from any thread."""
+        ...
+
+    @property
     def last_failure(self) -> Exception | None:
         """The reason why there is no link: the end of the last one, or of the last attempt; ``None`` if unknown."""
         ...
@@ -219,8 +224,8 @@ class CarrierEvents(Protocol):
         """So many handlers were not started before the end; the reader, of a connection that is closing or closed."""
         ...
 
-    def state_changed(self, change: StateChange) -> None:
-        """The state changed; the thread that changed it, or that delivers an earlier change.
+    def state_changed(self, change: StateChange, number: int) -> None:
+        """The state changed, for the time of this number; the thread that changed it, or that delivers an earlier one.
 
         One change after the other, each from the state that the last one led to; see `StateChanges`.
         """

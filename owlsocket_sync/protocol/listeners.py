@@ -6,6 +6,7 @@ Listeners share one lane, so each sees messages in the order in which they came;
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -52,7 +53,8 @@ class Listeners:
 
     def on_state(self, handler: Callable[[StateChange], Any]) -> Subscription:
         """Register a state handler; see `owlsocket_sync.Connection.on_state`."""
-        return self._state_handlers.add(ALL, handler, "change")
+        # Read before it is added: a change that the caller may have seen happened before the registration.
+        return self._state_handlers.add(ALL, handler, "change", self._carrier.latest_change)
 
     def notify_message(self, message: Message | str) -> None:
         """Have the listeners see a message, or text that is not JSON."""
@@ -67,18 +69,19 @@ class Listeners:
             # Of a class of its own: the peer may send a system message "close" too, which closes nothing.
             self.notify_message(LinkClosedMessage(MessageType.SYSTEM, {"code": info.code}, event="close"))
 
-    def notify_state(self, change: StateChange) -> None:
+    def notify_state(self, change: StateChange, number: int) -> None:
         """Log a change of the state, and have its handlers run; called in the order of the changes."""
         self._log_state(change)
         if self._state_handlers.find(ALL):
-            self._services.dispatch("state", 0, self._run_handlers, self._state_handlers, "on_state", change)
+            self._services.dispatch("state", 0, self._run_handlers, self._state_handlers, "on_state", change, number)
         if self._services.hooks.state_instruments:
             self._services.dispatch("state", 0, Context().run, self._services.hooks.report_state, change)
 
-    def _run_handlers(self, registry: Registry[Any], source: str, payload: Any) -> None:
+    def _run_handlers(self, registry: Registry[Any], source: str, payload: Any, number: float = math.inf) -> None:
+        """Run the handlers that were registered before the change of this number."""
         subscriptions = registry.get(ALL)
         for subscription in subscriptions:
-            if subscription.active:
+            if subscription.active and subscription.since < number:
                 own = payload if subscription is subscriptions[-1] else private_copy(payload)
                 self._services.call_handler(source, "", subscription, own)
 

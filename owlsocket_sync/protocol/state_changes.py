@@ -5,6 +5,7 @@ Threads: the condition of the state guards the queue; it is not held while a cha
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from contextlib import AbstractContextManager
 from ..deadline import Deadline
 from ..states import CloseInfo, ConnectionState, StateChange
 
-Transition = tuple[ConnectionState, ConnectionState, CloseInfo | None]
-"""The new state, the one before, and the reason."""
+Transition = tuple[ConnectionState, ConnectionState, CloseInfo | None, int]
+"""The new state, the one before, the reason, and the number of the change."""
+
+CHANGE_NUMBERS = itertools.count(1)
+"""The numbers of changes, which increase over all connections of a process, and of its children."""
 
 
 class StateChanges:
@@ -27,14 +31,17 @@ class StateChanges:
     Attributes:
         queue: what is not delivered yet; a change is added with the lock that is held while the state changes, and
             `deliver` has to follow.
+        latest: the number of the latest change, set in the step that changes the state. A handler that is registered
+            afterwards does not see that change, although it may be delivered later.
     """
 
-    __slots__ = ("_deliverer", "_state_changed", "_state_lock", "_unconfirmed", "queue")
+    __slots__ = ("_deliverer", "_state_changed", "_state_lock", "_unconfirmed", "latest", "queue")
 
     def __init__(self, state_changed: threading.Condition, state_lock: AbstractContextManager[object]) -> None:
         self._state_changed = state_changed
         self._state_lock = state_lock
         self.queue: deque[Transition | Callable[[], object]] = deque()
+        self.latest = 0
         self._deliverer: int | None = None
         self._unconfirmed: ConnectionState | None = None
 
@@ -43,7 +50,7 @@ class StateChanges:
         with self._state_lock:
             self.queue.append(action)
 
-    def deliver(self, receive: Callable[[StateChange], object]) -> None:
+    def deliver(self, receive: Callable[[StateChange, int], object]) -> None:
         """Deliver the queued changes in order, unless another thread does, or this one in a call further up."""
         failure: BaseException | None = None
         while True:
@@ -84,7 +91,8 @@ class StateChanges:
         state: ConnectionState,
         previous: ConnectionState,
         info: CloseInfo | None,
-        receive: Callable[[StateChange], object],
+        number: int,
+        receive: Callable[[StateChange, int], object],
     ) -> None:
         # An interrupt lost the change before this one, or may have: this one leads from the state before both.
         previous = self._unconfirmed or previous
@@ -93,7 +101,7 @@ class StateChanges:
             if state is not previous:
                 details = () if info is None else (info.code, info.reason, info.error)
                 # extend(map()) notes in the same builtin call that it returned.
-                returned.extend(map(receive, (StateChange(state, previous, *details),)))
+                returned.extend(map(receive, (StateChange(state, previous, *details),), (number,)))
             self._unconfirmed = None
         except BaseException as error:
             if returned or isinstance(error, Exception):

@@ -70,13 +70,15 @@ class Subscription:
         active: whether it has not been unsubscribed yet; to be read only.
         handler: the function that is invoked; to be read only.
         context: a copy of the context (`contextvars`) of the registration; each invocation runs in a copy of it.
+        since: the number of the latest change of the state at the registration of a state handler.
     """
 
     # Plain attributes: they are read for every message.
-    __slots__ = ("__weakref__", "_cancel", "active", "context", "handler")
+    __slots__ = ("__weakref__", "_cancel", "active", "context", "handler", "since")
 
-    def __init__(self, handler: Callable[..., Any], cancel: Callable[[Subscription], None]) -> None:
+    def __init__(self, handler: Callable[..., Any], cancel: Callable[[Subscription], None], since: int = 0) -> None:
         self.handler = handler
+        self.since = since
         self.active = True
         self.context = copy_for_handler()
         self._cancel: Callable[[Subscription], None] | None = cancel
@@ -155,10 +157,10 @@ class Registry(Generic[Handler]):
         self._table: dict[Hashable, tuple[Subscription, ...]] = {}
         self.find = self._table.get
 
-    def add(self, key: Hashable, handler: Handler, parameters: str | None = None) -> Subscription:
+    def add(self, key: Hashable, handler: Handler, parameters: str | None = None, since: int = 0) -> Subscription:
         """Keep a handler, called with these parameters, under a key until its subscription is called."""
         check_handler(handler, "the handler" if key == ALL else f"the handler of {key!r}", parameters)
-        subscription = Subscription(handler, lambda gone: self._remove(key, gone))
+        subscription = Subscription(handler, lambda gone: self._remove(key, gone), since)
         table, added = self._table, False
         with self._table_lock:
             while not added:

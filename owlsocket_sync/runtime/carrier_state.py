@@ -21,7 +21,7 @@ from ..errors.marshalled import unsent
 from ..locks import Condition
 from ..protocol.carrier import CarrierEvents, failure_of, no_link_error
 from ..protocol.oversize import refused_frame
-from ..protocol.state_changes import StateChanges
+from ..protocol.state_changes import CHANGE_NUMBERS, StateChanges
 from ..states import ENDING_STATES, STATE_TRANSITIONS, CloseInfo, ConnectionState
 from .chunks import CHUNK_SIZE
 from .link import Link
@@ -91,7 +91,8 @@ class CarrierState:
         with self._state_lock:
             if state not in STATE_TRANSITIONS[self._state]:
                 return False
-            change, was_open = (state, self._state, info), state is ConnectionState.OPEN
+            number, was_open = next(CHANGE_NUMBERS), state is ConnectionState.OPEN
+            change = state, self._state, info, number
             if was_open:
                 self._awaited_until = -math.inf
             # Before the state: threads without the lock that see CLOSING or CLOSED find the reason.
@@ -100,9 +101,9 @@ class CarrierState:
             elif state is ConnectionState.CLOSED:
                 self._close_info = info
             self._last_failure = None if was_open else info
-            # No call among the three, and so no interrupt: a state that is entered is delivered.
+            # No call among these, and so no interrupt: a state that is entered is delivered.
             self._was_open = self._was_open or was_open
-            self._state = state
+            self._state, self._changes.latest = state, number
             self._changes.queue += (change,)
             self._state_changed.notify_all()
             return True
@@ -141,6 +142,11 @@ class CarrierState:
     def state(self) -> ConnectionState:
         """The state of the connection."""
         return self._state
+
+    @property
+    def latest_change(self) -> int:
+        """The number of the latest change of the state."""
+        return self._changes.latest
 
     @property
     def last_failure(self) -> Exception | None:

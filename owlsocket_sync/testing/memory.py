@@ -26,7 +26,7 @@ from ..locks import MAX_WAIT, Condition
 from ..options import Limits
 from ..protocol.carrier import BlockFlag, CarrierEvents, failure_of, no_link_error
 from ..protocol.settings import Settings
-from ..protocol.state_changes import StateChanges
+from ..protocol.state_changes import CHANGE_NUMBERS, StateChanges
 from ..states import STATE_TRANSITIONS, CloseInfo, ConnectionState
 from .strict import StrictEnd
 
@@ -144,9 +144,10 @@ class SharedLink:
                 self.ending = ending
             self.last_failure = None if ending is None else failure_of(ending)
             self.links += state is ConnectionState.OPEN
-            previous, self.state = self.state, state
+            number, previous, self.state = next(CHANGE_NUMBERS), self.state, state
             for changes in self.changes:
-                changes.queue.append((state, previous, ending))
+                changes.latest = number
+                changes.queue.append((state, previous, ending, number))
             self.changed.notify_all()
             return previous
 
@@ -192,6 +193,11 @@ class MemoryCarrier:
     def links(self) -> int:
         """The number of links so far."""
         return self._shared.links
+
+    @property
+    def latest_change(self) -> int:
+        """The number of the latest change of the state."""
+        return self._changes.latest
 
     @property
     def last_failure(self) -> Exception | None:

@@ -127,28 +127,28 @@ def test_a_connection_is_closed_when_its_state_says_so(broken: Broken) -> None:
 def test_a_change_follows_the_one_before_it(broken: Broken) -> None:
     """Each begins where the last one ended, and goes where the table of states allows."""
     change = broken.core.state_changed
-    change(StateChange(OPEN, CONNECTING))
+    change(StateChange(OPEN, CONNECTING), 1)
     with pytest.raises(AssertionError, match="the previous state is open, not reconnecting"):
-        change(StateChange(OPEN, RECONNECTING))
+        change(StateChange(OPEN, RECONNECTING), 2)
     with pytest.raises(AssertionError, match="connecting cannot follow open"):
-        change(StateChange(CONNECTING, OPEN))
-    change(StateChange(CLOSED, OPEN))
+        change(StateChange(CONNECTING, OPEN), 2)
+    change(StateChange(CLOSED, OPEN), 2)
 
 
 def test_changes_do_not_overlap(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change within a change is delivered after it, on whichever thread it happens."""
     core = broken.core
 
-    def overlap(change: StateChange) -> None:
+    def overlap(change: StateChange, number: int) -> None:
         with pytest.raises(AssertionError, match=r"closed is delivered during another change .by the same thread"):
-            core.state_changed(StateChange(CLOSED, OPEN))
+            core.state_changed(StateChange(CLOSED, OPEN), 3)
         with pytest.raises(AssertionError, match=r"closed is delivered during another change .by another thread"):
-            broken.on_worker(core.state_changed, StateChange(CLOSED, OPEN))
+            broken.on_worker(core.state_changed, StateChange(CLOSED, OPEN), 3)
 
     with monkeypatch.context() as patch:
         patch.setattr(core.listeners, "notify_state", overlap)
-        core.state_changed(StateChange(OPEN, CONNECTING))
-    core.state_changed(StateChange(CLOSED, OPEN))
+        core.state_changed(StateChange(OPEN, CONNECTING), 2)
+    core.state_changed(StateChange(CLOSED, OPEN), 3)
 
 
 def test_a_handler_of_the_state_may_close_both_ends_in_memory() -> None:

@@ -187,3 +187,26 @@ def test_the_report_of_a_request_shows_the_beginning_of_its_id(ends: Ends) -> No
     ends[1].on_error(lambda error, context: wrong.append(error))
     ends[1].receive(json.dumps({"type": "request", "id": "x" * 100_000, "payload": 1}))
     assert len(str(wrong[0])) < 300
+
+
+def test_a_handler_does_not_see_changes_before_its_registration(ends: Ends) -> None:
+    """Even where they are delivered later: whoever registers may have seen the state already."""
+    left, _, carrier, _ = ends
+    seen: list[StateChange] = []
+
+    class Registering(logging.Handler):
+        """Registers a handler while a change is delivered, when the state can be seen."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            assert left.state is ConnectionState.RECONNECTING
+            left.on_state(seen.append)
+            logger.removeHandler(self)
+
+    logger = logging.getLogger("owlsocket_sync")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Registering())
+    left.on_state(lambda change: None)
+    carrier.lose()
+    carrier.restore()
+    left.wait_idle(5)
+    assert [change.state for change in seen] == [ConnectionState.OPEN]

@@ -41,7 +41,7 @@ class Recorder:
         self.changes: list[tuple[ConnectionState, ConnectionState]] = []
         self.on_change = on_change
 
-    def state_changed(self, change: StateChange) -> None:
+    def state_changed(self, change: StateChange, number: int) -> None:
         """Record a change."""
         self.changes.append((change.previous, change.state))
         self.on_change(change)
