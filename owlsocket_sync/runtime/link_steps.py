@@ -136,6 +136,13 @@ class LinkSteps:
         """Run the timers, and read, as far as both is due."""
         now = monotonic()
         self._waiting_until = -math.inf
+        if (
+            ready == READABLE
+            and now < self._timers_due
+            and not (self._is_masked or self._wakeup_requested or self._reader.is_led)
+            and self._has_room()
+        ):
+            return self._read_available(now)  # as below, in fewer steps: this is what most messages meet
         if ready & WOKEN and self._reader.has_leftover and not (self._is_masked or self._is_full):
             # A leader left it: first of all, as it may be the end, which pending calls wait for.
             self._timers_due = -math.inf  # whatever else it was woken for
@@ -211,7 +218,8 @@ class LinkSteps:
         self._is_full = self._reader.has_leftover
         if self._heartbeat.pinged_at is not None:
             self._timers_due = -math.inf  # what was read answers the ping, so the next one is due at another time
-        self._send_pending_pong()
+        if self._pending_pong is not None:
+            self._send_pending_pong()
         if close is not None:
             return self._on_close_frame(close)
         if error is not None and not self._reader.has_leftover:

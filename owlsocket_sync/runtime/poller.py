@@ -1,8 +1,6 @@
 """The one thread of a process that waits for the bytes of all its links, and runs their timers.
 
-A link is a `Polled`: its `Polled.step` does what is to be done, waits for nothing, and says when to be called next at
-the latest. It is called for bytes, for a wake-up, and at that moment. When the link has ended, the poller forgets the
-socket, and calls what was given to `Poller.attach`, again and again until that returns true.
+A link is a `Polled`, whose steps wait for nothing. Once it has ended, the poller forgets its socket.
 
 Threads: the thread starts with the first link, and ends when there was none for `IDLE_SECONDS`. ``_poller_lock``
 guards the start and the end of the thread, and the descriptors, which it closes; held for a few instructions. A wake-up
@@ -172,7 +170,6 @@ class Poller:
 
     def _poll(self, selector: AnySelector, turn: object) -> None:
         """Call links, until there was none for a while, or another thread has the turn."""
-        # One function, without calls of others for each event: this is on the way of each message.
         work, held = self._work, self._held
         while self._turn is turn:
             if not work and not self._await_work(selector, turn):
@@ -188,8 +185,7 @@ class Poller:
             due = registration.step(ready)
             if due is None and step:
                 self._end(registration)
-            # Who takes the item decides, in one step of the interpreter: this thread, which goes on, or another one,
-            # which has taken its turn.
+            # Who takes the item decides, in one step: this thread, which goes on, or one that has taken its turn.
             try:
                 step.pop()
             except IndexError:
@@ -201,26 +197,30 @@ class Poller:
                 else:
                     registration.due_at = due
                     heapq.heappush(self._moments, (due, next(self._numbers), registration))
+                    if len(self._moments) > 2 * len(self.links) + PURGE_THRESHOLD:
+                        self._purge()
+
+    def _purge(self) -> None:
+        """Drop the moments of links that have ended, which would stay until they come."""
+        self._moments[:] = [entry for entry in self._moments if entry[0] == entry[2].due_at]
+        heapq.heapify(self._moments)
 
     def _await_work(self, selector: AnySelector, turn: object) -> bool:
         """Wait for links to call; return false if there was none for a while, or another thread has the turn."""
         work, woken, moments, by_fileno = self._work, self.woken, self._moments, self._by_fileno
-        if len(moments) > 2 * len(self.links) + PURGE_THRESHOLD:
-            # What is left of links that have ended would stay until its moment.
-            moments[:] = [entry for entry in moments if entry[0] == entry[2].due_at]
-            heapq.heapify(moments)
         idle_until = math.inf
         while not work:
-            if self.links or self._ended or self._stranded:
-                idle_until = math.inf
-            elif idle_until == math.inf:
-                idle_until = monotonic() + IDLE_SECONDS
-            at = -math.inf if self._ended else min(idle_until, self._retry_at if self._stranded else math.inf)
-            if moments:
-                at = min(at, moments[0][0])
-            seconds = min(at - monotonic(), MAX_WAIT)
+            at = moments[0][0] if moments else math.inf
+            if self._ended:
+                at = -math.inf
+            elif self._stranded:
+                at = min(at, self._retry_at)
+            elif not self.links:
+                idle_until = min(idle_until, monotonic() + IDLE_SECONDS)
+                at = min(at, idle_until)
+            seconds = at - monotonic()
             self.waiting = True
-            ready = selector.poll(0.0 if woken or seconds < 0.0 else seconds, MAX_EVENTS)
+            ready = selector.poll(0.0 if woken or seconds < 0.0 else min(seconds, MAX_WAIT), MAX_EVENTS)
             self.waiting = False
             if self._turn is not turn:
                 return False  # this is a greenlet that survived a fork
@@ -231,8 +231,8 @@ class Poller:
                 elif fileno == selector.waker.fileno():
                     selector.waker.clear()
                     woken.update(by_fileno[each] for each in [*selector.masked] if each in by_fileno)
-            for _ in range(len(woken)):
-                work.append((woken.pop(), WOKEN))
+            if woken:
+                work.extend((woken.pop(), WOKEN) for _ in range(len(woken)))
             now = monotonic()
             while moments and moments[0][0] <= now:
                 at, _, registration = heapq.heappop(moments)
