@@ -37,7 +37,14 @@ def no_link_error(what: str, failure: Exception | None) -> SocketTimeout:
 
 
 class Carrier(Protocol):
-    """Carries encoded messages; every method may be called from any thread."""
+    """Carries encoded messages; every method may be called from any thread.
+
+    Attributes:
+        latest_change: the number of the latest change of the state, set in the step that changes the state. A handler
+            that is registered afterwards does not see that change, although it may be delivered later.
+    """
+
+    latest_change: int
 
     def start(self, events: CarrierEvents) -> None:
         """Begin to carry, and to tell ``events``; before anything else, once."""
@@ -134,11 +141,6 @@ class Carrier(Protocol):
 
     def close_in_child(self) -> None:
         """Let go of the parent's descriptors without a byte to the peer; in a forked child, where locks may be held."""
-        ...
-
-    @property
-    def latest_change(self) -> int:
-        """The number of the latest change of the state, see `StateChanges`; from any thread."""
         ...
 
     @property

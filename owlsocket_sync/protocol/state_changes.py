@@ -31,17 +31,14 @@ class StateChanges:
     Attributes:
         queue: what is not delivered yet; a change is added with the lock that is held while the state changes, and
             `deliver` has to follow.
-        latest: the number of the latest change, set in the step that changes the state. A handler that is registered
-            afterwards does not see that change, although it may be delivered later.
     """
 
-    __slots__ = ("_deliverer", "_state_changed", "_state_lock", "_unconfirmed", "latest", "queue")
+    __slots__ = ("_deliverer", "_state_changed", "_state_lock", "_unconfirmed", "queue")
 
     def __init__(self, state_changed: threading.Condition, state_lock: AbstractContextManager[object]) -> None:
         self._state_changed = state_changed
         self._state_lock = state_lock
         self.queue: deque[Transition | Callable[[], object]] = deque()
-        self.latest = 0
         self._deliverer: int | None = None
         self._unconfirmed: ConnectionState | None = None
 

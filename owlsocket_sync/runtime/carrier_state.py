@@ -53,6 +53,7 @@ class CarrierState:
         # For `with`: that of a condition runs Python code with the lock, in which an interrupt would leave it locked.
         self._state_lock = lock
         self._changes = StateChanges(self._state_changed, lock)
+        self.latest_change = 0
         self._state = state
         self._was_open = False
         # One tuple: the link and its number are read together, without the lock.
@@ -103,7 +104,7 @@ class CarrierState:
             self._last_failure = None if was_open else info
             # No call among these, and so no interrupt: a state that is entered is delivered.
             self._was_open = self._was_open or was_open
-            self._state, self._changes.latest = state, number
+            self._state, self.latest_change = state, number
             self._changes.queue += (change,)
             self._state_changed.notify_all()
             return True
@@ -142,11 +143,6 @@ class CarrierState:
     def state(self) -> ConnectionState:
         """The state of the connection."""
         return self._state
-
-    @property
-    def latest_change(self) -> int:
-        """The number of the latest change of the state."""
-        return self._changes.latest
 
     @property
     def last_failure(self) -> Exception | None:

@@ -129,7 +129,7 @@ class SharedLink:
         self.state = ConnectionState.OPEN
         self.ending: CloseInfo | None = None
         self.last_failure: Exception | None = None
-        self.changes: list[StateChanges] = []
+        self.ends: list[MemoryCarrier] = []
 
     def enter(self, state: ConnectionState, ending: CloseInfo | None = None) -> ConnectionState | None:
         """Change the state if the table allows it, and queue the change for both ends.
@@ -145,9 +145,9 @@ class SharedLink:
             self.last_failure = None if ending is None else failure_of(ending)
             self.links += state is ConnectionState.OPEN
             number, previous, self.state = next(CHANGE_NUMBERS), self.state, state
-            for changes in self.changes:
-                changes.latest = number
-                changes.queue.append((state, previous, ending, number))
+            for end in self.ends:
+                end.latest_change = number
+                end.changes.queue.append((state, previous, ending, number))
             self.changed.notify_all()
             return previous
 
@@ -163,6 +163,7 @@ class MemoryCarrier:
         other: the other end.
         message_filter: called with each message if it is set; the other end receives it if the result is true.
         receiver: the other end, if it must handle each message.
+        changes, latest_change: of the state; set by the link.
     """
 
     url = "memory://"
@@ -172,8 +173,8 @@ class MemoryCarrier:
     def __init__(self, link: SharedLink) -> None:
         self._shared = link
         self._link_changed = link.changed
-        self._changes = StateChanges(link.changed, link.lock)
-        link.changes.append(self._changes)
+        self.changes, self.latest_change = StateChanges(link.changed, link.lock), 0
+        link.ends.append(self)
         self.message_filter: Callable[[bytes], bool] | None = None
         self.receiver: StrictEnd | None = None
         self.latency: float | None = None
@@ -185,19 +186,13 @@ class MemoryCarrier:
         self.events = events
 
     def close_in_child(self) -> None:
-        """Forget the timer, whose thread the child does not have."""
-        # Without the lock, which a thread of the parent may have held at the fork.
+        """Forget the timer, without the lock: a thread of the parent may have held it at the fork."""
         self._timer = None
 
     @property
     def links(self) -> int:
         """The number of links so far."""
         return self._shared.links
-
-    @property
-    def latest_change(self) -> int:
-        """The number of the latest change of the state."""
-        return self._changes.latest
 
     @property
     def last_failure(self) -> Exception | None:
@@ -289,9 +284,8 @@ class MemoryCarrier:
 
     def deliver_changes(self) -> None:
         """Report the changes of the state to the connection."""
-        # Queued in the step that changes the state: a handler of one change may close the connection, and the other
-        # end must get both changes in their order.
-        self._changes.deliver(self.events.state_changed)
+        # Queued in the step that changes the state: a handler of one change may make the next one.
+        self.changes.deliver(self.events.state_changed)
 
     def close(self, code: int, reason: str, deadline: Deadline) -> None:
         """Close both ends."""
