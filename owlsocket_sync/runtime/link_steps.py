@@ -136,12 +136,7 @@ class LinkSteps:
         """Run the timers, and read, as far as both is due."""
         now = monotonic()
         self._waiting_until = -math.inf
-        if (
-            ready == READABLE
-            and now < self._timers_due
-            and not (self._is_masked or self._wakeup_requested or self._reader.is_led)
-            and self._has_room()
-        ):
+        if ready == READABLE and now < self._timers_due and self._may_read_at_once():
             return self._read_available(now)  # as below, in fewer steps: this is what most messages meet
         if ready & WOKEN and self._reader.has_leftover and not (self._is_masked or self._is_full):
             # A leader left it: first of all, as it may be the end, which pending calls wait for.
@@ -186,6 +181,9 @@ class LinkSteps:
         if must_read or (self._stream.secure and self._stream.has_decrypted()):
             return self._read_available(now)
         return self._timers_due
+
+    def _may_read_at_once(self) -> bool:
+        return not (self._is_masked or self._wakeup_requested or self._reader.is_led) and self._has_room()
 
     def _pause(self, now: float) -> float:
         """Read nothing while there is no room, and return when to look again."""
