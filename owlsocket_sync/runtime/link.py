@@ -13,7 +13,6 @@ Where a thread can block, and what frees it: a writer at the write lock or in ``
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -144,13 +143,6 @@ class Link(LinkSteps):
             self._reader.lead(done, deadline, partial(self._writer.write_messages, messages, deadline))
         except SocketConnectionError as failure:
             raise self._failed_write.settle(failure, deadline) from failure.__cause__
-
-    def step_aside(self) -> tuple[threading.RLock, ...]:
-        """Give up the role of the reader before a wait; return the locks to be free meanwhile, in their order."""
-        self._reader.step_aside()
-        if self._status.state is LinkState.CLOSING and self._writer.is_interrupted():
-            self.abort(CloseInfo(ABNORMAL_CLOSURE, "interrupted while closing"))
-        return (self._stream.read_lock, self._writer.lock, *self._stream.locks)
 
     # -- pings -------------------------------------------------------------------------------------------------------
 

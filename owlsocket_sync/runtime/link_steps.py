@@ -1,11 +1,12 @@
 """The steps of a link at the poller: reading, pausing, and its last close frame. No step waits.
 
-Threads: the poller; `LinkSteps.attach` and `LinkSteps.abort` from any thread.
+Threads: the poller; `LinkSteps.attach`, `LinkSteps.step_aside` and `LinkSteps.abort` from any thread.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -32,7 +33,7 @@ MAX_CLOSE_REASON = 60
 NORMAL_CLOSURE, ABNORMAL_CLOSURE, INTERNAL_ERROR = 1000, 1006, 1011
 
 
-def _do_nothing() -> None:
+def _do_nothing(info: CloseInfo) -> None:
     """Take the place of failing calls, which is done once."""
 
 
@@ -51,7 +52,7 @@ class LinkSteps:
     _failed_write: FailedWrite
 
     def __init__(self) -> None:
-        self._fail_calls: Callable[[], object] = _do_nothing
+        self._fail_calls: Callable[[CloseInfo], object] = _do_nothing
         self._pending_pong: bytes | None = None
         self._waiting_until = -math.inf
         self._wakeup_requested = False
@@ -66,11 +67,11 @@ class LinkSteps:
     def _run_timers(self, now: float, reading: bool) -> float:
         """Do what is due, and return when to run the timers next."""
 
-    def attach(self, fail_calls: Callable[[], object], on_end: Callable[[], bool]) -> None:
+    def attach(self, fail_calls: Callable[[CloseInfo], object], on_end: Callable[[], bool]) -> None:
         """Let the poller read from now on.
 
         Args:
-            fail_calls: called by the poller once the link has ended.
+            fail_calls: called by the poller once the link has ended, with the reason.
             on_end: called by the poller afterwards, until it returns true; `Link.release` has to follow.
 
         Raises:
@@ -93,6 +94,13 @@ class LinkSteps:
         self._held_until = -math.inf
         self._stream.wake()
 
+    def step_aside(self) -> tuple[threading.RLock, ...]:
+        """Give up the role of the reader before a wait; return the locks to be free meanwhile, in their order."""
+        self._reader.step_aside()
+        if self._status.state is LinkState.CLOSING and self._writer.is_interrupted():
+            self.abort(CloseInfo(ABNORMAL_CLOSURE, "interrupted while closing"))
+        return (self._stream.read_lock, self._writer.lock, *self._stream.locks)
+
     def step(self, ready: int) -> float | None:
         """Do what is to be done, and return when to go on; ``None`` once the link has ended; by the poller."""
         try:
@@ -111,10 +119,11 @@ class LinkSteps:
             due = self._fail_internally(error)
         except BaseException as error:  # such as SystemExit of a log handler: it ends this link, and no other one
             self.abort(failed_end("the reader failed", error))
-        if self._status.info is not None:
+        info = self._status.info
+        if info is not None:
             fail_calls, self._fail_calls = self._fail_calls, _do_nothing
             try:
-                fail_calls()
+                fail_calls(info)
             except BaseException:  # of an error of our own: what follows has to be done all the same
                 logger.exception("the calls of a link that ended were not failed in order")
             return None
@@ -138,7 +147,7 @@ class LinkSteps:
         self._waiting_until = -math.inf
         if ready == READABLE and now < self._timers_due and self._may_read_at_once():
             return self._read_available(now)  # as below, in fewer steps: this is what most messages meet
-        if ready & WOKEN and self._reader.has_leftover and not (self._is_masked or self._is_full):
+        if ready & (WOKEN | BROKEN) and self._reader.has_leftover and not (self._is_masked or self._is_full):
             # A leader left it: first of all, as it may be the end, which pending calls wait for.
             self._timers_due = -math.inf  # whatever else it was woken for
             return self._read_available(now)
@@ -155,7 +164,7 @@ class LinkSteps:
             self._timers_due = -math.inf
             if not self._is_masked:
                 self._reader.listen()
-        reading = self._peer_closed or self._has_room()
+        reading = self._peer_closed or self._reader.is_led or self._has_room()
         if now >= self._timers_due or self._wakeup_requested or not reading:
             # Cleared before the timers run: a wake-up that is requested from here on is noticed before the wait.
             self._wakeup_requested = False

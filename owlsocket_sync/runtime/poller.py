@@ -230,9 +230,9 @@ class Poller:
                     work.append((registration, events))
                 elif fileno == selector.waker.fileno():
                     selector.waker.clear()
-                    woken.update(by_fileno[each] for each in [*selector.masked] if each in by_fileno)
-            if woken:
-                work.extend((woken.pop(), WOKEN) for _ in range(len(woken)))
+                    woken.update([by_fileno[each] for each in [*selector.masked] if each in by_fileno])
+            for _ in range(len(woken)):
+                work.append((woken.pop(), WOKEN))
             now = monotonic()
             while moments and moments[0][0] <= now:
                 at, _, registration = heapq.heappop(moments)

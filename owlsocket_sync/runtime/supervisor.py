@@ -200,9 +200,10 @@ class Supervisor(Attempts):
                 self._advance(SupervisorPhase.READING, SupervisorPhase.RUNNING)
                 self._thread = thread
             link.abort(failed_end("the link cannot be read", failure))
-            self._fail_calls()
+            info = link.close_info or abnormal_end(None)
+            self._fail_calls(info)
             self._ended = None
-            self._lose(number, info := link.close_info or abnormal_end(None))
+            self._lose(number, info)
             return info
         return partial(self._begin, link, deadline)
 
@@ -229,12 +230,11 @@ class Supervisor(Attempts):
             return False
         return True
 
-    def _fail_calls(self) -> None:
+    def _fail_calls(self, info: CloseInfo) -> None:
         """Change the state, and fail the calls of the link that ended; by the poller."""
         link, number = self._current
         if link is None or self._is_abandoned():
             return
-        info = link.close_info or abnormal_end(None)
         self._ended = number, info
         failed = info.code == INTERNAL_ERROR and info.error is not None
         self._reader_failures = (0 if self._was_healthy() else self._reader_failures) + 1 if failed else 0

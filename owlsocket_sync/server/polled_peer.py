@@ -92,7 +92,7 @@ class PolledPeer(CarrierState):
 
     def _end_unread(self) -> None:
         """End a link that the poller does not have."""
-        self._fail_calls()
+        self._fail_calls(self._only_link.close_info)
         self.finish_link()
 
     def _link_ended(self) -> bool:
@@ -116,17 +116,17 @@ class PolledPeer(CarrierState):
             return False
         return True
 
-    def _ending(self) -> CloseInfo:
+    def _ending(self, info: CloseInfo | None) -> CloseInfo:
         """Return how the link ended, for users."""
-        ending = self._only_link.close_info or CloseInfo(1006, "the link ended")
+        ending = info or CloseInfo(1006, "the link ended")
         # Without an answer to our close frame the link ends with 1006; the reason is our own closing.
         return self._closing if self._closing is not None and ending.code == 1006 else ending
 
-    def _fail_calls(self) -> None:
+    def _fail_calls(self, info: CloseInfo | None) -> None:
         """Close the connection, and fail the calls of the link that ended."""
         try:
             # Before the calls fail: a caller that tries again at once must not find the connection open.
-            self._enter(ConnectionState.CLOSED, ending := self._ending())
+            self._enter(ConnectionState.CLOSED, ending := self._ending(info))
             self._events.fail_calls(1, ending)
         finally:
             with self._state_lock:
@@ -146,7 +146,7 @@ class PolledPeer(CarrierState):
         if not (self._calls_failed and self._advance(PeerPhase.ENDING)):
             return
         try:
-            self._end(self._ending())
+            self._end(self._ending(self._only_link.close_info))
         finally:
             # Whatever a log handler raises meanwhile: the server waits for this phase.
             try:

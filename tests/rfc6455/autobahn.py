@@ -59,7 +59,7 @@ class Echo:
         writer = threading.Thread(target=self._write)
         writer.start()
         over = threading.Event()
-        self._link.attach(over.set, lambda: True)
+        self._link.attach(lambda info: over.set(), lambda: True)
         over.wait()
         self._link.release()
         self._unsent.put(None)

@@ -58,7 +58,7 @@ class Run:
             heartbeat,
         )
         self.released = threading.Event()
-        self.link.attach(lambda: None, self._on_end)
+        self.link.attach(lambda info: None, self._on_end)
 
     def _on_end(self) -> bool:
         """Have the link released on another thread, as carriers do."""
