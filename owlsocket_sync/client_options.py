@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from .deadline import check_timeout
 from .handshake_fields import Query, check_headers, check_query
@@ -125,15 +126,15 @@ class ClientOptions(FieldwiseEq):
         """Return the URL without secrets; ``"?"`` while only a callable knows it."""
         return "?" if callable(self.url) else redact(self.target(self.url, None).url)
 
-    @property
+    @cached_property
     def login(self) -> TokenSource | None:
         """Return what supplies a token for each link, where ``auth`` is a login."""
-        return self.auth if isinstance(self.auth, TokenSource) else None
+        return self.auth if self.auth is not None and isinstance(self.auth, TokenSource) else None
 
     @property
     def authenticate(self) -> Callable[[Connection], object] | None:
         """Return what speaks first on each new link, where ``auth`` is a callable."""
-        return None if self.auth is None or isinstance(self.auth, TokenSource) else self.auth
+        return self.auth if self.login is None else None  # type: ignore[return-value]
 
     def target(self, url: str, token: str | None) -> Target:
         """Return where an attempt leads: the URL with the query, and the bare token where it travels there.
@@ -141,8 +142,14 @@ class ClientOptions(FieldwiseEq):
         Raises:
             ValueError: the URL cannot be used.
         """
+        # Each connect() asks several times for the same: when it checks, shows, warns and connects.
+        asked, known = (url, token), self.__dict__.get("_latest_target")
+        if known is not None and known[0] == asked:
+            return cast(Target, known[1])
         in_query = token is not None and "query" in self.token_in
-        return parse(url, self.query, strip_token_scheme(token) if token is not None and in_query else None)
+        target = parse(url, self.query, strip_token_scheme(token) if token is not None and in_query else None)
+        self.__dict__["_latest_target"] = asked, target
+        return target
 
     def request_headers(self, token: str | None) -> dict[str, str]:
         """Return the headers of an upgrade request; a header of the user's wins over the token's."""
