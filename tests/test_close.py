@@ -161,6 +161,22 @@ def test_from_a_handler(kind: str) -> None:
         _gone(conn)
 
 
+def test_no_worker_starts_for_a_connection_without_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting, a call and closing have nothing for it to do."""
+    names: list[str] = []
+    start = threading.Thread.start
+
+    def note(thread: threading.Thread) -> None:
+        names.append(thread.name)
+        start(thread)
+
+    with serve(lambda conn, request: conn.perform("echo", lambda value: value)) as server:
+        monkeypatch.setattr(threading.Thread, "start", note)
+        with connect(server.url, name="nb") as conn:
+            assert conn.call("echo", 1) == 1
+    assert not [name for name in names if name.startswith("nb-worker")]
+
+
 def test_twice_and_at_once() -> None:
     """Eight threads close the same connection, and again."""
     with serve(_nothing) as server:

@@ -23,7 +23,7 @@ from ..protocol.calls import Calls, CallTable, lost_error
 from ..protocol.carrier import Carrier, Workers
 from ..protocol.connection_registry import REGISTRY
 from ..protocol.counters import Counters
-from ..protocol.error_reporter import LANE, ErrorReporter
+from ..protocol.error_reporter import ErrorReporter
 from ..protocol.events import Events
 from ..protocol.hooks import Hooks, Instrument
 from ..protocol.listeners import Listeners
@@ -262,7 +262,7 @@ class Core:
         self.events.end()
         self.queue.end()
         self.backlog.leave()
-        self._workers.submit(LANE, self.reporter.flush)
+        self.reporter.end(self._workers.submit)
         REGISTRY.remove(self.hooks, self._counted())
 
     # -- the life of a connection ------------------------------------------------------------------------------------

@@ -111,8 +111,13 @@ class ErrorReporter:
             "owlsocket_error": type(error).__name__,
         }
 
-    def flush(self) -> None:
-        """Log how many errors were left out of the log; at the end of the connection."""
+    def end(self, submit: Callable[..., object]) -> None:
+        """Have a worker log how many errors were left out of the log, if there may be any."""
+        # A handler that fails is logged, and may have yet to run. Where there is none, no thread starts for nothing.
+        if self._throttle or self._handlers.get(ALL):
+            submit(LANE, self._flush)
+
+    def _flush(self) -> None:
         for kind, omitted in self._throttle.flush():
             label = escape_for_log(" ".join(kind)) if isinstance(kind, tuple) else "other errors"
             logger.error("%s: %s%s", self._name, label, _omission(omitted))

@@ -32,6 +32,10 @@ class LogThrottle:
         self._kinds[kind] = (monotonic() + SECONDS, [])
         return len(omitted)
 
+    def __bool__(self) -> bool:
+        """Whether records were left out, or may be soon."""
+        return bool(self._kinds)
+
     def flush(self) -> Iterator[tuple[Hashable, int]]:
         """Yield the kinds with records that were left out, and their number."""
         kinds, self._kinds = self._kinds, {}
