@@ -214,7 +214,7 @@ def test_notify_times_out_if_the_peer_does_not_read() -> None:
     with ByteServer(sleep) as server:
         result = run("notify", server.url, "news", "--timeout", "0.3")
         end.set()
-    assert (result.returncode, complaint(result) != "") == (4, True)
+    assert (result.returncode, complaint(result) != "") == (4, True), result.stderr
 
 
 # -- what fails ----------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_a_server_that_does_not_answer_is_exit_code_4() -> None:
     """The timeout applies to connecting, too."""
     with full_port() as port:
         result = run("call", f"ws://127.0.0.1:{port}", "echo", "--timeout", "0.3")
-    assert (result.returncode, complaint(result) != "") == (4, True)
+    assert (result.returncode, complaint(result) != "") == (4, True), result.stderr
 
 
 def test_a_token_over_an_unencrypted_connection_warns_in_one_line() -> None:
