@@ -225,7 +225,7 @@ class Sender:
         """Return the link on which a call that is made now leaves at once, ``None`` where it has to wait for one."""
         return self._carrier.current_link_id() if self._open_batch() is None else None
 
-    def send_and_wait(self, call: Pending, is_done: Callable[[], bool]) -> None:
+    def send_and_wait(self, call: Pending, link: int | None, is_done: Callable[[], bool]) -> None:
         """Send a call, after what was gathered, and wait for its answer; in place of the reader, for a while."""
         batch = self._open_batch()
         if batch is not None:
@@ -233,18 +233,19 @@ class Sender:
             self.send_gathered(call.deadline)
         with self._managed_block() if self._blocks.matter else _NO_BLOCK:
             if batch is None:
-                self.send_call(call, is_done)
+                self.send_call(call, link, is_done)
             elif not is_done():
                 self._carrier.read_for(is_done, call.deadline)
             if not is_done():
                 with self._step_aside():
                     call.wait(call.deadline)
 
-    def send_call(self, call: Pending, is_done: Callable[[], bool] | None = None) -> None:
+    def send_call(self, call: Pending, link: int | None, is_done: Callable[[], bool] | None = None) -> None:
         """Send a call on the link that it was prepared for, or as `_send_or_hold` does; never raises `SocketError`."""
-        if call.link is not None:
+        # Not `call.link`: a worker may have sent it meanwhile, on a link that opened since it was prepared.
+        if link is not None:
             try:
-                sent = self._carrier.transmit((call.data,), call.link, call.deadline, is_done=is_done)
+                sent = self._carrier.transmit((call.data,), link, call.deadline, is_done=is_done)
             except SocketError as error:
                 self._fail_unsent((call,), error)
                 return
@@ -253,7 +254,7 @@ class Sender:
                 # Not kept where it is not sent again: it may be large.
                 call.sent, call.data = True, call.data if call.retry else b""
                 return
-            self._table.unclaim(call)
+            self._table.unclaim(call, link)
         self._send_or_hold((call,), is_done)
 
     def send_held(self) -> None:
@@ -306,7 +307,7 @@ class Sender:
             raise
         if not sent:
             for call in claimed:
-                self._table.unclaim(call)
+                self._table.unclaim(call, link)
             return False
         self._counters.count_all_sent(len(frames), sum(map(len, frames)))
         if self._hooks.message_instruments:

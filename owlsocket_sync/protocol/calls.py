@@ -93,10 +93,10 @@ class CallTable(CallTimeouts):
             call.link = link
             return True
 
-    def unclaim(self, call: Pending) -> None:
-        """Mark a call as not sent after all."""
+    def unclaim(self, call: Pending, link: int) -> None:
+        """Mark a call as not sent on this link after all; another thread may have sent it on the next one."""
         with self._calls_lock:
-            call.link = None
+            call.link = None if call.link == link else call.link
 
     def forget(self, id: Any) -> Pending | None:
         """Remove a call, and return it if it was pending."""
@@ -232,10 +232,10 @@ class Calls:
             # Before the call is sent: the peer should not perform a call whose result cannot be converted.
             adapter = None if result_type is None else type_adapter(result_type)
             call = BlockingCall()
-            self._prepare(call, method, payload, timeout, retry)
+            link = self._prepare(call, method, payload, timeout, retry)
             try:
                 self.table.add(call)
-                self._sender.send_and_wait(call, call.is_done)
+                self._sender.send_and_wait(call, link, call.is_done)
             finally:
                 # One step of the interpreter, so that it needs no lock; the answer has removed it already, as a rule.
                 self.table.pending.pop(call.id, None)
@@ -262,7 +262,7 @@ class Calls:
         try:
             if result_type is not None:
                 future.result_type = type_adapter(result_type)
-            self._prepare(future, method, payload, timeout, retry)
+            link = self._prepare(future, method, payload, timeout, retry)
             expires = future.deadline.at < math.inf
             self.table.add(future, expires=expires)
             if expires:
@@ -274,25 +274,25 @@ class Calls:
             raise
         if span is not None:
             span.follow(future)
-        self._sender.send_call(future)
+        self._sender.send_call(future, link)
         return future
 
     def _prepare(
         self, call: Pending, method: str, payload: tuple[Any, ...], timeout: float | None, retry: bool
-    ) -> None:
-        """Fill in what is called, encoded, and where it is sent."""
+    ) -> int | None:
+        """Fill in what is called, encoded, and return the link that it is to leave on, ``None`` to wait for one."""
         if not isinstance(method, str):
             raise TypeError(f"method must be text, not {type(method).__name__}")
         call.deadline = deadline = self._deadline_for(timeout)
-        call.link = self._sender.link_for_call()
-        if call.link is None:
+        call.link = link = self._sender.link_for_call()
+        if link is None:
             self._services.check_open()
         call.id, call.data = self._sender.encode_call(method, payload, deadline)
-        if retry or call.link is None:
+        if retry or link is None:
             call.data = compact(call.data)  # it is kept for a while
         call.size = len(call.data)
-        call.method = method
-        call.retry = retry
+        call.method, call.retry = method, retry
+        return link
 
     # -- answers that come in ----------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class LogThrottle:
         return len(omitted)
 
     def __bool__(self) -> bool:
-        """Whether records were left out, or may be soon."""
+        """Return whether records were left out, or may be soon."""
         return bool(self._kinds)
 
     def flush(self) -> Iterator[tuple[Hashable, int]]:

@@ -101,10 +101,10 @@ class CallSender(Protocol):
     def link_for_call(self) -> int | None:
         """Return the link on which a call leaves at once, ``None`` where it has to wait for one."""
 
-    def send_and_wait(self, call: Pending, is_done: Callable[[], bool]) -> None:
+    def send_and_wait(self, call: Pending, link: int | None, is_done: Callable[[], bool]) -> None:
         """Send a call, and wait for its answer until its deadline."""
 
-    def send_call(self, call: Pending) -> None:
+    def send_call(self, call: Pending, link: int | None) -> None:
         """Send a call if there is a link, without waiting for one; never raises: the call fails instead."""
 
     def schedule_wakeup(self, at: float) -> None:

@@ -127,6 +127,8 @@ class PolledLink:
         if self._sock.fileno() == self.fileno:
             self._selector.remove(self.fileno)
         self.due_at, self.step = math.nan, _has_ended
+        # What is left of this waits with its moments, for the time of a heartbeat.
+        self.mute = self.unmute = _is_over
 
     def forget(self) -> None:
         """Let go of what follows from the end, which was handed over."""

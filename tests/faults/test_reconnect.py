@@ -6,6 +6,7 @@ import gc
 import logging
 import random
 import socket
+import sys
 import threading
 import time
 import tracemalloc
@@ -362,7 +363,8 @@ def test_row_20_reconnects_leave_no_resources(secure: bool, figure: Figure, capl
         finally:
             tracemalloc.stop()
         eventually(lambda: threading.active_count() <= threads and len(descriptors()) <= opened)
-        figure(f"memory after {rounds} reconnects", grown / 1024, 256, "KiB")
+        if sys.gettrace() is None:  # a measurement of coverage keeps some memory for each thread that there was
+            figure(f"memory after {rounds} reconnects", grown / 1024, 256, "KiB")
         assert conn.stats.pending == 0
 
 

@@ -574,3 +574,45 @@ def test_the_future_of_a_call_has_all_that_a_future_has() -> None:
     assert future._condition is future._lazy_condition
     same = theirs.keys() - {"_condition"}
     assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+
+
+def test_a_call_that_leaves_as_the_link_opens_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker sends what waits for a link, and may do so right before the thread that makes the call."""
+    left, right, carrier, _ = make_pair()
+    performed: list[int] = []
+    right.perform("note", performed.append)
+    carrier.lose()
+    table = left._core.calls.table
+    add = type(table).add
+
+    def add_and_open(*arguments: Any, **options: Any) -> None:
+        add(*arguments, **options)
+        carrier.restore()
+
+    monkeypatch.setattr(type(table), "add", add_and_open)
+    left.call("note", 1, timeout=5)
+    carrier.lose()
+    left.submit("note", 2, timeout=5).result(5)
+    assert performed == [1, 2]
+    assert (left.stats.messages_out, left.stats.unmatched) == (2, 0)
+
+
+def test_a_call_whose_link_is_replaced_before_it_leaves_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be sent again, so a worker sends it on the next link, before its own thread finds the first one gone."""
+    left, right, carrier, answers = make_pair()
+    performed: list[int] = []
+    right.perform("note", performed.append)
+    answers.message_filter = lambda message: False  # it is still pending when its own thread goes on
+    table = left._core.calls.table
+    add = type(table).add
+
+    def add_and_reconnect(*arguments: Any, **options: Any) -> None:
+        add(*arguments, **options)
+        carrier.lose()
+        carrier.restore()
+
+    monkeypatch.setattr(type(table), "add", add_and_reconnect)
+    future = left.submit("note", 1, timeout=5, retry=True)
+    assert performed == [1]
+    assert left.stats.messages_out == 1
+    future.cancel()
