@@ -259,8 +259,7 @@ class Sender:
 
     def send_held(self) -> None:
         """Send the calls that waited for a link."""
-        calls = self._table.unsent()
-        if calls:
+        if calls := self._table.unsent():
             self._send_or_hold(calls)
 
     def _send_or_hold(self, calls: Sequence[Pending], is_done: Callable[[], bool] | None = None) -> None:
