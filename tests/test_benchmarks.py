@@ -59,6 +59,7 @@ def test_a_partial_run_does_not_replace_the_published_figures() -> None:
     assert "--out" in done.stderr
 
 
+@pytest.mark.timing  # load on the cores decides which thread comes first, and with it what is on the way
 def test_the_files_of_each_path_are_counted_and_do_not_grow() -> None:
     """A call, an event and a lost link: each names files of the package, from the socket on, and no more than today."""
     command = [sys.executable, "-m", "benchmarks.paths"]
