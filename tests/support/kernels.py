@@ -17,7 +17,8 @@ from support.helpers import scaled
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30.0
-AGAIN = 2.0
+AGAIN = 8.0
+"""Seconds before an interrupt is repeated. IPython shows no error that is interrupted while it is being shown."""
 
 
 @dataclass
