@@ -200,8 +200,10 @@ class ConnectAttempt:
         addresses = _interleave_families(resolve(host, port, role))
         failure: Exception | None = None
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
-            # What an address leaves of its share goes to those after it.
-            share = monotonic() + self._deadline.remaining() / (len(addresses) - index)
+            # What an address leaves of its share goes to those after it. The last one has the deadline itself: a moment
+            # before it would be a failure of another class.
+            left, now = len(addresses) - index, monotonic()
+            share = self._deadline.at if left == 1 else now + (self._deadline.at - now) / left
             sock = socket.socket(family, kind, protocol)
             try:
                 set_options(sock, _OPTIONS)

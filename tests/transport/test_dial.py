@@ -12,6 +12,7 @@ import pytest
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
+from owlsocket_sync.transport import dial as dial_module
 from owlsocket_sync.transport.dial import ProxyAddress, default_context, dial, parse_proxy, proxy_for
 from owlsocket_sync.transport.stream import DuplexStream
 from owlsocket_sync.urls import Target, parse
@@ -74,6 +75,15 @@ def test_unknown_hosts_are_named(host: str) -> None:
     with pytest.raises(SocketConnectionError, match=host) as caught:
         dial(Target("ws", host, 80, "/"), _within())
     assert caught.value.retryable
+
+
+def test_a_thread_that_loses_the_processor_times_out_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only address has the deadline itself, and no moment before it, at which nothing has timed out yet."""
+    clock = dial_module.monotonic
+    lags = [0.05]  # between its first look at the clock and the next one
+    monkeypatch.setattr(dial_module, "monotonic", lambda: clock() - (lags.pop() if lags else 0.0))
+    with full_port() as port, pytest.raises(SocketTimeout):
+        dial(parse(f"ws://127.0.0.1:{port}"), Deadline(0.2))
 
 
 def test_a_port_that_does_not_answer() -> None:
