@@ -139,7 +139,7 @@ class Core:
         self.count_wire = counters.count_wire
         self.try_complete = self.calls.try_complete
         self.run_timers, self.fail_calls = table.expire, table.fail_lost
-        self.awaits_link = lambda: bool(table.pending)  # without a link, a pending call waits for one
+        self.awaits_link = lambda: bool(table.unsent())  # not what a thread sends on a link that is just opening
         REGISTRY.add(self.hooks)
         fork.register(self)
 

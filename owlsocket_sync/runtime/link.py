@@ -47,7 +47,7 @@ class Link(LinkSteps):
 
     Attributes:
         run_timers: runs the timers of the connection, and returns when to run them next.
-        is_reader: return whether this thread is the poller; read_for: read in its place, as `ReaderRole.lead` does.
+        read_for: read in place of the poller, as `ReaderRole.lead` does.
         writer: writes the frames of the link.
         auth_deadline: when the link is closed unless authentication has completed (``time.monotonic``).
     """
@@ -69,7 +69,7 @@ class Link(LinkSteps):
         self.run_timers = run_timers or events.run_timers
         self._status = LinkStatus(framing.stream.state_lock)
         self._reader = ReaderRole(framing, events.try_complete, self._handle, self._may_continue)
-        self.is_reader, self.read_for = self._reader.is_reader, self._reader.lead
+        self.read_for = self._reader.lead
         self._heartbeat = HeartbeatTimer(heartbeat, monotonic())
         self._heartbeat_timeout = heartbeat.interval + heartbeat.timeout if heartbeat else math.inf
         self._pings = PingTracker(self._status)

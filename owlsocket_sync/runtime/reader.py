@@ -92,11 +92,6 @@ class ReaderRole:
         self.registration = registration
         self._mute, self._unmute = registration.mute, registration.unmute
 
-    @staticmethod
-    def is_reader() -> bool:
-        """Return whether this thread reads, this link or any other."""
-        return threading.get_ident() in POLLING
-
     # -- by the poller -----------------------------------------------------------------------------------------------
 
     def read_available(self) -> tuple[Close | None, Exception | None]:

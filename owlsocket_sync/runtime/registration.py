@@ -142,7 +142,7 @@ class PolledLink:
 
 
 def _is_over() -> bool:
-    """Take the place of what follows from an end that was handed over."""
+    """Take the place of what belongs to a link that has ended: what follows from it, muting and unmuting."""
     return True
 
 
