@@ -20,6 +20,7 @@ from .client_options import ClientOptions, StrOrCallable, TokenSource
 from .connection import Connection
 from .connector import Connector, warn_cleartext
 from .core.core import CLOSE_TIMEOUT, Core, CoreOptions
+from .core.tasks import task_name
 from .deadline import Deadline, check_timeout
 from .errors import ResilientError, SocketConnectionError, SocketTimeout
 from .green_threads import refuse_eventlet
@@ -32,10 +33,10 @@ from .protocol.connection_registry import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
 from .protocol.reports import ErrorContext
 from .protocol.settings import Settings
+from .runtime.inline_pool import InlinePool
 from .runtime.link import Link
 from .runtime.named_connections import NamedConnections
 from .runtime.supervisor import Supervisor
-from .runtime.workers import WorkerPool
 from .states import ENDING_STATES
 from .values import forget_locals, forgetting_locals
 
@@ -173,7 +174,7 @@ class _Assembly:
         """Return the parts of the connection, which connects nothing yet."""
         options, name = self._options, self._core_options.name
         connector = Connector(options)
-        pool = WorkerPool(options.workers, name)
+        pool = InlinePool(options.workers, name, task_name)
         authenticate = options.authenticate
 
         def connect(*arguments: Any) -> Link:

@@ -103,6 +103,11 @@ class Condition(threading.Condition):
         # Not a deque, which takes 0.7 KiB while it is empty: a connection has seven conditions.
         self._waiters: list[Any] = []
 
+    @property
+    def has_waiters(self) -> bool:
+        """True if a thread waits; with the lock."""
+        return bool(self._waiters)
+
     def wait_for(self, predicate: Callable[[], Value], timeout: float | None = None) -> Value:
         """Wait, with the lock, until ``predicate`` returns true, for ``timeout`` seconds; return its last value."""
         end = math.inf if timeout is None else monotonic() + timeout

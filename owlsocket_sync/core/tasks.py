@@ -9,6 +9,7 @@ from typing import Any
 
 from ..protocol.backlog import Backlog
 from ..protocol.counters import Counters
+from ..protocol.messages import CallMessage
 from ..protocol.reports import ErrorContext, Report
 from ..protocol.subscriptions import HandlerContext, Subscription, run_isolated
 
@@ -90,3 +91,14 @@ class Tasks:
         while self.deferred:
             with suppress(IndexError):  # another thread took it
                 self.deferred.pop()()
+
+
+def task_name(lane: Hashable, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Hashable:
+    """Return the name of what a task handles: a method, an event, or the kind of a message."""
+    if isinstance(lane, tuple):
+        return lane if lane[0] == "event" else lane[0]
+    if isinstance(lane, str):
+        return lane.partition(" ")[0]
+    # Of the tasks without a lane, those of a performer come with its call.
+    handed = arguments[3] if getattr(function, "__func__", None) is Tasks._run_task else ()
+    return "call", next((value.method for value in handed if isinstance(value, CallMessage)), "")

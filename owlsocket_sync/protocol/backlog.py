@@ -35,12 +35,16 @@ class SharedMemory:
 
     Args:
         size: the bytes from which on a connection takes in no more than its part of them.
+
+    Attributes:
+        is_full: so many are held.
     """
 
     def __init__(self, size: int) -> None:
         self._shares_lock = make_process_lock()
         self._max_size = size
         self._held = self._members = 0
+        self.is_full = False
 
     def join(self) -> Share:
         """Return the share of one more connection."""
@@ -54,6 +58,7 @@ class SharedMemory:
             if not share.has_left:
                 share.held += by
                 self._held += by
+                self.is_full = self._held >= self._max_size
 
     def leave(self, share: Share) -> None:
         """Forget a connection that has ended, and what it holds; idempotent."""
@@ -62,39 +67,41 @@ class SharedMemory:
                 self._held -= share.held
                 self._members -= 1
                 share.held, share.has_left = 0, True
+                self.is_full = self._held >= self._max_size
 
     def is_exceeded_by(self, share: Share) -> bool:
         """Return whether there is no room, and a connection holds its part or more; takes no lock."""
         # A client that fills the memory of all stops its own link, and not that of a client with little in it.
-        return self._held >= self._max_size and share.held * max(1, self._members) >= self._max_size
+        return self.is_full and share.held * max(1, self._members) >= self._max_size
 
 
 class Share:
     """Part of a `SharedMemory` that one connection holds.
 
     Attributes:
+        memory: that of all.
         held: the bytes of its messages.
         has_left: it has ended, and is not counted any more.
     """
 
-    __slots__ = ("_memory", "has_left", "held")
+    __slots__ = ("has_left", "held", "memory")
 
     def __init__(self, memory: SharedMemory) -> None:
-        self._memory = memory
+        self.memory = memory
         self.held = 0
         self.has_left = False
 
     def change(self, by: int) -> None:
         """Add to the memory of the connection."""
-        self._memory.change(self, by)
+        self.memory.change(self, by)
 
     def leave(self) -> None:
         """Stop counting: the connection has ended."""
-        self._memory.leave(self)
+        self.memory.leave(self)
 
     def is_exceeded(self) -> bool:
         """Return whether the connection is to take in nothing more for now; takes no lock."""
-        return self._memory.is_exceeded_by(self)
+        return self.memory.is_exceeded_by(self)
 
 
 class Backlog:
@@ -190,7 +197,13 @@ class Backlog:
         # Totals first: released messages may not be counted yet. The queue must not pause reading: a program that never
         # consumes it would stop the link.
         share = self.share
-        if share is not None and share.is_exceeded() and self.totals()[1] > 0 and share.is_exceeded():
+        if (
+            share is not None
+            and share.memory.is_full  # no call, for most messages
+            and share.is_exceeded()
+            and self.totals()[1] > 0
+            and share.is_exceeded()
+        ):
             return False
         uncounted = len(self._taken)
         # Without the lock: nothing that was released is counted, and all that was taken as if it were the largest.

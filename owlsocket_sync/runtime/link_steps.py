@@ -23,7 +23,7 @@ from .heartbeat import HeartbeatTimer, PingTracker
 from .link_state import LinkState, LinkStatus
 from .poller import get_poller
 from .reader import ReaderBusy, ReaderRole
-from .registration import AT_ONCE
+from .registration import AT_ONCE, NO_TASKS, InlineTasks
 from .writer import Writer
 
 BACKPRESSURE_POLL = 0.02
@@ -67,18 +67,21 @@ class LinkSteps:
     def _run_timers(self, now: float, reading: bool) -> float:
         """Do what is due, and return when to run the timers next."""
 
-    def attach(self, fail_calls: Callable[[CloseInfo], object], on_end: Callable[[], bool]) -> None:
+    def attach(
+        self, fail_calls: Callable[[CloseInfo], object], on_end: Callable[[], bool], tasks: InlineTasks = NO_TASKS
+    ) -> None:
         """Let the poller read from now on.
 
         Args:
             fail_calls: called by the poller once the link has ended, with the reason.
             on_end: called by the poller afterwards, until it returns true; `Link.release` has to follow.
+            tasks: what `receive` of the link submits, which the poller may run.
 
         Raises:
             Exception: there is no thread, or no descriptor, for the poller.
         """
         self._fail_calls = fail_calls
-        registration = get_poller().attach(self, self._stream.socket, on_end)
+        registration = get_poller().attach(self, self._stream.socket, on_end, tasks)
         # Bytes may call it already, but nothing is muted before this.
         self._reader.attach(registration)
         self._stream.watcher = registration

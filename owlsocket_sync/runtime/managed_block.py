@@ -6,6 +6,7 @@ Threads: a block, and the local of a thread, belong to that thread. The lock is 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,12 +22,14 @@ class WorkerLocal(BlockFlag):
     Attributes:
         is_worker: whether it is a worker.
         is_blocked: whether it is in a `ManagedBlock`.
+        hand_on: has another thread poll, where this is the poller, and only runs tasks for a moment.
         turn: stands for the worker where it has the turn; see `owlsocket_sync.runtime.workers`.
     """
 
     is_worker = False
     is_blocked = False
     turn: list[None] | None = None
+    hand_on: Callable[[], object] | None = None
 
 
 def make_worker_local() -> WorkerLocal:
@@ -39,7 +42,8 @@ def make_worker_local() -> WorkerLocal:
 
 @cache
 def _patched_local(kind: type[Any]) -> type[Any]:
-    return type("WorkerLocal", (kind,), {"matter": False, "is_worker": False, "is_blocked": False, "turn": None})
+    values = {"matter": False, "is_worker": False, "is_blocked": False, "turn": None, "hand_on": None}
+    return type("WorkerLocal", (kind,), values)
 
 
 class ManagedBlock:

@@ -15,64 +15,56 @@ for `PATIENCE`: then another thread takes its turn, and leaves to it the link th
 
 from __future__ import annotations
 
-import contextlib
-import heapq
-import itertools
 import math
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from .. import fork
 from ..clock import monotonic
 from ..errors.safe_text import logger
-from ..locks import LOOKOUTS, MAX_WAIT, make_process_lock
-from ..transport.selector import READABLE, WOKEN, AnySelector, make_selector
+from ..locks import LOOKOUTS, MAX_WAIT
+from ..transport.selector import READABLE, WOKEN, AnySelector
 from ..transport.waiting import HasFileno
-from .registration import AT_ONCE, POLLING, Polled, PolledLink
+from .moments import Moments
+from .poller_turn import PollerTurn, do_nothing
+from .pool_state import take_over
+from .registration import AT_ONCE, NO_TASKS, POLLING, InlineTasks, Polled, PolledLink
 
 IDLE_SECONDS = 1.0
 RETRY_DELAY = 0.02
 MAX_EVENTS = 64
 PATIENCE = 0.05
-PURGE_THRESHOLD = 64
+INLINE_SECONDS = 0.002
+"""For how long handlers of one connection run here at once, before other links have their turn."""
 
 
-def _do_nothing() -> None:
-    """Wake no thread: there is none."""
-
-
-class Poller:
+class Poller(PollerTurn):
     """Waits for all links of one process; see `owlsocket_sync.runtime.registration.Owner`."""
 
     def __init__(self) -> None:
-        self.lock = self._poller_lock = make_process_lock()
-        self.ring: Callable[[], object] = _do_nothing
-        self._selector: AnySelector | None = None
+        super().__init__()
         self._by_fileno: dict[int, PolledLink] = {}
-        self.links: set[PolledLink] = set()
         self.woken: set[PolledLink] = set()
-        self._moments: list[tuple[float, int, PolledLink]] = []
-        self._numbers = itertools.count()
+        self._moments = Moments()
         self._ended: list[PolledLink] = []
         self._stranded: list[PolledLink] = []
         self._retry_at = -math.inf
         self._work: deque[tuple[PolledLink, int]] = deque()
-        self._turn: object = None
-        self._unstarted: deque[threading.Thread] = deque()
-        self._step: list[PolledLink] = []
-        self._step_began = -math.inf
-        self._held: set[PolledLink] = set()
         self.waiting = False
         fork.register(self)
 
-    def attach(self, link: Polled, sock: HasFileno, on_end: Callable[[], bool]) -> PolledLink:
+    def attach(
+        self, link: Polled, sock: HasFileno, on_end: Callable[[], bool], tasks: InlineTasks = NO_TASKS
+    ) -> PolledLink:
         """Call a link from now on; from any thread.
 
         Args:
             link: the link; called after it was woken for the first time.
             sock: its socket.
             on_end: called once the link has ended, until it returns true.
+            tasks: what the steps of the link submit.
 
         Raises:
             Exception: there is no thread, or no descriptor, for the poller.
@@ -82,7 +74,7 @@ class Poller:
                 self._make_selector()
             selector = self._selector
             assert selector is not None
-            registration = PolledLink(self, selector, sock, link, on_end)
+            registration = PolledLink(self, selector, sock, link, on_end, tasks)
             self._by_fileno[registration.fileno] = registration
             try:
                 registration.mute, registration.unmute = selector.add(registration.fileno)
@@ -95,39 +87,6 @@ class Poller:
                 self._close_unused()
                 raise
         return registration
-
-    def _make_selector(self) -> None:
-        """Make the selector, and a thread for it that is to be started; with the lock."""
-        selector, turn = make_selector(), object()
-        ring, thread = selector.waker.wake, self._make_thread(selector, turn)
-        # No call from here on, and so no interrupt: what interrupted the lines above may have made one.
-        if self._selector is None:
-            self._selector, self._turn, self.ring = selector, turn, ring
-            self._unstarted += (thread,)
-        else:
-            selector.close()
-
-    def _make_thread(self, selector: AnySelector, turn: object) -> threading.Thread:
-        return threading.Thread(target=self._run, args=(selector, turn), name="owlsocket-poller", daemon=True)
-
-    def _start_thread(self) -> None:
-        """Start the thread that was made, unless what interrupted this one has done so; with the lock."""
-        try:
-            thread = self._unstarted.popleft()
-        except IndexError:
-            return
-        try:
-            thread.start()
-        except BaseException:
-            self._unstarted.appendleft(thread)  # the next link tries again
-            raise
-
-    def _close_unused(self) -> None:
-        """Close a selector without a thread, if there is no link; with the lock."""
-        if self._selector is not None and self._unstarted and not self.links:
-            selector, self._selector, self._turn, self.ring = self._selector, None, None, _do_nothing
-            self._unstarted.clear()
-            selector.close()
 
     def rename(self, before: int | None, after: int | None, registration: PolledLink) -> None:
         """Note another descriptor of a link; by the poller."""
@@ -160,7 +119,7 @@ class Poller:
                 return True
             if self.links or self._ended or self._stranded:
                 return False
-            self._selector, self._turn, self.ring = None, None, _do_nothing
+            self._selector, self._turn, self.ring = None, None, do_nothing
             self._by_fileno.clear()
             self._moments.clear()
             self._work.clear()
@@ -182,6 +141,8 @@ class Poller:
                 continue
             self._step_began = monotonic()
             step = self._step = [registration]
+            tasks = registration.tasks
+            tasks.is_hosted = True
             due = registration.step(ready)
             if due is None and step:
                 self._end(registration)
@@ -195,22 +156,46 @@ class Poller:
                 if due == AT_ONCE:
                     self.woken.add(registration)
                 else:
-                    registration.due_at = due
-                    heapq.heappush(self._moments, (due, next(self._numbers), registration))
-                    if len(self._moments) > 2 * len(self.links) + PURGE_THRESHOLD:
-                        self._purge()
+                    self._moments.add(due, registration, len(self.links))
+            if tasks.ready:
+                if not self._run_inline(tasks, registration, turn):
+                    return
+            else:
+                tasks.is_hosted = False
+                if tasks.ready:  # another thread has just appended a task, and left it to this one
+                    tasks.leave_to_workers()
 
-    def _purge(self) -> None:
-        """Drop the moments of links that have ended, which would stay until they come."""
-        self._moments[:] = [entry for entry in self._moments if entry[0] == entry[2].due_at]
-        heapq.heapify(self._moments)
+    def _run_inline(self, tasks: InlineTasks, registration: PolledLink, turn: object) -> bool:
+        """Run handlers of what was read; return whether this thread still polls."""
+        self._inline = tasks
+        self._visits += 1
+        step = self._step = [None]
+        if not self._monitor.ensure_awake():  # afterwards: it looks at these
+            step.clear()
+            tasks.leave_to_workers()
+            return True
+        me = threading.get_ident()
+        POLLING.discard(me)  # a handler may wait for a peer: then another thread polls
+        is_left = tasks.run_inline(monotonic() + INLINE_SECONDS, partial(self._hand_on, step))
+        if not take_over(step):  # another thread has the turn, or could not be started
+            with self.lock:
+                self._step = [] if self._turn is turn else self._step
+        polls = self._turn is turn
+        if polls:
+            POLLING.add(me)
+        if is_left:
+            if polls and registration in self.links:
+                self.woken.add(registration)
+            else:
+                tasks.leave_to_workers()
+        return polls
 
     def _await_work(self, selector: AnySelector, turn: object) -> bool:
         """Wait for links to call; return false if there was none for a while, or another thread has the turn."""
         work, woken, moments, by_fileno = self._work, self.woken, self._moments, self._by_fileno
         idle_until = math.inf
         while not work:
-            at = moments[0][0] if moments else math.inf
+            at = moments.next_at()
             if self._ended:
                 at = -math.inf
             elif self._stranded:
@@ -234,12 +219,8 @@ class Poller:
             for _ in range(len(woken)):
                 work.append((woken.pop(), WOKEN))
             now = monotonic()
-            while moments and moments[0][0] <= now:
-                at, _, registration = heapq.heappop(moments)
-                # A link has an entry for each moment that was earlier than those before: only the earliest one counts.
-                if at == registration.due_at:
-                    registration.due_at = math.inf
-                    work.append((registration, 0))
+            if moments.next_at() <= now:
+                work.extend((registration, 0) for registration in moments.take(now))
             if self._stranded and now >= self._retry_at:
                 self._ended.extend(self._stranded)
                 self._stranded.clear()
@@ -273,61 +254,15 @@ class Poller:
                 self._stranded.append(registration)
                 self._retry_at = monotonic() + RETRY_DELAY
 
-    # -- a thread that is held up ------------------------------------------------------------------------------------
-
-    def relieve(self) -> None:
-        """Have another thread poll if a link holds up the one that does; by any thread that waits."""
-        if self._unstarted:  # what this thread was interrupted in
-            with self.lock, contextlib.suppress(Exception):
-                self._start_thread()
-        step = self._step
-        if not step or monotonic() - self._step_began < PATIENCE:
-            return
-        with self.lock:
-            selector, before, turn = self._selector, self._turn, object()
-            if selector is None:
-                return
-            thread = self._make_thread(selector, turn)
-            try:
-                registration = step.pop()
-            except IndexError:
-                return  # the step is over, or another thread was here
-            # No call among these, and so no interrupt.
-            self._turn = turn
-            self._unstarted += (thread,)
-            self._held |= {registration}
-            try:
-                self._start_thread()
-            except Exception:  # no more threads: the one that is held up goes on once it can
-                self._unstarted.clear()
-                self._held.discard(registration)
-                self._turn = before
-                step.append(registration)
-
-    def _was_relieved(self, turn: object, registration: PolledLink) -> bool:
-        """Return whether another thread polls instead of this one, and give the link back to it."""
-        with self.lock:
-            if self._turn is turn:
-                self._step = []
-                return False
-            self._held.discard(registration)
-            # Also where the link has ended meanwhile, which `wake` passes over: what follows from it has to be done.
-            with contextlib.suppress(OSError, ValueError):
-                self.ring()
-        registration.wake()
-        return True
-
     # -- forks -------------------------------------------------------------------------------------------------------
 
     def after_fork(self) -> None:
         """Leave the links to the parent; in a forked child."""
-        # A new lock: a thread of the parent may have held the old one. The child changes nothing in the selector.
-        self.lock = self._poller_lock = make_process_lock()
-        self.ring = _do_nothing
-        selector, self._selector, self._turn, self._step = self._selector, None, None, []
+        # The child changes nothing in the selector, which it shares with its parent.
+        links, selector = self.links, self._selector
+        self._reset()
         POLLING.clear()
-        self._unstarted.clear()
-        for registration in self.links:
+        for registration in links:
             registration.close_in_child()
         if selector is not None:
             selector.close_in_child()

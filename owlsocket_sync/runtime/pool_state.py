@@ -14,6 +14,7 @@ from typing import Any
 
 from ..deadline import Deadline
 from ..locks import Condition
+from ..protocol.carrier import BlockFlag
 from .managed_block import make_worker_local
 from .start_retry import StartRetry
 
@@ -23,11 +24,17 @@ PATIENCE = 0.0005
 WAITS, SHORT_WAITS = 4, 2
 """The number of waits, and that after a takeover. More than one: a thread that was not scheduled goes on meanwhile."""
 
+NOTHING = object()
+"""In place of the key of a lane: there was no task."""
+
 Task = tuple[Hashable, Callable[..., object], tuple[Any, ...]]
 """The key of its lane, a function and its arguments."""
 
 Turn = list[None]
 """Stands for one worker; holds an item while its turn can be taken over."""
+
+INLINE_THREADS: set[threading.Thread] = set()
+"""Those that are workers of a pool for a moment, and end at another time than its own threads."""
 
 
 class PoolState(ABC):
@@ -39,6 +46,9 @@ class PoolState(ABC):
         idle_timeout: seconds after which a thread without work ends.
 
     Attributes:
+        ready: the tasks that wait for their start.
+        turns: the number of tasks that were taken.
+        is_hosted: the poller is going to look at what is ready; see `owlsocket_sync.runtime.inline_pool`.
         starts: attempts to start a thread; a carrier sets how to schedule the next one.
     """
 
@@ -52,7 +62,7 @@ class PoolState(ABC):
         self._turn_changed = Condition(lock)
         self._idle_changed = Condition(lock)
         self.lock = self._pool_lock = lock
-        self._ready: deque[Task] = deque()
+        self.ready: deque[Task] = deque()
         self._resumed: deque[Task] = deque()  # each was held up by its lane, which it now has
         self._lanes: dict[Hashable, deque[Task] | None] = {}  # those with a task that runs, and what that holds up
         self._threads: set[threading.Thread] = set()
@@ -60,12 +70,12 @@ class PoolState(ABC):
         self._busy = 0
         self._idle = 0
         self._unfinished = 0  # tasks that were taken, those in a managed block too
-        # Of the worker that took the last task, until that ends, waits or lasts; and the number of tasks taken.
-        self._turn: Turn | None = None
-        self._turns = 0
+        self._turn: Turn | None = None  # of the worker that took the last task, until that ends, waits or lasts
+        self.turns = 0
         self._waits = WAITS
         self._watcher: Turn | None = None  # of the worker that waits to take the turn over
         self._summoned = False  # a worker was woken or started, and has not come yet
+        self.is_hosted = False
         self._ended = False
         self.starts = StartRetry(name)
         self._local = make_worker_local()
@@ -82,6 +92,31 @@ class PoolState(ABC):
     def _loop(self) -> None:
         """Run tasks until there are none for a while."""
 
+    def _is_attended(self) -> bool:
+        """Return whether a worker is going to look at the tasks, however long the one that has the turn takes."""
+        return (
+            self.is_hosted
+            or (self._summoned and not self._unstarted)
+            or (self._watcher is not None and self._turn is not None)
+            or self._busy >= self._size  # one of them looks when its task ends, or waits
+        )
+
+    def _is_complete(self) -> bool:
+        """Return whether there are enough workers apart from those in a managed block; with the lock."""
+        # One more than places: a finalizer that submits may have interrupted a worker that is about to wait. Where no
+        # worker is idle and a place is free, one of the others is then on its way here, and looks at the tasks.
+        return len(self._threads) - (self._unfinished - self._busy) > self._size
+
+    @property
+    def blocks(self) -> BlockFlag:
+        """The flag of the thread that looks; the object is another one after a fork."""
+        return self._local
+
+    def is_worker(self) -> bool:
+        """Return whether this thread is a worker of this pool."""
+        # Not the local: where gevent patches after the import, all greenlets of a thread share that.
+        return threading.current_thread() in self._threads
+
     def retry(self, now: float) -> float:
         """Start a worker that could not be started and is still missing; return when to call this next."""
         if now >= self.starts.at:
@@ -94,7 +129,7 @@ class PoolState(ABC):
     def work_until_end(self) -> None:
         """Run what is left on this thread if there is no worker and none can be started; after `end`, by the reader."""
         with self._pool_lock:
-            if self._threads or not (self._ended and self.starts.failing and (self._ready or self._resumed)):
+            if self._threads or not (self._ended and self.starts.failing and (self.ready or self._resumed)):
                 return
             self._threads.add(threading.current_thread())
         self._loop()
@@ -106,10 +141,7 @@ class PoolState(ABC):
 
         def idle() -> bool:
             return (
-                not self._ready
-                and not self._resumed
-                and self._unfinished <= own
-                and not any(list(self._lanes.values()))
+                not self.ready and not self._resumed and self._unfinished <= own and not any(list(self._lanes.values()))
             )
 
         with self._pool_lock:
@@ -118,7 +150,7 @@ class PoolState(ABC):
     def abandon(self) -> None:
         """Leave the workers to the parent; in a forked child, where a thread of the parent may have held the lock."""
         self._ended = True
-        self._ready.clear()
+        self.ready.clear()
         self._resumed.clear()
         self._lanes.clear()
         self._unstarted.clear()
@@ -133,7 +165,7 @@ class PoolState(ABC):
             while self._turn is not None and not take_over(self._turn):
                 self._turn_changed.wait(PATIENCE)  # its worker is just taking one
             self._turn = None
-            count = len(_discard(self._ready))
+            count = len(_discard(self.ready))
             for key, _, _ in _discard(self._resumed):
                 count += 1 + len(self._lanes.pop(key, None) or ())
             # A lane that runs stays: tasks that are submitted next must wait for its current one.
@@ -149,7 +181,7 @@ class PoolState(ABC):
             self._work_available.notify_all()
             self._turn_changed.notify_all()
             own = {threading.current_thread()}
-            workers = self._threads - own
+            workers = self._threads - own - INLINE_THREADS
             deadline.wait_for(self._idle_changed, lambda: self._threads <= own)
         for thread in workers:
             deadline.join(thread)
@@ -162,7 +194,7 @@ def _discard(tasks: deque[Task]) -> list[Task]:
     return [task for task in waiting if not isinstance(task[0], str)]
 
 
-def take_over(turn: Turn) -> bool:
+def take_over(turn: list[Any]) -> bool:
     """Decide on a turn; false where its worker has not begun its task yet, or it was decided already."""
     try:
         turn.pop()

@@ -136,7 +136,7 @@ class ReaderRole:
 
     def _dispatch_all(self) -> Close | None:
         """Dispatch what is complete in the buffer, up to a close frame, which is returned."""
-        event = self._framing.next_event()
+        event, buffer = self._framing.next_event(), self._framing.recv_buffer
         while event is not None:
             if isinstance(event, Close):
                 return event
@@ -144,7 +144,7 @@ class ReaderRole:
             if not (self._dispatch(event) or self._may_continue()):
                 self.has_leftover = True
                 return None
-            event = self._framing.next_event()
+            event = self._framing.next_event() if buffer else None
         return None
 
     def _dispatch(self, event: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Protocol
 
 from ..transport.selector import AnySelector
@@ -36,6 +36,56 @@ class Polled(Protocol):
         ...
 
 
+class InlineTasks(Protocol):
+    """The tasks of a link, which the poller may run; see `owlsocket_sync.runtime.inline_pool`.
+
+    Attributes:
+        is_hosted: whether the poller is going to look at what is ready.
+        turns: the number of tasks that were begun.
+    """
+
+    is_hosted: bool
+    turns: int
+
+    @property
+    def ready(self) -> Sized:
+        """Return what is ready."""
+
+    def run_inline(self, until: float, hand_on: Callable[[], object]) -> bool:
+        """Run what is ready until a moment (``time.monotonic``), on the thread that calls.
+
+        Args:
+            until: the moment.
+            hand_on: called where a task waits for a peer: another thread is to poll.
+
+        Returns:
+            Whether this thread should come back after other links had their turn.
+        """
+        ...
+
+    def leave_to_workers(self) -> None:
+        """Have workers run what is ready, and what follows the task that runs; from any thread."""
+        ...
+
+
+class _NoTasks:
+    """In place of tasks, for a link whose steps submit none."""
+
+    is_hosted = False
+    ready = ()
+    turns = 0
+
+    def run_inline(self, until: float, hand_on: Callable[[], object]) -> bool:
+        """Run nothing."""
+        return False
+
+    def leave_to_workers(self) -> None:
+        """Do nothing."""
+
+
+NO_TASKS = _NoTasks()
+
+
 class Owner(Protocol):
     """The poller.
 
@@ -61,14 +111,23 @@ class PolledLink:
     """A link at the poller.
 
     Attributes:
+        tasks: what its steps submit.
         mute: stop received bytes from waking the poller; unmute: let them. Any thread may call both, which raise
             ValueError or OSError once the descriptor is closed.
     """
 
-    __slots__ = ("_copy", "_poller", "_selector", "_sock", "due_at", "fileno", "mute", "on_end", "step", "unmute")
+    __slots__ = (
+        "_copy", "_poller", "_selector", "_sock", "due_at", "fileno", "mute", "on_end", "step", "tasks", "unmute",
+    )  # fmt: skip
 
     def __init__(
-        self, poller: Owner, selector: AnySelector, sock: HasFileno, link: Polled, on_end: Callable[[], bool]
+        self,
+        poller: Owner,
+        selector: AnySelector,
+        sock: HasFileno,
+        link: Polled,
+        on_end: Callable[[], bool],
+        tasks: InlineTasks,
     ) -> None:
         self._poller = poller
         self._selector = selector
@@ -76,6 +135,7 @@ class PolledLink:
         self.fileno = sock.fileno()
         self.step: Callable[[int], float | None] = link.step
         self.on_end = on_end
+        self.tasks = tasks
         self.due_at = math.inf
         self._copy: int | None = None
         self.mute: Callable[[], object]
@@ -132,7 +192,7 @@ class PolledLink:
 
     def forget(self) -> None:
         """Let go of what follows from the end, which was handed over."""
-        self.on_end = _is_over
+        self.on_end, self.tasks = _is_over, NO_TASKS
 
     def close_in_child(self) -> None:
         """Close the copy of the descriptor; in a forked child."""

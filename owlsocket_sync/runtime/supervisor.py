@@ -26,9 +26,9 @@ from ..states import CloseInfo, ConnectionState
 from .at_exit import EXIT_REGISTRY
 from .attempts import Attempts
 from .endings import abnormal_end, failed_attempt, failed_end, failed_error
+from .inline_pool import InlinePool
 from .link import INTERNAL_ERROR, Link
 from .supervisor_phase import PHASES, SupervisorPhase
-from .workers import WorkerPool
 
 MAX_READER_FAILURES = 3
 
@@ -49,10 +49,12 @@ class Supervisor(Attempts):
         authenticate: authenticates a new link while the poller reads; may raise. ``None`` without authentication.
     """
 
+    _pool: InlinePool
+
     def __init__(
         self,
         connect: Connect,
-        pool: WorkerPool,
+        pool: InlinePool,
         *,
         backoff: Backoff | None,
         timeout: float,
@@ -194,7 +196,7 @@ class Supervisor(Attempts):
                 # From here on the poller may start the next thread.
                 self._thread = None
                 self._advance(SupervisorPhase.RUNNING, SupervisorPhase.READING)
-            link.attach(self._fail_calls, self._link_ended)
+            link.attach(self._fail_calls, self._link_ended, self._pool)
         except BaseException as failure:  # the process has no more threads, or descriptors
             with self._state_lock:
                 self._advance(SupervisorPhase.READING, SupervisorPhase.RUNNING)

@@ -29,17 +29,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .. import fork
+from ..clock import monotonic
 from ..errors.safe_text import logger
-from ..protocol.carrier import BlockFlag
 from .managed_block import ManagedBlock, WorkerLocal
-from .pool_state import PATIENCE, SHORT_WAITS, WAITS, PoolState, Task, Turn, take_over
+from .pool_state import NOTHING, PATIENCE, SHORT_WAITS, WAITS, PoolState, Task, Turn, take_over
 
 TASK_FAILED = "a task of a worker failed"
 
 _NOT_A_WORKER = nullcontext()
-
-_NOTHING = object()
-"""In place of the key of a lane: there was no task."""
 
 _END = object()
 """In place of the key of a lane: the worker is to end."""
@@ -69,37 +66,23 @@ class WorkerPool(PoolState):
         # The fast path takes no lock: append first, then check whether a worker still looks.
         appended = not self._ended and self._is_attended()
         if appended:
-            self._ready.append(task)
+            self.ready.append(task)
             if self._is_attended():
                 return True
         with self._pool_lock:
             if not appended:
                 if self._ended:
                     return False
-                self._ready.append(task)
+                self.ready.append(task)
             thread = self._ensure_worker()
         self._start(thread)
         return True
-
-    def _is_attended(self) -> bool:
-        """Return whether a worker is going to look at the tasks, however long the one that has the turn takes."""
-        return (
-            (self._summoned and not self._unstarted)
-            or (self._watcher is not None and self._turn is not None)
-            or self._busy >= self._size  # one of them looks when its task ends, or waits
-        )
-
-    def _is_complete(self) -> bool:
-        """Return whether there are enough workers apart from those in a managed block; with the lock."""
-        # One more than places: a finalizer that submits may have interrupted a worker that is about to wait. Where no
-        # worker is idle and a place is free, one of the others is then on its way here, and looks at the tasks.
-        return len(self._threads) - (self._unfinished - self._busy) > self._size
 
     def _ensure_worker(self, *, may_start: bool = True) -> threading.Thread | None:
         """Wake a worker for what is ready, or return a thread to start after the lock is released; with the lock."""
         if self._unstarted:  # what interrupted the thread that made it needs it now
             return self._unstarted[-1]
-        if self._is_attended() or not (self._ready or self._resumed):
+        if self._is_attended() or not (self.ready or self._resumed):
             return None
         if self._idle:
             self._work_available.notify()
@@ -145,7 +128,7 @@ class WorkerPool(PoolState):
         local.is_worker = local.matter = True
         turn: Turn = []
         local.turn = turn
-        key: Hashable = _NOTHING
+        key: Hashable = NOTHING
         with self._pool_lock:
             self._summoned = False  # it has come
         try:
@@ -162,11 +145,15 @@ class WorkerPool(PoolState):
     def _run(self, local: WorkerLocal, turn: Turn, last: Hashable) -> Hashable:
         """Run a task, and those behind it while this worker keeps the turn; return the last one's key, or `_END`."""
         task = self._next(local, turn, last)
-        if task is None:
-            return _END
-        key, function, arguments = task
-        del task  # a worker keeps no message beyond its handler
-        ready, lanes = self._ready, self._lanes
+        return _END if task is None else self._run_from(local, turn, [task])
+
+    def _run_from(self, local: WorkerLocal, turn: Turn, first: list[Task], until: float | None = None) -> Hashable:
+        """Run the one task of a list, and those behind it while this worker keeps the turn; return the last key.
+
+        Until a moment only, on a thread that is not a worker of this pool alone.
+        """
+        key, function, arguments = first.pop()  # a worker keeps no message beyond its handler
+        ready, lanes = self.ready, self._lanes
         # What the lane holds up comes next. While this worker keeps the turn, a lane begins to hold up nothing.
         holds_up = bool(lanes.get(key))
         while True:
@@ -176,8 +163,13 @@ class WorkerPool(PoolState):
                 function(*arguments)
             except BaseException:  # SystemExit as well: it must not end the thread, which is counted as busy
                 logger.exception(TASK_FAILED)
+            if not turn or not take_over(turn):
+                self._turn_lost(key, function, arguments)
+                return key
             del function, arguments
-            if not turn or not take_over(turn) or holds_up or self._resumed or self._busy > self._size:
+            if holds_up or self._resumed or self._busy > self._size:
+                return key
+            if until is not None and not self._goes_on(until):
                 return key
             # No other worker takes tasks now, nor gives a lane to one.
             try:
@@ -196,26 +188,33 @@ class WorkerPool(PoolState):
                 if following is not None:
                     lanes[following] = None
                 key = following
-            self._turns += 1
+            self.turns += 1
+
+    def _turn_lost(self, key: Hashable, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """Note a task after which its worker does not have the turn any more."""
+
+    def _goes_on(self, until: float) -> bool:
+        """Return whether a thread that works here until a moment takes the next task."""
+        return monotonic() < until
 
     def _next(self, local: WorkerLocal, turn: Turn, last: Hashable) -> Task | None:
         """Finish the task of the lane ``last``, and wait for the next one; ``None`` ends the worker."""
         started_at = -1
         while True:
             with self._pool_lock:
-                if last is not _NOTHING:
+                if last is not NOTHING:
                     self._finish(turn, last)
-                    last = _NOTHING
+                    last = NOTHING
                 if not self._await_turn(local, turn):
                     return None
                 # Before the task is taken: to start a thread takes a while, in which that thread may take the task.
                 # One for each turn: it has not come yet when this worker looks again, or it could not be started.
-                thread = self._ensure_another(may_start=started_at != self._turns)
+                thread = self._ensure_another(may_start=started_at != self.turns)
                 if thread is None:
                     task = self._take(turn)
                     if task is not None:
                         return task
-                started_at = self._turns
+                started_at = self.turns
             self._start(thread)
 
     def _finish(self, turn: Turn, key: Hashable) -> None:
@@ -235,16 +234,16 @@ class WorkerPool(PoolState):
         """Wait until this worker may take a task, and there may be one; false if it is to end; with the lock."""
         waits, turns = 0, -1
         while True:
-            has_work = bool(self._ready or self._resumed)
-            may_take = self._turn is None or (waits >= self._waits and turns == self._turns)
+            has_work = bool(self.ready or self._resumed)
+            may_take = self._turn is None or (waits >= self._waits and turns == self.turns)
             if has_work and self._busy < self._size and may_take and (self._turn is None or take_over(self._turn)):
                 if self._turn is not None:
                     self._turn, self._waits = None, SHORT_WAITS  # tasks that last come in numbers
                 return True
             # A watcher stays while tasks come and go: to wake one again for each would cost more.
-            is_needed = has_work or turns not in (-1, self._turns)
+            is_needed = has_work or turns not in (-1, self.turns)
             if is_needed and self._busy < self._size and self._watcher is None:
-                waits, turns = (waits + 1 if turns == self._turns else 1), self._turns
+                waits, turns = (waits + 1 if turns == self.turns else 1), self.turns
                 self._watcher = turn
                 self._turn_changed.wait(PATIENCE)
                 if self._local is not local:
@@ -258,7 +257,7 @@ class WorkerPool(PoolState):
 
     def _await_work(self, local: WorkerLocal) -> bool:
         """Wait for work; false if the worker is to end; with the lock."""
-        if self._ended and not (self._ready or self._resumed):
+        if self._ended and not (self.ready or self._resumed):
             return self._worker_exit()
         self._idle += 1
         self._idle_changed.notify_all()
@@ -268,7 +267,7 @@ class WorkerPool(PoolState):
         self._idle -= 1
         self._summoned = False
         # Work may have become ready between the timeout and the lock.
-        if notified or ((self._ready or self._resumed) and self._busy < self._size):
+        if notified or ((self.ready or self._resumed) and self._busy < self._size):
             return True
         return self._worker_exit()
 
@@ -282,7 +281,7 @@ class WorkerPool(PoolState):
 
     def _ensure_another(self, *, may_start: bool) -> threading.Thread | None:
         """As `_ensure_worker`, for what is left when a task was taken; with the lock."""
-        if self._watcher is not None or self._busy + 1 >= self._size or len(self._ready) + len(self._resumed) < 2:
+        if self._watcher is not None or self._busy + 1 >= self._size or len(self.ready) + len(self._resumed) < 2:
             return None
         return self._ensure_worker(may_start=may_start)
 
@@ -291,8 +290,8 @@ class WorkerPool(PoolState):
         lanes, task = self._lanes, None
         if self._resumed:
             task = self._resumed.popleft()
-        while task is None and self._ready:
-            task = self._ready.popleft()
+        while task is None and self.ready:
+            task = self.ready.popleft()
             key = task[0]
             if key is not None:
                 if key in lanes:
@@ -304,19 +303,9 @@ class WorkerPool(PoolState):
         if task is not None:
             self._busy += 1
             self._unfinished += 1
-            self._turns += 1
+            self.turns += 1
             self._turn = turn
         return task
-
-    @property
-    def blocks(self) -> BlockFlag:
-        """The flag of the thread that looks; the object is another one after a fork."""
-        return self._local
-
-    def is_worker(self) -> bool:
-        """Return whether this thread is a worker of this pool."""
-        # Not the local: where gevent patches after the import, all greenlets of a thread share that.
-        return threading.current_thread() in self._threads
 
     def managed_block(self) -> AbstractContextManager[None]:
         """Return a context manager for a wait: if this thread is a worker, another may run in its place."""

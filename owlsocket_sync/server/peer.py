@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import MINYEAR, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from .. import fork
 from ..clock import monotonic
 from ..connection import Connection, cut_reason
 from ..core.core import Core, CoreOptions
+from ..core.tasks import task_name
 from ..deadline import Deadline
 from ..errors import SocketConnectionError
 from ..errors.safe_text import logger, safe_str
@@ -28,9 +29,9 @@ from ..locks import MAX_WAIT
 from ..protocol.carrier import BlockFlag, CarrierEvents
 from ..protocol.settings import Settings
 from ..runtime.endings import is_interrupt
+from ..runtime.inline_pool import InlinePool
 from ..runtime.link import Link
 from ..runtime.timer import Timer
-from ..runtime.workers import WorkerPool
 from ..states import CloseInfo, ConnectionState
 from ..transport.framing import ServerFraming
 from ..values import escape_for_log
@@ -55,6 +56,7 @@ class Peer(PolledPeer):
         timer: of the server, for the expiry of the identity.
 
     Attributes:
+        submit: run a function on a worker; false after the end.
         connection: the argument of the handler.
         outbox: sends broadcasts to the client.
     """
@@ -67,8 +69,9 @@ class Peer(PolledPeer):
         super().__init__(name := core.name, lambda: url)
         self._request = request
         self._timer = timer
-        self._pool = WorkerPool(options.workers, name)
+        self._pool = InlinePool(options.workers, name, task_name)
         self._pool.starts.schedule = self.schedule_wakeup
+        self.submit = self._pool.submit
         self._handler_thread: int | None = None
         self._expires_at = math.inf
         settings = Settings(options.call_timeout, expose_tracebacks=options.expose_tracebacks)
@@ -84,10 +87,6 @@ class Peer(PolledPeer):
         self._current = self._only_link, 1
 
     # -- the workers of the connection: see `owlsocket_sync.protocol.carrier.Workers` --------------------------------
-
-    def submit(self, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
-        """Run a function on a worker; false after the end."""
-        return self._pool.submit(key, function, *arguments)
 
     @property
     def blocks(self) -> BlockFlag:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ..deadline import Deadline
 from ..errors.safe_text import logger
 from ..runtime.carrier_state import CarrierState
+from ..runtime.inline_pool import InlinePool
 from ..runtime.link import Link
 from ..states import CloseInfo, ConnectionState
 from .outbox import Outbox
@@ -41,6 +42,7 @@ class PolledPeer(CarrierState):
     """
 
     _only_link: Link
+    _pool: InlinePool
     outbox: Outbox
 
     def __init__(self, name: str, address: Callable[[], str]) -> None:
@@ -75,7 +77,7 @@ class PolledPeer(CarrierState):
             return
         try:
             self.is_reading = True
-            self._only_link.attach(self._fail_calls, self._link_ended)
+            self._only_link.attach(self._fail_calls, self._link_ended, self._pool)
         except Exception:  # out of threads or descriptors: the client's own thread tries again
             self.is_reading = False
             self._advance(PeerPhase.ACCEPTED)

@@ -13,6 +13,7 @@ from owlsocket_sync.core.core import Core
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError
 from owlsocket_sync.runtime.link import Link
+from owlsocket_sync.runtime.registration import POLLING
 from owlsocket_sync.runtime.workers import WorkerPool
 from owlsocket_sync.server import Request, serve
 from owlsocket_sync.states import CloseInfo, StateChange
@@ -177,15 +178,11 @@ class Watched:
     def __init__(self, events: Any, violations: list[str]) -> None:
         self._events = events
         self._violations = violations
-        self._reader: int | None = None
         self.link: Any = None
 
     def _check(self, method: str, *, only_reader: bool, locked: bool | None) -> None:
-        here = threading.get_ident()
-        if only_reader:
-            self._reader = self._reader or here
-            if here != self._reader:
-                self._violations.append(f"{method} on another thread than the reader")
+        if only_reader and threading.get_ident() not in POLLING:
+            self._violations.append(f"{method} on another thread than the reader")
         if locked is not None and self.link._stream.read_lock._is_owned() is not locked:
             self._violations.append(f"{method} {'without' if locked else 'under'} the read lock")
         if self.link._writer._write_lock._is_owned():

@@ -409,8 +409,8 @@ def test_starting_a_worker_lets_no_later_task_pass(make: Make, monkeypatch: pyte
     with pool._pool_lock:
         submitter = threading.Thread(target=lambda: (pool.submit("a", seen, "first"), begin.set()))
         submitter.start()
-        pool._ready.append(("a", seen, ("first",)))
-        pool._ready.append((None, second, ()))
+        pool.ready.append(("a", seen, ("first",)))
+        pool.ready.append((None, second, ()))
     _wait(begin)
     assert seen.wait(3)[0] == "first"
     assert seen.items.index("second") > 0

@@ -14,7 +14,7 @@ from owlsocket_sync import fork
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.options import Heartbeat
 from owlsocket_sync.protocol.carrier import CarrierEvents
-from owlsocket_sync.runtime import poller
+from owlsocket_sync.runtime import poller, poller_turn
 from owlsocket_sync.runtime.link import Link
 from owlsocket_sync.states import CloseInfo
 from owlsocket_sync.transport.framing import ClientFraming
@@ -28,7 +28,7 @@ LIMIT = 1_000_000
 
 def poll_with(make: Callable[[], AnySelector], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let links from now on have a poller of their own, on this kind of selector."""
-    monkeypatch.setattr(poller, "make_selector", make)
+    monkeypatch.setattr(poller_turn, "make_selector", make)
     monkeypatch.setattr(poller, "_pollers", fork.PerProcess(poller.Poller))
 
 
