@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from owlsocket_sync.runtime import poller
+from owlsocket_sync.runtime import monitor, poller
 from support import helpers
 from support.figures import Figure, Ledger
 from support.helpers import scaled
@@ -33,7 +33,8 @@ FDS = "/proc/self/fd"
 def pytest_configure(config: pytest.Config) -> None:
     """Run stress tests whole where they were asked for by name; load our plugin only now that coverage watches."""
     config.pluginmanager.import_plugin("owlsocket_sync.testing.plugin")
-    poller.IDLE_SECONDS = 0.0  # it would be left of each test for so long; `tests/runtime/test_poller.py` has it wait
+    # They would be left of each test for so long; `tests/runtime/test_poller.py` and `test_inline.py` have them wait.
+    poller.IDLE_SECONDS = monitor.IDLE_SECONDS = 0.0
     helpers.WHOLE = config.option.markexpr == "stress"
     settings.register_profile("no-deadline", deadline=None)  # a slow machine is not a failure
     settings.load_profile("no-deadline")

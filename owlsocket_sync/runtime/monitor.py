@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..locks import MAX_WAIT
+
 TICK = 0.001
 """Seconds between two looks. A handler that is the same at both has lasted."""
 
@@ -69,7 +71,7 @@ class Monitor:
         try:
             self._asleep.pop()
         except IndexError:
-            self._bell.acquire(timeout=IDLE_SECONDS)  # the poller has taken it, and rings
+            self._bell.acquire(timeout=MAX_WAIT)  # the poller has taken it, and rings
         return True
 
     def _sleep(self) -> bool:
@@ -82,6 +84,6 @@ class Monitor:
             self._asleep.pop()
         except IndexError:
             self._thread = thread
-            self._bell.acquire(timeout=IDLE_SECONDS)  # as above
+            self._bell.acquire(timeout=MAX_WAIT)  # as above
             return True
         return False

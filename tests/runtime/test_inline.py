@@ -1,0 +1,495 @@
+"""Handlers run where their message was read: quick ones without a switch of threads, and none holds up reading."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from owlsocket_sync import Backoff, Connection, Limits, connect, fork
+from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.runtime import inline_pool, monitor, poller
+from owlsocket_sync.runtime.inline_pool import InlinePool
+from owlsocket_sync.runtime.monitor import Monitor
+from owlsocket_sync.runtime.slow_tasks import MAX_NAMES, PENALTY, RARE, SlowTasks
+from owlsocket_sync.server import Request, Server, serve
+from support.handlers import drop_link
+from support.helpers import Collector, eventually, scaled
+
+POLLER = "owlsocket-poller"
+QUICK = Backoff(initial=0.01, cap=0.01, jitter="none")
+
+
+@pytest.fixture(autouse=True)
+def slow_tasks(monkeypatch: pytest.MonkeyPatch) -> SlowTasks:
+    """A poller and a memory of slow handlers for each test alone."""
+    memory = SlowTasks()
+    monkeypatch.setattr(inline_pool, "SLOW_TASKS", memory)
+    monkeypatch.setattr(poller, "_pollers", fork.PerProcess(poller.Poller))
+    return memory
+
+
+class Methods:
+    """What the clients of a server may call and tell, and what came of it."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = threading.Event()
+        self.told = Collector()
+
+    def __call__(self, conn: Connection, request: Request) -> None:
+        """Answer a client."""
+        conn.perform("where", lambda: threading.current_thread().name)
+        conn.perform("wait", self.wait)
+        conn.perform("spin", self.spin)
+        conn.perform("ask", lambda: conn.call("where"))
+        conn.perform("go", self.go.set)
+        conn.perform("nap", lambda: (threading.current_thread().name, time.sleep(0.1))[0])
+        conn.observe("wait", lambda message: self.wait())
+        conn.observe("tell", lambda message: self.told(message.payload))
+
+    def wait(self) -> str:
+        """Hold up the thread until another handler frees it; return its name."""
+        self.begun.set()
+        assert self.go.wait(scaled(10))
+        return threading.current_thread().name
+
+    def spin(self) -> int:
+        """Compute until another handler has run; return the rounds."""
+        rounds, end = 0, time.monotonic() + scaled(10)
+        while not self.go.is_set() and time.monotonic() < end:
+            rounds += 1
+        return rounds
+
+
+@pytest.fixture
+def methods() -> Methods:
+    """The handlers of the server."""
+    return Methods()
+
+
+@pytest.fixture
+def server(methods: Methods) -> Iterator[Server]:
+    """A server, whose clients the poller of this process reads."""
+    with serve(methods) as made:
+        yield made
+        methods.go.set()
+
+
+@pytest.fixture
+def conn(server: Server) -> Iterator[Connection]:
+    """A client of it."""
+    with connect(server.url) as made:
+        yield made
+
+
+def _where(conn: Connection) -> str:
+    return str(conn.call("where"))
+
+
+def _is_quick(conn: Connection) -> bool:
+    """Return whether the handler of a call ran where it was read."""
+    # A busy machine may hold up any thread for long enough to be taken for a slow handler, once.
+    return POLLER in {_where(conn) for _ in range(3)}
+
+
+def test_a_quick_handler_needs_no_worker(conn: Connection, server: Server) -> None:
+    """Of either end: calls of the client, and events for it."""
+    assert _is_quick(conn)
+    (peer,) = server.connections
+    names = Collector()
+    conn.observe("named", lambda message: names(threading.current_thread().name))
+    for _ in range(3):
+        peer.notify("named")
+    assert POLLER in names.wait(3)
+
+
+def test_a_handler_that_waits_holds_up_nothing_else(conn: Connection, server: Server, methods: Methods) -> None:
+    """Neither other calls and events of its connection, nor other connections."""
+    waiting = conn.submit("wait")
+    assert methods.begun.wait(scaled(5))
+    conn.notify("tell", 1)
+    assert methods.told.wait(1) == [1]
+    assert _where(conn)
+    with connect(server.url) as other:
+        assert _where(other)
+        other.call("go")
+    assert waiting.result(scaled(5))
+
+
+def test_a_handler_that_computes_holds_up_nothing_else(conn: Connection) -> None:
+    """Although it gives no other thread the interpreter by itself."""
+    rounds = conn.submit("spin")
+    conn.call("go")
+    assert rounds.result(scaled(10)) >= 0
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_handler_may_call_back(server: Server, workers: int) -> None:
+    """On one thread that polls for both ends, which would wait for itself."""
+    with connect(server.url, workers=workers) as conn:
+        conn.perform("where", lambda: conn.call("where"))
+        for _ in range(5):
+            assert conn.call("ask")
+
+
+def test_a_name_that_was_slow_goes_to_the_workers(conn: Connection, slow_tasks: SlowTasks) -> None:
+    """From its second slow run on; other names stay where they are."""
+    assert conn.call("nap") == POLLER
+    conn.call("nap")
+    assert slow_tasks.is_slow(("call", "nap"))
+    assert str(conn.call("nap")).endswith("-worker")
+    assert _is_quick(conn)
+
+
+def test_handlers_start_in_order_whoever_runs_them(conn: Connection, methods: Methods) -> None:
+    """The poller, until one of them waits, and workers from then on."""
+    for number in range(50):
+        conn.notify("tell", number)
+    conn.notify("wait")
+    for number in range(50, 100):
+        conn.notify("tell", number)
+    assert methods.told.wait(100) == list(range(100))
+    assert not methods.go.is_set()
+
+
+def test_what_a_handler_raises_ends_no_thread(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even the one that polls."""
+    with connect(server.url) as conn:
+        reported = Collector()
+        conn.on_error(lambda error, context: reported(type(error)))
+        conn.observe("exit", lambda message: sys.exit(1))
+        for peer in server.connections:
+            for _ in range(3):
+                peer.notify("exit")
+        assert reported.wait(3) == [SystemExit] * 3
+        assert _is_quick(conn)
+
+
+def test_a_handler_may_close_its_connection(server: Server) -> None:
+    """And the connection of the other end, which the same thread reads."""
+    with connect(server.url, reconnect=None) as conn:
+        closed = Collector()
+        conn.observe("close", lambda message: closed(conn.close()))
+        for peer in server.connections:
+            peer.notify("close")
+        closed.wait(1)
+        assert conn.wait_closed(scaled(5)).code == 1000
+    eventually(lambda: not server.connections)
+    with connect(server.url) as conn:
+        assert _is_quick(conn)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_the_child_of_a_handler_does_not_poll(server: Server) -> None:
+    """It ends with its handler, and the parent goes on."""
+    children: list[int] = []
+    with connect(server.url) as conn:
+
+        def part(message: Any) -> None:
+            pid = os.fork()
+            if pid:
+                children.append(pid)
+            elif threading.current_thread().name == POLLER:
+                os._exit(3 if poller.get_poller().links else 0)
+            else:
+                os._exit(0)
+
+        conn.observe("part", part)
+        for peer in server.connections:
+            peer.notify("part")
+        eventually(lambda: children)
+        assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+        assert _is_quick(conn)
+
+
+def test_many_quick_handlers_hold_up_no_other_connection(
+    server: Server, methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The poller comes back to what is left, once other links had their turn."""
+    monkeypatch.setattr(poller, "INLINE_SECONDS", 0.0)
+    with connect(server.url) as busy, connect(server.url) as other, busy.batch():
+        for number in range(500):
+            busy.notify("tell", number)
+        busy.notify("tell", "last")
+        assert _where(other)
+    assert methods.told.wait(501) == [*range(500), "last"]
+
+
+def test_without_a_thread_for_the_monitor_workers_run_the_handlers(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would look whether they hold up the poller."""
+    monkeypatch.setattr(Monitor, "ensure_awake", lambda self: False)
+    assert _where(conn).endswith("-worker")
+
+
+def test_a_full_backlog_is_worked_off(server: Server, methods: Methods) -> None:
+    """Also by the poller itself, which reads nothing meanwhile."""
+    with serve(methods, limits=Limits(dispatch_messages=2)) as narrow, connect(narrow.url) as conn:
+        for number in range(300):
+            conn.notify("tell", number)
+        assert methods.told.wait(300) == list(range(300))
+
+
+def test_a_lost_link_is_noticed_while_a_handler_waits(conn: Connection, server: Server, methods: Methods) -> None:
+    """By the thread that polls instead."""
+    waiting = conn.submit("wait")
+    assert methods.begun.wait(scaled(5))
+    with connect(server.url, reconnect=QUICK) as other:
+        drop_link(server.connections[-1])
+        eventually(lambda: other.stats.reconnects == 1)
+        assert _where(other)
+    assert not waiting.done()
+
+
+# -- the pool --------------------------------------------------------------------------------------------------------
+
+Make = Callable[..., InlinePool]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes pools, and ends them."""
+    pools: list[InlinePool] = []
+
+    def make_one(size: int = 2) -> InlinePool:
+        pools.append(InlinePool(size, "test", lambda key, function, arguments: key))
+        return pools[-1]
+
+    yield make_one
+    for pool in pools:
+        pool.end(Deadline(scaled(5)))
+
+
+def _workers() -> int:
+    return sum(thread.name == "test-worker" for thread in threading.enumerate())
+
+
+def _soon() -> float:
+    return time.monotonic() + scaled(5)
+
+
+def test_what_is_submitted_while_the_pool_is_hosted_wakes_no_worker(make: Make) -> None:
+    """It runs on the thread that hosts it."""
+    pool, ran = make(), Collector()
+    pool.is_hosted = True
+    for number in range(3):
+        pool.submit(None, lambda number=number: ran((number, threading.get_ident())))
+    assert not pool.run_inline(_soon(), lambda: None)
+    assert ran.items == [(number, threading.get_ident()) for number in range(3)]
+    assert _workers() == 0
+    assert not pool.is_hosted
+
+
+def test_what_was_not_run_in_time_is_left_for_the_next_visit(make: Make) -> None:
+    """At least one task runs in each."""
+    pool, ran = make(), Collector()
+    pool.is_hosted = True
+    for number in range(3):
+        pool.submit(("event", number), ran, number)
+    for count in (1, 2):
+        assert pool.run_inline(0.0, lambda: None)
+        assert len(ran.items) == count
+        assert pool.is_hosted
+    assert not pool.run_inline(0.0, lambda: None)
+    assert ran.items == [0, 1, 2]
+    assert _workers() == 0
+
+
+def test_a_task_that_waits_has_another_thread_poll(make: Make) -> None:
+    """At once, and workers run what is behind it."""
+    pool, handed_on, ran = make(), Collector(), threading.Event()
+
+    def wait() -> None:
+        with pool.managed_block():
+            assert ran.wait(scaled(5))
+
+    pool.is_hosted = True
+    pool.submit(None, wait)
+    pool.submit(None, ran.set)
+    assert not pool.run_inline(_soon(), lambda: handed_on(True))
+    assert handed_on.items == [True]
+
+
+def test_a_task_that_lasts_leaves_what_is_behind_it_to_workers(make: Make) -> None:
+    """Once the monitor has seen it."""
+    pool, begun, ran = make(), threading.Event(), threading.Event()
+
+    def last() -> None:
+        begun.set()
+        assert ran.wait(scaled(5))
+
+    def watch() -> None:
+        assert begun.wait(scaled(5))
+        pool.leave_to_workers()
+
+    pool.is_hosted = True
+    pool.submit(None, last)
+    pool.submit(None, ran.set)
+    watching = threading.Thread(target=watch)
+    watching.start()
+    assert not pool.run_inline(_soon(), lambda: None)
+    watching.join()
+
+
+def test_a_worker_that_has_the_turn_keeps_it(make: Make) -> None:
+    """What follows its task is not run by another thread before its start."""
+    pool, begun, go, ran = make(1), threading.Event(), threading.Event(), Collector()
+    pool.submit(None, lambda: (begun.set(), go.wait(scaled(5)), ran("first")))
+    assert begun.wait(scaled(5))
+    pool.is_hosted = True
+    pool.submit(None, ran, "second")
+    assert not pool.run_inline(_soon(), lambda: None)
+    go.set()
+    assert ran.wait(2) == ["first", "second"]
+
+
+@pytest.mark.slow
+def test_no_task_is_lost_between_a_thread_that_submits_and_one_that_hosts(make: Make) -> None:
+    """Whatever the moment at which one of them looks."""
+    pool, count, over = make(), 20_000, threading.Event()
+    ran: list[int] = []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def host() -> None:
+        while not over.is_set():
+            pool.is_hosted = True
+            if not (pool.ready and pool.run_inline(time.monotonic() + 0.001, lambda: None)):
+                pool.is_hosted = False
+                if pool.ready:
+                    pool.leave_to_workers()
+
+    hosting = threading.Thread(target=host)
+    hosting.start()
+    try:
+        for number in range(count):
+            assert pool.submit(("event", "x"), ran.append, number)
+        eventually(lambda: len(ran) == count, 20)
+    finally:
+        sys.setswitchinterval(before)
+        over.set()
+        hosting.join()
+    assert ran == list(range(count))
+
+
+def test_the_end_of_a_pool_waits_for_its_task_and_not_for_the_thread_that_hosts_it(make: Make) -> None:
+    """That thread goes on."""
+    pool, begun, go = make(), threading.Event(), threading.Event()
+    over = threading.Event()
+
+    def host() -> None:
+        pool.is_hosted = True
+        pool.submit(None, lambda: (begun.set(), go.wait(scaled(5))))
+        pool.run_inline(_soon(), lambda: None)
+        over.wait(scaled(10))
+
+    hosting = threading.Thread(target=host)
+    hosting.start()
+    assert begun.wait(scaled(5))
+    threading.Timer(0.05, go.set).start()
+    start = time.monotonic()
+    pool.end(Deadline(scaled(5)))
+    assert go.is_set()
+    assert time.monotonic() - start < scaled(4)
+    assert hosting.is_alive()
+    over.set()
+    hosting.join()
+
+
+# -- the monitor -----------------------------------------------------------------------------------------------------
+
+
+def test_the_monitor_sleeps_until_it_is_needed_and_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And starts again."""
+    monkeypatch.setattr(monitor, "IDLE_SECONDS", scaled(0.1))
+    looks, busy = Collector(), threading.Event()
+
+    def look() -> bool:
+        looks(True)
+        return busy.is_set()
+
+    watch = Monitor(look)
+    for _ in range(2):
+        busy.set()
+        assert watch.ensure_awake()
+        count = len(looks.items)
+        looks.wait(count + 5)
+        busy.clear()
+        eventually(lambda: "owlsocket-monitor" not in {thread.name for thread in threading.enumerate()})
+    busy.set()
+    assert watch.ensure_awake()
+    looks.wait(len(looks.items) + 5)
+    busy.clear()
+
+
+@pytest.mark.slow
+def test_the_monitor_misses_no_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that comes while it falls asleep, or ends."""
+    monkeypatch.setattr(monitor, "IDLE_SECONDS", 0.0005)
+    monkeypatch.setattr(monitor, "TICK", 0.0001)
+    inline, seen = threading.Event(), threading.Event()
+
+    def look() -> bool:
+        if inline.is_set():
+            seen.set()
+        return inline.is_set()
+
+    watch = Monitor(look)
+    for number in range(1_000):
+        inline.set()
+        assert watch.ensure_awake()
+        assert seen.wait(scaled(5)), number
+        inline.clear()
+        seen.clear()
+
+
+def test_the_monitor_tells_that_it_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And tries again."""
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watch = Monitor(lambda: False)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        assert not watch.ensure_awake()
+    assert watch.ensure_awake()
+
+
+# -- what was slow ---------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_slow_after_two_slow_runs_that_are_not_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And for a while."""
+    now = 1000.0
+    monkeypatch.setattr("owlsocket_sync.runtime.slow_tasks.monotonic", lambda: now)
+    memory = SlowTasks()
+    memory.note("a")
+    assert not memory.is_slow("a")
+    memory.runs += RARE
+    memory.note("a")
+    assert not memory.is_slow("a")
+    memory.runs += RARE - 1
+    memory.note("a")
+    assert memory.is_slow("a")
+    assert not memory.is_slow("b")
+    now += PENALTY
+    assert not memory.is_slow("a")
+    assert memory.slow_until == {}
+
+
+def test_names_that_a_peer_invents_take_no_memory_without_end() -> None:
+    """It forgets all, rather than to grow."""
+    memory = SlowTasks()
+    for number in range(3 * MAX_NAMES):
+        memory.note(number)
+        memory.note(number)
+    assert len(memory.slow_until) <= MAX_NAMES
+    assert len(memory._slow_at) <= MAX_NAMES
