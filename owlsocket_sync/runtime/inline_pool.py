@@ -59,7 +59,8 @@ class InlinePool(WorkerPool):
             while task is not None:
                 first = [task]
                 task = None
-                key = self._run_from(local, turn, first, until)
+                # Where names are slow, one at a time: the next one may be.
+                key = self._run_from(local, turn, first, 0.0 if SLOW_TASKS.slow_until else until)
                 fork.ensure_process()  # a task may fork: its child is not a worker of the parent's pool
                 if self._local is not local:
                     return False
@@ -89,9 +90,6 @@ class InlinePool(WorkerPool):
         except IndexError:
             return False
         return SLOW_TASKS.is_slow(self._name_of(*task))
-
-    def _goes_on(self, until: float) -> bool:
-        return monotonic() < until and not (SLOW_TASKS.slow_until and self._is_slow_next())
 
     def _leave(self, me: threading.Thread, has_turn: bool, until: float) -> bool:
         """Cease to be a worker; return whether to come back because time was up; with the lock."""

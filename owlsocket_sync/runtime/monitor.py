@@ -59,6 +59,7 @@ class Monitor:
 
     def _run(self) -> None:
         while True:
+            self._look()  # what is the same after the first tick has lasted
             time.sleep(TICK)
             while self._look():
                 time.sleep(TICK)

@@ -107,6 +107,8 @@ class Poller(PollerTurn):
                 except BaseException:
                     # An error of one link ends that link in its `step`; whatever comes here must end no other one.
                     logger.exception("the poller failed, and goes on")
+                    for registration in [*self.links]:
+                        registration.tasks.leave_to_workers()  # those of one are hosted
         finally:
             POLLING.discard(me)
         fork.end_inherited_thread()  # only a greenlet that survived a fork needs that

@@ -46,7 +46,7 @@ class PollerTurn(ABC):
         self._unstarted: deque[threading.Thread] = deque()
         self._step: list[PolledLink | None] = []  # ``None`` for handlers that run here
         self._step_began = -math.inf
-        self._held: set[PolledLink | None] = set()
+        self._held: set[PolledLink] = set()
         self._inline: InlineTasks | None = None  # what runs handlers here, or has run the last ones
         self._visits = 0
         self._seen: tuple[object, int, int] = None, 0, 0  # what the monitor has seen of these
@@ -106,35 +106,38 @@ class PollerTurn(ABC):
         is_inline = step == [None]
         self._seen = step, visits, turns = step, visits, tasks.turns if tasks is not None else 0
         if is_inline and tasks is not None and seen[0] is step and seen[2] == turns:
-            self._hand_on(step)
-            tasks.leave_to_workers()
+            if self._hand_on(step):
+                tasks.leave_to_workers()
         return is_inline or visits != seen[1]
 
-    def _hand_on(self, step: list[PolledLink | None]) -> None:
-        """Have another thread poll instead of the one that is in this step; from any thread."""
+    def _hand_on(self, step: list[PolledLink | None]) -> bool:
+        """Have another thread poll instead of the one that is in this step, and return whether; from any thread."""
         with self.lock:
             selector, before, turn = self._selector, self._turn, object()
             if selector is None:
-                return
+                return False
             thread = self._make_thread(selector, turn)
             try:
                 registration = step.pop()
             except IndexError:
-                return  # the step is over, or another thread was here
+                return False  # the step is over, or another thread was here
             # No call among these, and so no interrupt.
             self._turn = turn
             self._unstarted += (thread,)
-            self._held |= {registration}
+            if registration is not None:
+                self._held |= {registration}
             try:
                 self._start_thread()
             except Exception:  # no more threads: the one that is held up goes on once it can
                 self._unstarted.clear()
-                self._held.discard(registration)
+                if registration is not None:
+                    self._held.discard(registration)
                 self._turn = before
                 step.append(registration)
-                return
+                return False
         if registration is not None:
             registration.tasks.leave_to_workers()
+        return True
 
     def _was_relieved(self, turn: object, registration: PolledLink) -> bool:
         """Return whether another thread polls instead of this one, and give the link back to it."""

@@ -169,7 +169,7 @@ class WorkerPool(PoolState):
             del function, arguments
             if holds_up or self._resumed or self._busy > self._size:
                 return key
-            if until is not None and not self._goes_on(until):
+            if until is not None and monotonic() >= until:
                 return key
             # No other worker takes tasks now, nor gives a lane to one.
             try:
@@ -192,10 +192,6 @@ class WorkerPool(PoolState):
 
     def _turn_lost(self, key: Hashable, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """Note a task after which its worker does not have the turn any more."""
-
-    def _goes_on(self, until: float) -> bool:
-        """Return whether a thread that works here until a moment takes the next task."""
-        return monotonic() < until
 
     def _next(self, local: WorkerLocal, turn: Turn, last: Hashable) -> Task | None:
         """Finish the task of the lane ``last``, and wait for the next one; ``None`` ends the worker."""
