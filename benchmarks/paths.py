@@ -35,7 +35,7 @@ from owlsocket_sync import Connection, EventMessage, SocketConnectionError, conn
 from owlsocket_sync.protocol.calls import BlockingCall
 
 PACKAGE = Path(owlsocket_sync.__file__).parent
-GOALS = {"blocking call": 12, "event": 9, "lost link": 12}
+GOALS = {"blocking call": 12, "event": 12, "lost link": 12}
 WARM_UP = 20
 REPEATS = 20
 QUIET = 0.05

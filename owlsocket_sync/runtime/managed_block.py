@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..protocol.carrier import BlockFlag
 
 if TYPE_CHECKING:
-    from .workers import WorkerPool
+    from .pool_state import PoolState
 
 
 class WorkerLocal(BlockFlag):
@@ -51,7 +51,7 @@ class ManagedBlock:
 
     __slots__ = ("_local", "_pool")
 
-    def __init__(self, pool: WorkerPool, local: WorkerLocal) -> None:
+    def __init__(self, pool: PoolState, local: WorkerLocal) -> None:
         self._pool = pool
         self._local = local
 

@@ -9,6 +9,7 @@ Where the thread can block: asleep (the poller wakes it, `IDLE_SECONDS`), and in
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -31,8 +32,7 @@ class Monitor:
     def __init__(self, look: Callable[[], bool]) -> None:
         self._look = look
         self._asleep: list[None] = []
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def ensure_awake(self) -> bool:
@@ -43,7 +43,7 @@ class Monitor:
             except IndexError:
                 pass  # it goes on by itself, or ends
             else:
-                self._bell.release()
+                self._bell.put(None)
                 return True
         return self._thread is not None or self._start()
 
@@ -72,19 +72,21 @@ class Monitor:
         try:
             self._asleep.pop()
         except IndexError:
-            self._bell.acquire(timeout=MAX_WAIT)  # the poller has taken it, and rings
+            self._bell.get(timeout=MAX_WAIT)  # the poller has taken it, and rings
         return True
 
     def _sleep(self) -> bool:
         """Wait for the poller; return false if the monitor is to end."""
-        if self._bell.acquire(timeout=IDLE_SECONDS):
-            return True
-        # From here on the poller finds no thread, and starts another one.
-        thread, self._thread = self._thread, None
         try:
-            self._asleep.pop()
-        except IndexError:
-            self._thread = thread
-            self._bell.acquire(timeout=MAX_WAIT)  # as above
-            return True
-        return False
+            self._bell.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            # From here on the poller finds no thread, and starts another one.
+            thread, self._thread = self._thread, None
+            try:
+                self._asleep.pop()
+            except IndexError:
+                self._thread = thread
+                self._bell.get(timeout=MAX_WAIT)  # as above
+            else:
+                return False
+        return True

@@ -15,6 +15,8 @@ for `PATIENCE`: then another thread takes its turn, and leaves to it the link th
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import threading
 from collections import deque
@@ -27,15 +29,14 @@ from ..errors.safe_text import logger
 from ..locks import LOOKOUTS, MAX_WAIT
 from ..transport.selector import READABLE, WOKEN, AnySelector
 from ..transport.waiting import HasFileno
-from .moments import Moments
 from .poller_turn import PollerTurn, do_nothing
-from .pool_state import take_over
 from .registration import AT_ONCE, NO_TASKS, POLLING, InlineTasks, Polled, PolledLink
 
 IDLE_SECONDS = 1.0
 RETRY_DELAY = 0.02
 MAX_EVENTS = 64
 PATIENCE = 0.05
+PURGE_THRESHOLD = 64
 INLINE_SECONDS = 0.002
 """For how long handlers of one connection run here at once, before other links have their turn."""
 
@@ -47,7 +48,8 @@ class Poller(PollerTurn):
         super().__init__()
         self._by_fileno: dict[int, PolledLink] = {}
         self.woken: set[PolledLink] = set()
-        self._moments = Moments()
+        self._moments: list[tuple[float, int, PolledLink]] = []
+        self._numbers = itertools.count()
         self._ended: list[PolledLink] = []
         self._stranded: list[PolledLink] = []
         self._retry_at = -math.inf
@@ -158,7 +160,7 @@ class Poller(PollerTurn):
                 if due == AT_ONCE:
                     self.woken.add(registration)
                 else:
-                    self._moments.add(due, registration, len(self.links))
+                    self._call_at(due, registration)
             if tasks.ready:
                 if not self._run_inline(tasks, registration, turn):
                     return
@@ -166,6 +168,16 @@ class Poller(PollerTurn):
                 tasks.is_hosted = False
                 if tasks.ready:  # another thread has just appended a task, and left it to this one
                     tasks.leave_to_workers()
+
+    def _call_at(self, at: float, registration: PolledLink) -> None:
+        """Call a link at a moment that is earlier than its present one."""
+        registration.due_at = at
+        moments = self._moments
+        heapq.heappush(moments, (at, next(self._numbers), registration))
+        if len(moments) > 2 * len(self.links) + PURGE_THRESHOLD:
+            # Those of links that have ended would stay until they come.
+            moments[:] = [entry for entry in moments if entry[0] == entry[2].due_at]
+            heapq.heapify(moments)
 
     def _run_inline(self, tasks: InlineTasks, registration: PolledLink, turn: object) -> bool:
         """Run handlers of what was read; return whether this thread still polls."""
@@ -179,7 +191,9 @@ class Poller(PollerTurn):
         me = threading.get_ident()
         POLLING.discard(me)  # a handler may wait for a peer: then another thread polls
         is_left = tasks.run_inline(monotonic() + INLINE_SECONDS, partial(self._hand_on, step))
-        if not take_over(step):  # another thread has the turn, or could not be started
+        try:
+            step.pop()
+        except IndexError:  # another thread has the turn, or could not be started
             with self.lock:
                 self._step = [] if self._turn is turn else self._step
         polls = self._turn is turn
@@ -197,7 +211,7 @@ class Poller(PollerTurn):
         work, woken, moments, by_fileno = self._work, self.woken, self._moments, self._by_fileno
         idle_until = math.inf
         while not work:
-            at = moments.next_at()
+            at = moments[0][0] if moments else math.inf
             if self._ended:
                 at = -math.inf
             elif self._stranded:
@@ -221,8 +235,12 @@ class Poller(PollerTurn):
             for _ in range(len(woken)):
                 work.append((woken.pop(), WOKEN))
             now = monotonic()
-            if moments.next_at() <= now:
-                work.extend((registration, 0) for registration in moments.take(now))
+            while moments and moments[0][0] <= now:
+                at, _, registration = heapq.heappop(moments)
+                # A link has an entry for each moment that was earlier than those before: only the earliest one counts.
+                if at == registration.due_at:
+                    registration.due_at = math.inf
+                    work.append((registration, 0))
             if self._stranded and now >= self._retry_at:
                 self._ended.extend(self._stranded)
                 self._stranded.clear()

@@ -105,9 +105,8 @@ class PollerTurn(ABC):
         step, tasks, visits, seen = self._step, self._inline, self._visits, self._seen
         is_inline = step == [None]
         self._seen = step, visits, turns = step, visits, tasks.turns if tasks is not None else 0
-        if is_inline and tasks is not None and seen[0] is step and seen[2] == turns:
-            if self._hand_on(step):
-                tasks.leave_to_workers()
+        if is_inline and tasks is not None and seen[0] is step and seen[2] == turns and self._hand_on(step):
+            tasks.leave_to_workers()
         return is_inline or visits != seen[1]
 
     def _hand_on(self, step: list[PolledLink | None]) -> bool:

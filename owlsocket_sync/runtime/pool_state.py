@@ -1,4 +1,4 @@
-"""The state of a pool of workers, and what concerns all of it: waiting for it, and its ends.
+"""The state of a pool of workers, and what concerns all of it: waits of its workers, waiting for it, and its ends.
 
 Locks: ``_pool_lock`` and its conditions; see `owlsocket_sync.runtime.workers`.
 """
@@ -10,12 +10,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..deadline import Deadline
 from ..locks import Condition
 from ..protocol.carrier import BlockFlag
-from .managed_block import make_worker_local
+from .managed_block import ManagedBlock, WorkerLocal, make_worker_local
 from .start_retry import StartRetry
 
 PATIENCE = 0.0005
@@ -23,6 +24,8 @@ PATIENCE = 0.0005
 
 WAITS, SHORT_WAITS = 4, 2
 """The number of waits, and that after a takeover. More than one: a thread that was not scheduled goes on meanwhile."""
+
+_NOT_A_WORKER = nullcontext()
 
 NOTHING = object()
 """In place of the key of a lane: there was no task."""
@@ -92,21 +95,6 @@ class PoolState(ABC):
     def _loop(self) -> None:
         """Run tasks until there are none for a while."""
 
-    def _is_attended(self) -> bool:
-        """Return whether a worker is going to look at the tasks, however long the one that has the turn takes."""
-        return (
-            self.is_hosted
-            or (self._summoned and not self._unstarted)
-            or (self._watcher is not None and self._turn is not None)
-            or self._busy >= self._size  # one of them looks when its task ends, or waits
-        )
-
-    def _is_complete(self) -> bool:
-        """Return whether there are enough workers apart from those in a managed block; with the lock."""
-        # One more than places: a finalizer that submits may have interrupted a worker that is about to wait. Where no
-        # worker is idle and a place is free, one of the others is then on its way here, and looks at the tasks.
-        return len(self._threads) - (self._unfinished - self._busy) > self._size
-
     @property
     def blocks(self) -> BlockFlag:
         """The flag of the thread that looks; the object is another one after a fork."""
@@ -116,6 +104,31 @@ class PoolState(ABC):
         """Return whether this thread is a worker of this pool."""
         # Not the local: where gevent patches after the import, all greenlets of a thread share that.
         return threading.current_thread() in self._threads
+
+    def managed_block(self) -> AbstractContextManager[None]:
+        """Return a context manager for a wait: if this thread is a worker, another may run in its place."""
+        local = self._local
+        return ManagedBlock(self, local) if local.is_worker and not local.is_blocked else _NOT_A_WORKER
+
+    def begin_block(self, local: WorkerLocal) -> None:
+        """Let another worker run in place of this thread."""
+        local.is_blocked = True
+        with self._pool_lock:
+            self._busy -= 1
+            turn = self._turn
+            if turn is not None and turn is local.turn and take_over(turn):
+                self._turn = None
+            thread = self._ensure_worker()
+        self._start(thread)
+
+    def end_block(self, local: WorkerLocal) -> None:
+        """Count this thread as busy again."""
+        # After a fork within the block, the pool has forgotten this worker. Otherwise there may be more than `size`
+        # workers for a moment: the first one whose task ends takes no other.
+        if self._local is local:
+            with self._pool_lock:
+                self._busy += 1
+        local.is_blocked = False
 
     def retry(self, now: float) -> float:
         """Start a worker that could not be started and is still missing; return when to call this next."""

@@ -25,18 +25,15 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from .. import fork
 from ..clock import monotonic
 from ..errors.safe_text import logger
-from .managed_block import ManagedBlock, WorkerLocal
+from .managed_block import WorkerLocal
 from .pool_state import NOTHING, PATIENCE, SHORT_WAITS, WAITS, PoolState, Task, Turn, take_over
 
 TASK_FAILED = "a task of a worker failed"
-
-_NOT_A_WORKER = nullcontext()
 
 _END = object()
 """In place of the key of a lane: the worker is to end."""
@@ -77,6 +74,21 @@ class WorkerPool(PoolState):
             thread = self._ensure_worker()
         self._start(thread)
         return True
+
+    def _is_attended(self) -> bool:
+        """Return whether a worker is going to look at the tasks, however long the one that has the turn takes."""
+        return (
+            self.is_hosted
+            or (self._summoned and not self._unstarted)
+            or (self._watcher is not None and self._turn is not None)
+            or self._busy >= self._size  # one of them looks when its task ends, or waits
+        )
+
+    def _is_complete(self) -> bool:
+        """Return whether there are enough workers apart from those in a managed block; with the lock."""
+        # One more than places: a finalizer that submits may have interrupted a worker that is about to wait. Where no
+        # worker is idle and a place is free, one of the others is then on its way here, and looks at the tasks.
+        return len(self._threads) - (self._unfinished - self._busy) > self._size
 
     def _ensure_worker(self, *, may_start: bool = True) -> threading.Thread | None:
         """Wake a worker for what is ready, or return a thread to start after the lock is released; with the lock."""
@@ -163,7 +175,10 @@ class WorkerPool(PoolState):
                 function(*arguments)
             except BaseException:  # SystemExit as well: it must not end the thread, which is counted as busy
                 logger.exception(TASK_FAILED)
-            if not turn or not take_over(turn):
+            # As `take_over`, in its place.
+            try:
+                turn.pop()
+            except IndexError:
                 self._turn_lost(key, function, arguments)
                 return key
             del function, arguments
@@ -302,28 +317,3 @@ class WorkerPool(PoolState):
             self.turns += 1
             self._turn = turn
         return task
-
-    def managed_block(self) -> AbstractContextManager[None]:
-        """Return a context manager for a wait: if this thread is a worker, another may run in its place."""
-        local = self._local
-        return ManagedBlock(self, local) if local.is_worker and not local.is_blocked else _NOT_A_WORKER
-
-    def begin_block(self, local: WorkerLocal) -> None:
-        """Let another worker run in place of this thread."""
-        local.is_blocked = True
-        with self._pool_lock:
-            self._busy -= 1
-            turn = self._turn
-            if turn is not None and turn is local.turn and take_over(turn):
-                self._turn = None
-            thread = self._ensure_worker()
-        self._start(thread)
-
-    def end_block(self, local: WorkerLocal) -> None:
-        """Count this thread as busy again."""
-        # After a fork within the block, the pool has forgotten this worker. Otherwise there may be more than `size`
-        # workers for a moment: the first one whose task ends takes no other.
-        if self._local is local:
-            with self._pool_lock:
-                self._busy += 1
-        local.is_blocked = False
