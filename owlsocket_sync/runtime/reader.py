@@ -144,7 +144,10 @@ class ReaderRole:
             if not (self._dispatch(event) or self._may_continue()):
                 self.has_leftover = True
                 return None
-            event = self._framing.next_event() if buffer else None
+            segment = buffer.segment
+            if segment.committed == len(segment.data) and not segment.pending:
+                return None  # nothing is left to look at, as after most messages
+            event = self._framing.next_event()
         return None
 
     def _dispatch(self, event: Any) -> bool:
