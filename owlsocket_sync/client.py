@@ -11,8 +11,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from . import fork
 from .callables import refuse_awaitable
@@ -165,6 +164,8 @@ def open_connection(options: ClientOptions) -> Connection:
 class _Assembly:
     """Makes the core of a connection from its options, and another one in each forked child."""
 
+    __slots__ = ("_core_options", "_options")
+
     def __init__(self, options: ClientOptions, name: str) -> None:
         self._options = options
         compresses = options.compression is not None
@@ -173,32 +174,21 @@ class _Assembly:
     def __call__(self, parent: Core | None) -> tuple[Core, Supervisor]:
         """Return the parts of the connection, which connects nothing yet."""
         options, name = self._options, self._core_options.name
-        connector = Connector(options)
+        source = _LinkSource(options)
         pool = InlinePool(options.workers, name, task_name)
-        authenticate = options.authenticate
-
-        def connect(*arguments: Any) -> Link:
-            with _reporting(core, supervisor, "connect"):
-                return connector(*arguments)
-
-        def run_auth() -> None:
-            assert authenticate is not None
-            with _reporting(core, supervisor, "auth"):
-                refuse_awaitable(authenticate(core.facade.get()), "auth")
-
         supervisor = Supervisor(
-            connect,
+            source.connect,
             pool,
             backoff=options.reconnect,
             timeout=options.timeout,
             retry_initial=parent is not None or not options.wait,
             name=name,
-            address=lambda: connector.display_url,
-            authenticate=None if authenticate is None else run_auth,
+            address=source.address,
+            authenticate=None if options.authenticate is None else source.authenticate,
         )
         settings = Settings(options.call_timeout) if parent is None else parent.settings
-        core = Core(supervisor, pool, self._core_options, settings, parent)
-        core.facade.on_forgotten = partial(_on_forgotten, core, supervisor)
+        source.core = core = Core(supervisor, pool, self._core_options, settings, parent)
+        core.facade.on_forgotten = _on_forgotten
         return core, supervisor
 
     def renew(self, parent: Core) -> Core:
@@ -211,14 +201,46 @@ class _Assembly:
         return core
 
 
+class _LinkSource:
+    """Makes and authenticates the links of a connection, and reports what the user's code raises there.
+
+    Attributes:
+        core: of the connection.
+    """
+
+    __slots__ = ("_connector", "_options", "core")
+
+    core: Core
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._connector = Connector(options)
+
+    def address(self) -> str:
+        """Return the URL of the latest attempt, without secrets."""
+        return self._connector.display_url
+
+    def connect(self, *arguments: Any) -> Link:
+        """Connect as `Connector` does."""
+        with _reporting(self.core, "connect"):
+            return self._connector(*arguments)
+
+    def authenticate(self) -> None:
+        """Let the user's callable speak first on a new link."""
+        authenticate = self._options.authenticate
+        assert authenticate is not None
+        with _reporting(self.core, "auth"):
+            refuse_awaitable(authenticate(self.core.facade.get()), "auth")
+
+
 @contextmanager
-def _reporting(core: Core, supervisor: Supervisor, source: str) -> Iterator[None]:
+def _reporting(core: Core, source: str) -> Iterator[None]:
     """Report an error of the user's code on a later link than the first: it has no caller, as that of a handler."""
     try:
         yield
     except BaseException as error:
         # Errors of the package are refusals and losses, of which the state tells.
-        if supervisor.was_open and not isinstance(error, ResilientError):
+        if cast(Supervisor, core.carrier).was_open and not isinstance(error, ResilientError):
             forget_locals(error)
             core.reporter.report(error, ErrorContext(source))
         raise
@@ -236,13 +258,14 @@ def _close(cores: Iterable[Core]) -> None:
         core.close(1000, "replaced", Deadline(CLOSE_TIMEOUT))
 
 
-def _on_forgotten(core: Core, supervisor: Supervisor) -> None:
+def _on_forgotten(core: Core) -> None:
     """Warn of a connection that was forgotten while it is open.
 
     The garbage collector calls this, in any thread. A worker closes: the reader may wait for bytes, or for a link.
     """
     fork.ensure_process()  # takes no lock but its own, under which nothing waits
     # While a child parts from its parent it drops the parent's connections: those were not forgotten by its user.
+    supervisor = cast(Supervisor, core.carrier)
     if not fork.has_parted() or not supervisor.is_active():
         return
     if not core.has_handlers():

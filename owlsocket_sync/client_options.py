@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 StrOrCallable = str | Callable[[], str]
 ShouldContinue = Callable[[], bool]
+BOTH_PLACES = frozenset(("query", "header"))
 
 
 @runtime_checkable
@@ -97,7 +98,9 @@ class ClientOptions(FieldwiseEq):
             place in ("query", "header") for place in self.token_in
         ):
             raise ValueError(f"token_in must hold 'query', 'header' or both, not {self.token_in!r}")
-        object.__setattr__(self, "token_in", frozenset(self.token_in))
+        # One set for all connections that do not choose.
+        places = frozenset(self.token_in)
+        object.__setattr__(self, "token_in", BOTH_PLACES if places == BOTH_PLACES else places)
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
         object.__setattr__(self, "compression", check_compression(self.compression))

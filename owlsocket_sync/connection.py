@@ -68,7 +68,7 @@ class Connection:
         """
         self._current = core
         self._renew = renew
-        core.facade.use(self, lambda: Connection(core, renew))
+        core.facade.use(self, Connection, renew)
 
     @property
     def _core(self) -> Core:
@@ -85,7 +85,7 @@ class Connection:
                 core = renew(self._current)
                 # Again: a signal handler on this thread may have been here meanwhile, and used a core of its own.
                 if self._current.forked:
-                    core.facade.use(self, lambda: Connection(core, renew))
+                    core.facade.use(self, Connection, renew)
                     core.facade.watch(self)
                     self._current = core
             return self._current
@@ -621,7 +621,7 @@ class Connection:
             SocketTimeout: it did not open within the timeout (seconds; default: ``default_call_timeout``).
             SocketConnectionError: it is closed for good.
         """
-        self._core.wait_open(timeout)
+        self._core.waits.wait_open(timeout)
         return self
 
     def wait_closed(self, timeout: float | None = None) -> CloseInfo:
@@ -630,7 +630,7 @@ class Connection:
         Raises:
             SocketTimeout: it was not closed within the timeout (seconds; default: no limit).
         """
-        return self._core.wait_closed(timeout)
+        return self._core.waits.wait_closed(timeout)
 
     def wait_idle(self, timeout: float = 30.0) -> bool:
         """Wait until no handler is running or queued; return false after ``timeout`` seconds."""
@@ -639,7 +639,7 @@ class Connection:
 
     def ping(self, timeout: float | None = None) -> float:
         """Send a ping, and return the round trip in seconds; raises what `notify` raises."""
-        return self._core.ping(timeout)
+        return self._core.waits.ping(timeout)
 
     def reconnect(self) -> None:
         """Close the link and connect again at once; handlers stay registered.

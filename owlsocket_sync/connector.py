@@ -34,10 +34,12 @@ class Connector:
         display_url: the URL of the latest attempt, without secrets.
     """
 
+    __slots__ = ("_login", "_options", "_runner", "_ssl_context", "display_url")
+
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
         self._login = options.login
-        self._runner = DeadlineRunner()
+        self._runner: DeadlineRunner | None = None  # made for the first callable
         self._ssl_context = options.ssl_context
         self.display_url = options.display_url
 
@@ -79,6 +81,7 @@ class Connector:
         """Return the text, or what its callable returns."""
         if not callable(text):
             return text
+        self._runner = self._runner or DeadlineRunner()
         return _checked(label, self._runner.run(text, deadline, label=label, should_continue=should_continue))
 
     def _make_link(
@@ -120,6 +123,7 @@ class Connector:
         except BaseException:
             stream.close()
             raise
+        framing.recv_buffer.give_back()  # the response
         newer = handshake.response_header(REFRESH_HEADER)
         # A server that did not get the token does not replace it either.
         if newer and self._login is not None and options.token_in:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .clock import monotonic
-from .locks import MAX_WAIT, longest_wait, look_out
+from .locks import MAX_WAIT, Condition, longest_wait, look_out
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -66,7 +66,7 @@ class Deadline:
             look_out()
         return True
 
-    def wait_for(self, changed: threading.Condition, predicate: Callable[[], object]) -> bool:
+    def wait_for(self, changed: Condition, predicate: Callable[[], object]) -> bool:
         """Wait under a condition until a predicate holds; return whether it does, within the deadline."""
         return self.wait(partial(changed.wait_for, predicate))
 

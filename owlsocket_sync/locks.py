@@ -13,10 +13,12 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar
 
 from .clock import monotonic
+from .delegation import delegate
 from .errors import SocketError
 
 Value = TypeVar("Value")
@@ -30,6 +32,7 @@ SIGNAL_INTERVAL = 0.1
 LOOKOUTS: list[Callable[[], object]] = []
 """Called by each thread that waits for long, after `SIGNAL_INTERVAL`, and then after twice the time each."""
 
+NO_WAITERS: tuple[Any, ...] = ()
 _release_all: Callable[[Any], Any] = methodcaller("_release_save")
 _process_locks: set[weakref.ref[Any]] = set()
 
@@ -91,26 +94,63 @@ class LocksReleased:
             lock._acquire_restore(state)
 
 
-class Condition(threading.Condition):
+class Condition:
     """A condition whose waits miss no notification of what interrupts them.
 
     That of the standard library looks first and registers afterwards: a signal handler in between, which lets go of the
-    lock or makes the change itself, would notify no thread.
+    lock or makes the change itself, would notify no thread. It also keeps five methods of its lock, and a deque of
+    0.7 KiB: most of what a connection would take, which has several conditions for which mostly no thread waits.
+
+    Args:
+        lock: reentrant, held by those who wait or notify; a new one by default.
+
+    Attributes:
+        waiters: the locks of the threads that wait; a list from the first wait on.
     """
 
-    def __init__(self, lock: Any = None) -> None:
-        super().__init__(lock)
-        # Not a deque, which takes 0.7 KiB while it is empty: a connection has seven conditions.
-        self._waiters: list[Any] = []
+    __slots__ = ("_lock", "_waiters")
 
-    @property
-    def has_waiters(self) -> bool:
-        """True if a thread waits; with the lock."""
-        return bool(self._waiters)
+    def __init__(self, lock: Any = None) -> None:
+        self._lock: Any = threading.RLock() if lock is None else lock
+        self._waiters: Any = NO_WAITERS
+
+    _is_owned = delegate("_lock._is_owned")  # for these methods of the standard library
+    waiters: Any = delegate("_waiters")
+    notify: Any = threading.Condition.notify
+    notify_all: Any = threading.Condition.notify_all
+
+    def __enter__(self) -> bool:
+        taken: bool = self._lock.__enter__()
+        return taken
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.__exit__(*error)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, with the lock, for a notification; return whether it came within ``timeout`` seconds."""
+        made: list[Any] = []
+        # No call in between, and so no interrupt: what interrupts this thread may wait as well.
+        if self._waiters is NO_WAITERS:
+            self._waiters = made
+        lock, waiter, notified = self._lock, threading.Lock(), False
+        waiter.acquire()
+        self._waiters.append(waiter)
+        state = lock._release_save()
+        try:
+            notified = waiter.acquire(True, -1 if timeout is None else timeout)
+            return notified
+        finally:
+            lock._acquire_restore(state)
+            if not notified:
+                with suppress(ValueError):  # it was notified just now
+                    self._waiters.remove(waiter)
 
     def wait_for(self, predicate: Callable[[], Value], timeout: float | None = None) -> Value:
         """Wait, with the lock, until ``predicate`` returns true, for ``timeout`` seconds; return its last value."""
         end = math.inf if timeout is None else monotonic() + timeout
+        made: list[Any] = []
+        if self._waiters is NO_WAITERS:  # as in `wait`
+            self._waiters = made
         while True:
             waiter = threading.Lock()
             waiter.acquire()
@@ -129,7 +169,7 @@ class Condition(threading.Condition):
                     pass  # it was notified
 
     def _wait_notified(self, waiter: Any, end: float) -> None:
-        lock: Any = self  # which has these methods of its lock
+        lock = self._lock
         states: list[Any] = []
         try:
             states.extend(map(_release_all, (lock,)))
@@ -191,6 +231,8 @@ class StepAside:
         carrier: of the connection.
         locks: of the connection, apart from its carrier's.
     """
+
+    __slots__ = ("_carrier", "_locks")
 
     def __init__(self, carrier: Interruptible, locks: LockGroup) -> None:
         self._carrier = carrier

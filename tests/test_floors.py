@@ -13,6 +13,7 @@ WORDS = {
     "options",
     "clock",
     "deadline",
+    "delegation",
     "green_threads",
     "locks",
     "urls",

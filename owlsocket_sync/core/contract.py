@@ -23,6 +23,8 @@ class CarrierContract:
         change: the change of the state that is delivered now, or ``None``.
     """
 
+    __slots__ = ("_carrier", "_delivering", "_lost", "_state", "_workers", "change")
+
     def __init__(self, carrier: Carrier, workers: Workers) -> None:
         self._carrier = carrier
         self._workers = workers

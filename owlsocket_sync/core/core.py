@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import fork
 from ..deadline import Deadline
+from ..delegation import delegate
 from ..errors import SocketConnectionError, SocketError, SocketMessageError, SocketTimeout
 from ..locks import LockGroup, StepAside
 from ..options import Limits
@@ -55,7 +56,7 @@ INTERNAL_ERROR = 1011
 PROTOCOL_ERROR_CODES = frozenset({1002, 1007, TOO_BIG})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CoreOptions:
     """Values that tell one core from another.
 
@@ -95,6 +96,13 @@ class Core:
         facade: the object that the user holds.
     """
 
+    __slots__ = (
+        "__weakref__", "_contract", "_locks", "_workers", "authentication", "backlog", "calls", "carrier", "counters",
+        "dispatcher", "events", "facade", "forked", "hooks", "listeners", "options", "performers", "queue",
+        "registrations", "reporter", "requests", "scopes", "sender", "services", "settings", "step_aside", "tasks",
+        "waits",
+    )  # fmt: skip
+
     def __init__(
         self,
         carrier: Carrier,
@@ -112,36 +120,39 @@ class Core:
         self._locks = locks = LockGroup()
         locks.locks.append(registrations.table_lock)
         self.step_aside = StepAside(carrier, locks)
-        self._contract, self.facade = CarrierContract(carrier, workers), FacadeReference()
+        self._contract, self.facade = CarrierContract(carrier, workers), FacadeReference(self)
         counters_lock = locks.make()
         self.counters = counters = Counters(counters_lock, counts_wire=options.compresses)
         self.backlog = backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes, counters_lock, options.share)
         self.reporter = ErrorReporter(options.name, registrations.error_handlers, run, backlog, counters, inside)
-        self.tasks = Tasks(run, backlog, counters, self.reporter.report, inside)
+        report = self.reporter.report
+        self.tasks = Tasks(run, backlog, counters, report, inside)
         own_instruments: tuple[Instrument, ...] = () if parent is None else parent.hooks.own
-        self.hooks: Hooks = Hooks(options.name, own_instruments, self.reporter.report, self.facade.get)
-        table = CallTable(limits.pending_calls, lambda: carrier.last_failure, locks)
-        self.sender = sender = self._make_sender(table)
-        self.waits = Waits(carrier, sender, workers.managed_block, self.step_aside, options.name)
-        self.wait_open, self.wait_closed, self.ping = self.waits.wait_open, self.waits.wait_closed, self.waits.ping
-        self.services = self._make_services()
+        self.hooks: Hooks = Hooks(options.name, own_instruments, report, self.facade)
+        table = CallTable(limits.pending_calls, carrier, locks)
+        self.sender = self._make_sender(table)
+        self.waits = Waits(carrier, self.sender, workers, self.step_aside, options.name)
+        parts = self.sender, self.tasks, self.waits, locks
+        self.services = Services(*parts, run, report, inside, counters, self.hooks, backlog, limits.json_depth)
         families = self._make_families(table)
         self.calls, self.performers, self.requests = families.calls, families.performers, families.requests
         self.events, self.queue = families.events, families.queue
         self.authentication, self.listeners = families.authentication, families.listeners
         self.dispatcher = Dispatcher(
-            families, self.services, settings, registrations.listeners, self.tasks, self.waits, carrier.transmit
+            families, self.services, settings, registrations.listeners, self.tasks, self.waits, carrier
         )
         if parent is not None:
             self.events.adopt_queues()
-        # Bound once: the link asks for these with every message, and calls fail without a detour.
-        self.receive, self.has_room = self.dispatcher.receive, self.dispatcher.has_room
-        self.count_wire = counters.count_wire
-        self.try_complete = self.calls.try_complete
-        self.run_timers, self.fail_calls = table.expire, table.fail_lost
-        self.awaits_link = lambda: bool(table.unsent())  # not what a thread sends on a link that is just opening
         REGISTRY.add(self.hooks)
         fork.register(self)
+
+    # What a link asks for with every message, which it binds once.
+    receive: Callable[..., None] = delegate("dispatcher.receive")
+    has_room: Callable[[], bool] = delegate("dispatcher.has_room")
+    count_wire: Callable[[int, int], None] = delegate("counters.count_wire")
+    try_complete: Callable[[str], bool | None] = delegate("calls.try_complete")
+    run_timers: Callable[[float], float] = delegate("calls.table.expire")
+    fail_calls: Callable[[int, CloseInfo], None] = delegate("calls.table.fail_lost")
 
     def _make_sender(self, table: CallTable) -> Sender:
         options = self.options
@@ -154,43 +165,17 @@ class Core:
             self.scopes,
             self._workers,
             self.step_aside,
-            message_size=options.limits.message_size,
-            json_depth=options.limits.json_depth,
+            limits=options.limits,
             sender=options.sender,
             stamps=options.stamps,
         )
 
-    def _make_services(self) -> Services:
-        sender, tasks, waits = self.sender, self.tasks, self.waits
-        return Services(
-            send=sender.send,
-            reply=sender.reply,
-            dispatch=tasks.dispatch,
-            run=self._workers.submit,
-            call_handler=tasks.call_handler,
-            surroundings=self.options.surroundings,
-            report=self.reporter.report,
-            blocking_wait=waits.blocking_wait,
-            step_aside=self.step_aside,
-            make_lock=self._locks.make,
-            mailbox_lock=self._locks.mailbox_lock,
-            has_open_batch=sender.has_open_batch,
-            deadline_for=sender.deadline_for,
-            closing_error=sender.closing_error,
-            defer_cleanup=tasks.defer,
-            counters=self.counters,
-            hooks=self.hooks,
-            backlog=self.backlog,
-            json_depth=self.options.limits.json_depth,
-        )
-
     def _make_families(self, table: CallTable) -> Families:
         services, settings, registrations, sender = self.services, self.settings, self.registrations, self.sender
-        run_callback, help_reader = self.tasks.run_callback, self.waits.help_reader
         authentication = Authentication(services, settings, accepted=self.options.accepted)
         return Families(
-            calls=Calls(services, settings, registrations.listeners, sender, table, run_callback, help_reader),
-            performers=Performers(services, settings, registrations.performers, authentication.require_stage),
+            calls=Calls(services, settings, registrations.listeners, sender, table, self.tasks, self.waits),
+            performers=Performers(services, settings, registrations.performers, authentication),
             events=Events(services, sender.send_event, registrations.observers, registrations.event_queues),
             requests=Requests(services, registrations.acknowledgers, registrations.response_observers),
             queue=Queue(services, self.options.limits.inbox_messages, self.options.limits.inbox_bytes),
@@ -201,6 +186,10 @@ class Core:
         )
 
     # -- what the carrier tells: see `CarrierEvents` -----------------------------------------------------------------
+
+    def awaits_link(self) -> bool:
+        """Return whether a call waits for a link; not what a thread sends on a link that is just opening."""
+        return bool(self.calls.table.unsent())
 
     def link_opened(self) -> None:
         """Send the calls that waited for a link: they leave first."""

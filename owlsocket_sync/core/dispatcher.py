@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketMessageMalformed
+from ..protocol.carrier import Carrier
 from ..protocol.codec import decode
 from ..protocol.counters import UNCOUNTED
 from ..protocol.json_parser import find_fields
@@ -20,7 +21,7 @@ from ..protocol.private_copy import private_copy
 from ..protocol.reports import ErrorContext
 from ..protocol.services import Services
 from ..protocol.settings import Settings, check_prepared
-from ..protocol.subscriptions import ALL, Registry, run_isolated
+from ..protocol.subscriptions import Registry, run_isolated
 from .families import Families
 from .tasks import Tasks
 from .waits import Waits
@@ -39,12 +40,17 @@ class Dispatcher:
         listeners: handlers that see every message.
         tasks: with cleanups that were deferred.
         waits: of threads that wait for the peer.
-        transmit: send messages on a link; see `Carrier.transmit`.
+        carrier: sends pongs.
 
     Attributes:
         draining: whether what asks for something new is refused.
         closing: whether it is dropped instead, because this end has said goodbye.
     """
+
+    __slots__ = (
+        "_carrier", "_counters", "_families", "_hooks", "_listeners", "_services", "_settings", "_tasks",
+        "_waits", "closing", "draining",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,17 +60,17 @@ class Dispatcher:
         listeners: Registry[Callable[..., Any]],
         tasks: Tasks,
         waits: Waits,
-        transmit: Callable[..., bool],
+        carrier: Carrier,
     ) -> None:
         self._families = families
         self._services = services
         self._counters = services.counters
         self._hooks = services.hooks
         self._settings = settings
-        self._find_listeners = listeners.find
+        self._listeners = listeners
         self._tasks = tasks
         self._waits = waits
-        self._transmit = transmit
+        self._carrier = carrier
         self.draining = self.closing = False
 
     def receive(self, text: str | bytes | bytearray | memoryview, link: int) -> None:
@@ -136,7 +142,7 @@ class Dispatcher:
         if message.type == "ping" and not self.closing:
             # On a worker: the reader never waits for the write lock.
             deadline = Deadline(self._settings.call_timeout)
-            self._services.dispatch("pong", size, self._transmit, [PONG], link, deadline)
+            self._services.dispatch("pong", size, self._carrier.transmit, [PONG], link, deadline)
         return message.type in ("ping", "pong")
 
     def _prepare_and_route(self, message: Message, link: int) -> None:
@@ -163,7 +169,7 @@ class Dispatcher:
     def _route(self, message: Message, link: int) -> None:
         kind, families = message.type, self._families
         # Before a handler can change it.
-        seen = private_copy(message) if self._find_listeners(ALL) else None
+        seen = private_copy(message) if self._listeners else None
         if kind is EVENT and not self.draining:
             families.events.receive_event(cast(EventMessage, message))
         elif kind is RESULT or kind is ERROR:

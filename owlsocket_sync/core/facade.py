@@ -10,28 +10,40 @@ from collections.abc import Callable
 from typing import Any
 
 
+def _nothing(*_: Any) -> None:
+    """Take the place of what is not set."""
+
+
 class FacadeReference:
     """A weak reference to the object that the user holds.
 
+    Args:
+        core: what the object shows.
+
     Attributes:
-        on_forgotten: called once the user holds the object that `watch` got no longer, by the garbage collector: in any
-            thread, at any point.
+        on_forgotten: called with the core once the user holds the object that `watch` got no longer, by the garbage
+            collector: in any thread, at any point.
     """
 
-    def __init__(self) -> None:
-        self._reference: Callable[[], Any] = lambda: None
-        self._make: Callable[[], Any] = lambda: None
-        self.on_forgotten: Callable[[], object] = lambda: None
+    __slots__ = ("__weakref__", "_core", "_make", "_reference", "_renew", "on_forgotten")
 
-    def use(self, facade: Any, make: Callable[[], Any]) -> None:
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self._reference: Callable[[], Any] = _nothing
+        self._make: Callable[[Any, Any], Any] = _nothing
+        self._renew: Any = None
+        self.on_forgotten: Callable[[Any], object] = _nothing
+
+    def use(self, facade: Any, make: Callable[[Any, Any], Any], renew: Any) -> None:
         """Show this object to instruments, and to those who ask for the connections of the process.
 
         Args:
             facade: the object; it is not kept alive.
-            make: make another one, where the user forgot the first while handlers go on.
+            make: make another one, where the user forgot the first while handlers go on; gets the core, and ``renew``.
+            renew: an argument of ``make``.
         """
         self._reference = weakref.ref(facade)
-        self._make = make
+        self._make, self._renew = make, renew
 
     def watch(self, facade: Any) -> None:
         """Call `on_forgotten` once the user holds this object no longer, but not at exit."""
@@ -42,10 +54,14 @@ class FacadeReference:
     def get(self) -> Any:
         """Return the object, another one where the user forgot it, and ``None`` before there is one."""
         facade = self._reference()
-        return self._make() if facade is None else facade
+        return self._make(self._core, self._renew) if facade is None else facade
+
+    def forget(self) -> None:
+        """Do what follows from the end of the object that the user held."""
+        self.on_forgotten(self._core)
 
 
 def _forgotten(reference: weakref.ref[FacadeReference]) -> None:
     facade = reference()
     if facade is not None:
-        facade.on_forgotten()
+        facade.forget()

@@ -13,7 +13,7 @@ from ..protocol.queue import Queue
 from ..protocol.requests import Requests
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Families:
     """One object for each family; none of them knows another one."""
 

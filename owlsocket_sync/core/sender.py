@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any
 
 from ..deadline import Deadline, check_timeout
+from ..delegation import delegate
 from ..errors import SocketConnectionError, SocketError, SocketMessageError, SocketMessageMalformed
 from ..errors.marshalled import unsent
+from ..options import Limits
 from ..protocol.calls import CallTable
 from ..protocol.carrier import Carrier, Workers
 from ..protocol.codec import compact, encode, encode_call, encode_event
@@ -40,10 +42,15 @@ class Sender:
         hooks: the instruments of the connection.
         scopes: the open batches and deadlines.
         workers: another handler may run in place of one that waits; ``step_aside``: other threads read meanwhile.
-        message_size: the most bytes of one message.
+        limits: of a message.
         sender: the name in each message, or ``None``.
         stamps: whether each message holds the time at which it was sent.
     """
+
+    __slots__ = (
+        "_blocks", "_carrier", "_counters", "_hooks", "_json_depth", "_message_size", "_scopes", "_sender", "_settings",
+        "_stamps", "_step_aside", "_table", "_workers",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -56,24 +63,18 @@ class Sender:
         workers: Workers,
         step_aside: Callable[[], AbstractContextManager[None]],
         *,
-        message_size: int,
-        json_depth: int,
+        limits: Limits,
         sender: str | None,
         stamps: bool,
     ) -> None:
-        self._carrier = carrier
-        self._settings = settings
-        self._table = table
-        self._counters = counters
-        self._hooks = hooks
-        self._scopes = scopes
-        self._managed_block = workers.managed_block
-        self._blocks, self._step_aside = workers.blocks, step_aside
-        self._message_size, self._json_depth = message_size, json_depth
-        self._sender = sender
-        self._stamps = stamps
-        self.closing_error = carrier.closing_error
-        self.schedule_wakeup = carrier.schedule_wakeup
+        self._carrier, self._settings, self._table = carrier, settings, table
+        self._counters, self._hooks, self._scopes = counters, hooks, scopes
+        self._workers, self._blocks, self._step_aside = workers, workers.blocks, step_aside
+        self._message_size, self._json_depth = limits.message_size, limits.json_depth
+        self._sender, self._stamps = sender, stamps
+
+    closing_error: Callable[[], SocketConnectionError | None] = delegate("_carrier.closing_error")
+    schedule_wakeup: Callable[[float], None] = delegate("_carrier.schedule_wakeup")
 
     # -- several at once ---------------------------------------------------------------------------------------------
 
@@ -206,7 +207,7 @@ class Sender:
         link = self._carrier.current_link_id()
         if link is None:
             # The reader does not wait: the carrier raises at once there.
-            with _NO_BLOCK if self._carrier.is_reader() else self._step_aside(), self._managed_block():
+            with _NO_BLOCK if self._carrier.is_reader() else self._step_aside(), self._workers.managed_block():
                 link = self._carrier.await_link(deadline)
         return link
 
@@ -231,7 +232,7 @@ class Sender:
         if batch is not None:
             batch.append(call)
             self.send_gathered(call.deadline)
-        with self._managed_block() if self._blocks.matter else _NO_BLOCK:
+        with self._workers.managed_block() if self._blocks.matter else _NO_BLOCK:
             if batch is None:
                 self.send_call(call, link, is_done)
             elif not is_done():

@@ -28,6 +28,8 @@ class Tasks:
         deferred: cleanups that were deferred and have not run.
     """
 
+    __slots__ = ("_backlog", "_counters", "_report", "_run", "_surroundings", "deferred")
+
     def __init__(
         self,
         run: Callable[..., bool],

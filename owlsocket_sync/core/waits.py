@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from ..deadline import Deadline
 from ..errors import SocketError, SocketTimeout
 from ..locks import StepAside
-from ..protocol.carrier import Carrier
+from ..protocol.carrier import Carrier, Workers
 from ..states import CloseInfo
 from .sender import Sender
 
@@ -20,25 +20,27 @@ class Waits:
     Args:
         carrier: reads what is waited for.
         sender: sends an open batch before a wait: what is waited for may be the answer to it.
-        managed_block: context manager around a wait: another handler may run in place of the one that waits.
+        workers: another handler may run in place of one that waits.
         step_aside: context manager around a wait: other threads read and use the locks of this one.
         name: the name of the connection in errors.
     """
+
+    __slots__ = ("_awaiting", "_carrier", "_name", "_sender", "_workers", "step_aside")
 
     def __init__(
         self,
         carrier: Carrier,
         sender: Sender,
-        managed_block: Callable[[], AbstractContextManager[None]],
+        workers: Workers,
         step_aside: StepAside,
         name: str,
     ) -> None:
         self._carrier = carrier
         self._sender = sender
-        self._managed_block = managed_block
+        self._workers = workers
         self.step_aside = step_aside
         self._name = name
-        self._awaiting: set[object] = set()
+        self._awaiting: dict[object, None] = {}
 
     @contextmanager
     def blocking_wait(self, deadline: Deadline | None = None) -> Iterator[None]:
@@ -47,18 +49,18 @@ class Waits:
         self._carrier.current_link_id()  # where connecting was postponed to the first use, this is it
         with self.worker_released(deadline):
             # While something is awaited, reading goes on beyond the limits: it may be behind what fills them.
-            self._awaiting.add(token)
+            self._awaiting[token] = None
             try:
                 yield
             finally:
-                self._awaiting.discard(token)
+                self._awaiting.pop(token, None)
 
     @contextmanager
     def worker_released(self, deadline: Deadline | None) -> Iterator[None]:
         """Context manager around a wait that does not let reading go on beyond the limits."""
         with self.step_aside():
             self._sender.send_gathered(deadline)
-            with self._managed_block():
+            with self._workers.managed_block():
                 yield
 
     def is_awaiting(self) -> bool:
@@ -70,7 +72,7 @@ class Waits:
         if is_done():
             return
         self._sender.send_gathered(deadline)
-        with self._managed_block():
+        with self._workers.managed_block():
             self._carrier.read_for(is_done, deadline)
 
     def wait_open(self, timeout: float | None) -> None:
@@ -88,7 +90,7 @@ class Waits:
             except SocketError as error:
                 if error.sent is not False:  # else the end of the batch raises
                     raise
-            with self._managed_block():
+            with self._workers.managed_block():
                 info = self._carrier.wait_closed(deadline)
         if info is None:
             raise SocketTimeout(f"{self._name} was not closed within {deadline.seconds:g} s")

@@ -54,6 +54,8 @@ class LateAnswer:
         clock: returns monotonic seconds.
     """
 
+    __slots__ = ("_asked", "_clock", "_until")
+
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._asked: Stage | None = None
@@ -88,6 +90,11 @@ class Authentication:
     Attributes:
         auth_info: as of `owlsocket_sync.Connection`.
     """
+
+    __slots__ = (
+        "_accepted", "_exchange", "_exchange_lock", "_exchanges", "_granted", "_late_answer", "_lost_link",
+        "_services", "_settings", "_stage", "_taken", "_taker", "auth_info",
+    )  # fmt: skip
 
     def __init__(self, services: Services, settings: Settings, *, accepted: bool = False) -> None:
         self._services = services

@@ -8,10 +8,10 @@ from __future__ import annotations
 import heapq
 import math
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from ..errors import SocketTimeout
+from .carrier import Carrier
 from .pending import Pending
 
 
@@ -21,7 +21,7 @@ class CallTimeouts:
     __slots__ = ("_timeouts",)
 
     _calls_lock: threading.RLock
-    _last_failure: Callable[[], Exception | None]
+    _carrier: Carrier
     _timeouts: list[tuple[float, int, Any]]
     pending: dict[Any, Pending]
 
@@ -58,4 +58,4 @@ class CallTimeouts:
 
     def timeout_error(self, call: Pending) -> SocketTimeout:
         """Return the error of a call that was not answered in time."""
-        return call.timeout_error(self._last_failure() if call.link is None else None)
+        return call.timeout_error(self._carrier.last_failure if call.link is None else None)

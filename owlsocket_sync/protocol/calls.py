@@ -12,17 +12,19 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import Context
 from functools import partial
 from typing import Any
 
 from ..deadline import Deadline
+from ..delegation import delegate
 from ..errors import ResilientError, SocketConnectionError, SocketError
 from ..errors.marshalled import unsent
 from ..locks import LockGroup, acquire_until
 from ..states import CloseInfo
 from .call_timeouts import CallTimeouts
+from .carrier import Carrier
 from .codec import compact, decode_answer
 from .counters import UNCOUNTED
 from .malformed import malformed
@@ -32,7 +34,7 @@ from .pending import CallFuture, Pending
 from .reports import ErrorContext
 from .services import CallSender, Services, forked_error
 from .settings import Settings
-from .subscriptions import ALL, Registry
+from .subscriptions import Registry
 from .types.interfaces import convert, type_adapter
 
 
@@ -50,19 +52,17 @@ class CallTable(CallTimeouts):
 
     Args:
         limit: the number of calls that may be pending.
-        last_failure: return the reason why there is no link.
+        carrier: knows why there is no link.
         locks: of the connection.
 
     Attributes:
         pending: the calls by id; looked into without the lock, changed under it.
     """
 
-    __slots__ = ("_calls_lock", "_last_failure", "_limit", "_numbers", "pending")
+    __slots__ = ("_calls_lock", "_carrier", "_limit", "_numbers", "pending")
 
-    def __init__(self, limit: int, last_failure: Callable[[], Exception | None], locks: LockGroup) -> None:
-        self._calls_lock = locks.make()
-        self._limit = limit
-        self._last_failure = last_failure
+    def __init__(self, limit: int, carrier: Carrier, locks: LockGroup) -> None:
+        self._calls_lock, self._limit, self._carrier = locks.make(), limit, carrier
         self._timeouts: list[tuple[float, int, Any]] = []
         self._numbers = itertools.count()
         self.pending: dict[Any, Pending] = {}
@@ -197,9 +197,13 @@ class Calls:
         listeners: handlers that see every message.
         sender: the way out.
         table: the calls that are pending.
-        run_callback: run a callback of a future on a worker, or here when there are none any more.
-        help_reader: read in place of the reader for a while.
+        tasks: run callbacks of futures on workers; ``waits``: read in place of the reader for a while.
     """
+
+    __slots__ = (
+        "_counters", "_deadline_for", "_hooks", "_listeners", "_sender", "_services", "_settings", "_tasks", "_waits",
+        "table",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -208,21 +212,17 @@ class Calls:
         listeners: Registry[Callable[..., Any]],
         sender: CallSender,
         table: CallTable,
-        run_callback: Callable[[Callable[[], None], Context], None],
-        help_reader: Callable[[Callable[[], bool], Deadline], None],
+        tasks: Any,
+        waits: Any,
     ) -> None:
-        self._services = services
-        self._settings = settings
-        self._find_listeners = listeners.find
-        self._hooks = services.hooks
-        self._counters = services.counters
-        self._deadline_for = services.deadline_for
-        self._sender = sender
-        self.table = table
-        self.run_callback = run_callback
-        self.forget = table.forget
-        self.help_reader = help_reader
-        self.step_aside = services.step_aside
+        self._services, self._settings, self._listeners = services, settings, listeners
+        self._hooks, self._counters, self._deadline_for = services.hooks, services.counters, services.deadline_for
+        self._sender, self.table, self._tasks, self._waits = sender, table, tasks, waits
+
+    step_aside: Callable[[], AbstractContextManager[None]] = delegate("_services.step_aside")
+    forget: Callable[[Any], Pending | None] = delegate("table.forget")
+    run_callback: Callable[[Callable[[], None], Context], None] = delegate("_tasks.run_callback")
+    help_reader: Callable[[Callable[[], bool], Deadline], None] = delegate("_waits.help_reader")
 
     def call(self, method: str, payload: tuple[Any, ...], timeout: float | None, result_type: Any, retry: bool) -> Any:
         """Call a method and wait for its answer; see `owlsocket_sync.Connection.call`."""
@@ -303,7 +303,7 @@ class Calls:
             Whether a thread waits for it now; ``None`` for anything else, and where a hook, a listener or an
             instrument looks at messages as well: then the dispatcher gets it.
         """
-        if self._settings.prepare is not None or self._find_listeners(ALL) or self._hooks.message_instruments:
+        if self._settings.prepare is not None or self._listeners or self._hooks.message_instruments:
             return None
         answer = decode_answer(text, self._services.json_depth)
         call = None if answer is None else self.table.pending.get(answer[1])

@@ -11,6 +11,13 @@ from contextlib import AbstractContextManager
 UNCOUNTED = 64
 """The length of a list from which on it is added up."""
 
+NAMES = (
+    *("messages_in", "messages_out", "bytes_in", "bytes_out", "wire_bytes_in", "wire_bytes_out"),
+    *("malformed", "unmatched", "dropped"),
+)
+PLACES = {name: place for place, name in enumerate(NAMES)}
+MESSAGES_IN, MESSAGES_OUT, BYTES_IN, BYTES_OUT, WIRE_BYTES_IN, WIRE_BYTES_OUT = range(6)
+
 
 class Counters:
     """Counts what one connection has seen.
@@ -30,36 +37,35 @@ class Counters:
         self._counters_lock = counters_lock
         self._counts_wire = counts_wire
         self._flushes = 0
-        bytes_of = ("bytes_in", "bytes_out", "wire_bytes_in", "wire_bytes_out")
-        self._totals = dict.fromkeys(("messages_in", "messages_out", *bytes_of, "malformed", "unmatched", "dropped"), 0)
+        self._totals = [0] * len(NAMES)
         self.sizes_in: list[int] = []
         self.sizes_out: list[int] = []
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter."""
         with self._counters_lock:
-            self._totals[name] += by
+            self._totals[PLACES[name]] += by
 
     def count_all_sent(self, messages: int, size: int) -> None:
         """Count messages that were sent together."""
         with self._counters_lock:
-            self._totals["messages_out"] += messages
-            self._totals["bytes_out"] += size
+            self._totals[MESSAGES_OUT] += messages
+            self._totals[BYTES_OUT] += size
 
     def count_wire(self, received: int, sent: int) -> None:
         """Count the bytes of the payloads of frames, on a connection that may compress messages."""
         with self._counters_lock:
             totals = self._totals
-            totals["wire_bytes_in"] += received
-            totals["wire_bytes_out"] += sent
+            totals[WIRE_BYTES_IN] += received
+            totals[WIRE_BYTES_OUT] += sent
 
     def flush(self) -> None:
         """Add up what is on the lists."""
         with self._counters_lock:
             totals = self._totals
             for messages, size, sizes in (
-                ("messages_in", "bytes_in", self.sizes_in),
-                ("messages_out", "bytes_out", self.sizes_out),
+                (MESSAGES_IN, BYTES_IN, self.sizes_in),
+                (MESSAGES_OUT, BYTES_OUT, self.sizes_out),
             ):
                 while sizes:
                     flushes, count = self._flushes, len(sizes)
@@ -76,7 +82,7 @@ class Counters:
         """Return all counters, as of now."""
         self.flush()
         with self._counters_lock:
-            totals = dict(self._totals)
+            totals = dict(zip(NAMES, self._totals, strict=True))
         if not self._counts_wire:
             totals["wire_bytes_in"], totals["wire_bytes_out"] = totals["bytes_in"], totals["bytes_out"]
         return totals

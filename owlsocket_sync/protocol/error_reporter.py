@@ -30,6 +30,8 @@ class ErrorReporter:
         surroundings: returns the context manager inside which each handler runs; ``None`` for none.
     """
 
+    __slots__ = ("_backlog", "_counters", "_handlers", "_name", "_run", "_surroundings", "_throttle")
+
     def __init__(
         self,
         name: str,

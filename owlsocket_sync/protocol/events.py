@@ -89,6 +89,8 @@ class Events:
         queues: queues of iterators by name.
     """
 
+    __slots__ = ("_backlog", "_hooks", "_invoke", "_observers", "_queues", "_run", "_send_event", "_services")
+
     def __init__(
         self,
         services: Services,

@@ -5,10 +5,10 @@ A connection that no instrument observes pays one look at a tuple where its own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..clock import perf_counter
 from ..errors import ResilientError
@@ -151,6 +151,13 @@ class Span:
                 self._hooks.report_failure(f"on_{self._verb}_end", failure)
 
 
+class LeadsToConnection(Protocol):
+    """A reference to the connection."""
+
+    def get(self) -> Any:
+        """Return the `owlsocket_sync.Connection`, ``None`` before there is one."""
+
+
 class Hooks:
     """The instruments that observe one connection.
 
@@ -158,7 +165,7 @@ class Hooks:
         name: the name of the connection.
         own: the instruments that observe this connection alone.
         report: reports an instrument that failed.
-        connection: return the connection that instruments are shown.
+        facade: leads to the connection that instruments are shown.
 
     Attributes:
         instruments: all that observe it.
@@ -166,11 +173,16 @@ class Hooks:
         state_instruments: those that look at changes of the state.
     """
 
-    def __init__(self, name: str, own: tuple[Instrument, ...], report: Report, connection: Callable[[], Any]) -> None:
+    __slots__ = (
+        "__weakref__", "_facade", "_report", "instruments", "message_instruments", "name", "own",
+        "state_instruments",
+    )  # fmt: skip
+
+    def __init__(self, name: str, own: tuple[Instrument, ...], report: Report, facade: LeadsToConnection) -> None:
         self.name = name
         self.own = own
         self._report = report
-        self._connection = connection
+        self._facade = facade
         self.instruments: tuple[Instrument, ...] = ()
         self.message_instruments: tuple[Instrument, ...] = ()
         self.state_instruments: tuple[Instrument, ...] = ()
@@ -178,7 +190,7 @@ class Hooks:
     @property
     def connection(self) -> Any:
         """Return the `owlsocket_sync.Connection`."""
-        return self._connection()
+        return self._facade.get()
 
     def observe_by(self, instruments: tuple[Instrument, ...]) -> None:
         """Let these, and those of the connection itself, observe it from now on."""

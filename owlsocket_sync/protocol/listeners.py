@@ -32,6 +32,8 @@ class Listeners:
         state_handlers: handlers of state changes.
     """
 
+    __slots__ = ("_carrier", "_listeners", "_name", "_services", "_state_handlers")
+
     def __init__(
         self,
         name: str,

@@ -17,6 +17,8 @@ class LogThrottle:
     finalizer may log as well.
     """
 
+    __slots__ = ("_kinds",)
+
     def __init__(self) -> None:
         self._kinds: dict[Hashable, tuple[float, list[None]]] = {}
 

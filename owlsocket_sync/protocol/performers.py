@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 from .. import fork
 from ..callables import ANY
@@ -22,6 +22,13 @@ from .settings import Settings
 from .subscriptions import HandlerContext, Registry, Subscription, check_handler
 
 
+class RequiresStage(Protocol):
+    """The authentication of the connection, as far as handlers are concerned."""
+
+    def require_stage(self, stage: AuthenticationStage, what: str) -> None:
+        """Raise `SocketUnauthorized` unless the peer has authenticated so far; ``what`` begins the message."""
+
+
 class Performers:
     """Answers calls of the peer.
 
@@ -29,20 +36,22 @@ class Performers:
         services: what the connection offers.
         settings: of the connection.
         handlers: what answers, by method.
-        require_stage: raise `SocketUnauthorized` unless the peer has authenticated so far.
+        authentication: knows how far the peer has authenticated.
     """
+
+    __slots__ = ("_authentication", "_handlers", "_services", "_settings")
 
     def __init__(
         self,
         services: Services,
         settings: Settings,
         handlers: Registry[Callable[..., Any]],
-        require_stage: Callable[[AuthenticationStage, str], None],
+        authentication: RequiresStage,
     ) -> None:
         self._services = services
         self._settings = settings
         self._handlers = handlers
-        self._require_stage = require_stage
+        self._authentication = authentication
 
     def perform(self, method: str, handler: Callable[..., Any], stage: AuthenticationStage | None) -> Subscription:
         """Register a handler; see `owlsocket_sync.Connection.perform`."""
@@ -60,7 +69,7 @@ class Performers:
         @wraps(handler)
         def perform(*payload: Any) -> Any:
             # Checked where the handler runs, not where the call arrives: an authentication may complete in between.
-            self._require_stage(required, f"method {method!r}")
+            self._authentication.require_stage(required, f"method {method!r}")
             return handler(*payload)
 
         return perform

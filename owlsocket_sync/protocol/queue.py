@@ -118,6 +118,11 @@ class Queue:
         size: the memory that they may take, in bytes.
     """
 
+    __slots__ = (
+        "_arrivals", "_closed", "_full", "_limit", "_max_size", "_messages", "_queue_lock", "_services",
+        "deadline_for",
+    )  # fmt: skip
+
     def __init__(self, services: Services, limit: int, size: int) -> None:
         self._services = services
         self.deadline_for = services.deadline_for

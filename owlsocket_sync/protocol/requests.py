@@ -111,6 +111,8 @@ class Requests:
         pending: the requests of ours that wait for responses, by id; read without a lock.
     """
 
+    __slots__ = ("_acknowledgers", "_response_observers", "_services", "pending")
+
     def __init__(
         self,
         services: Services,

@@ -55,6 +55,8 @@ get_scope = _INNERMOST.get
 class Scopes:
     """The blocks of one connection."""
 
+    __slots__ = ()
+
     def find_batch(self) -> Scope | None:
         """Return the batch that this thread is in."""
         for scope in self._walk():

@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..deadline import Deadline
+from ..delegation import delegate
 from ..errors import SocketConnectionError
+from ..locks import LockGroup
 from .messages import Message
 from .reports import Report
 
@@ -34,9 +35,15 @@ class Dispatch(Protocol):
         """Hand over."""
 
 
-@dataclass(frozen=True)
 class Services:
     """The effects that families have, and the state of the connection that they share.
+
+    Args:
+        sender: sends messages.
+        tasks: run on workers, and hold a share of the backlog.
+        waits: of threads, for the peer.
+        locks: of the connection.
+        surroundings: as below; the others, too.
 
     Attributes:
         send: send a message once there is a link, within a deadline (default: the timeout of calls); raises
@@ -65,25 +72,41 @@ class Services:
         json_depth: the deepest nesting of a message.
     """
 
-    send: Callable[..., None]
-    reply: Callable[[Message, int], None]
-    dispatch: Dispatch
-    run: Callable[..., bool]
-    call_handler: Callable[..., Any]
-    surroundings: HandlerContext | None
-    report: Report
-    blocking_wait: Callable[[Deadline | None], AbstractContextManager[None]]
-    step_aside: Callable[[], AbstractContextManager[None]]
-    make_lock: Callable[[], threading.RLock]
-    mailbox_lock: Callable[[], threading.RLock]
-    has_open_batch: Callable[[], bool]
-    deadline_for: Callable[..., Deadline]
-    closing_error: Callable[[], SocketConnectionError | None]
-    defer_cleanup: Callable[[Callable[[], object]], None]
-    counters: Counters
-    hooks: Hooks
-    backlog: Backlog
-    json_depth: int
+    __slots__ = (
+        "_locks", "_sender", "_tasks", "_waits", "backlog", "counters", "hooks", "json_depth", "report", "run",
+        "surroundings",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sender: Any,
+        tasks: Any,
+        waits: Any,
+        locks: LockGroup,
+        run: Callable[..., bool],
+        report: Report,
+        surroundings: HandlerContext | None,
+        counters: Counters,
+        hooks: Hooks,
+        backlog: Backlog,
+        json_depth: int,
+    ) -> None:
+        self._sender, self._tasks, self._waits, self._locks = sender, tasks, waits, locks
+        self.run, self.report, self.surroundings = run, report, surroundings
+        self.counters, self.hooks, self.backlog, self.json_depth = counters, hooks, backlog, json_depth
+
+    send: Callable[..., None] = delegate("_sender.send")
+    reply: Callable[[Message, int], None] = delegate("_sender.reply")
+    has_open_batch: Callable[[], bool] = delegate("_sender.has_open_batch")
+    deadline_for: Callable[..., Deadline] = delegate("_sender.deadline_for")
+    closing_error: Callable[[], SocketConnectionError | None] = delegate("_sender.closing_error")
+    dispatch: Dispatch = delegate("_tasks.dispatch")
+    call_handler: Callable[..., Any] = delegate("_tasks.call_handler")
+    defer_cleanup: Callable[[Callable[[], object]], None] = delegate("_tasks.defer")
+    blocking_wait: Callable[[Deadline | None], AbstractContextManager[None]] = delegate("_waits.blocking_wait")
+    step_aside: Callable[[], AbstractContextManager[None]] = delegate("_waits.step_aside")
+    make_lock: Callable[[], threading.RLock] = delegate("_locks.make")
+    mailbox_lock: Callable[[], threading.RLock] = delegate("_locks.mailbox_lock")
 
     def check_open(self) -> None:
         """Raise the error that ended the connection, if it has ended."""

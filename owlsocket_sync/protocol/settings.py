@@ -14,6 +14,9 @@ Stage = AuthenticationStage | str
 Authenticate = Callable[[Stage, Any], tuple[Stage | None, Any]]
 Prepare = Callable[[Message, bool], Message]
 
+NO_CONTEXT = Context()
+"""That of hooks which are not set; one for all connections, since hooks run in copies."""
+
 
 def check_prepared(message: object) -> Message:
     """Return what the hook ``prepare`` returned, if it is a message; a hook that ends without ``return`` gives none."""
@@ -44,4 +47,4 @@ class Settings:
         self.expose_tracebacks = expose_tracebacks
         self.prepare: Prepare | None = None
         self.authenticate: Authenticate | None = None
-        self.prepare_context = self.authenticate_context = Context()
+        self.prepare_context = self.authenticate_context = NO_CONTEXT

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..deadline import Deadline
+from ..locks import Condition
 from ..states import CloseInfo, ConnectionState, StateChange
 
 Transition = tuple[ConnectionState, ConnectionState, CloseInfo | None, int]
@@ -35,10 +35,10 @@ class StateChanges:
 
     __slots__ = ("_deliverer", "_state_changed", "_state_lock", "_unconfirmed", "queue")
 
-    def __init__(self, state_changed: threading.Condition, state_lock: AbstractContextManager[object]) -> None:
+    def __init__(self, state_changed: Condition, state_lock: AbstractContextManager[object]) -> None:
         self._state_changed = state_changed
         self._state_lock = state_lock
-        self.queue: deque[Transition | Callable[[], object]] = deque()
+        self.queue: list[Transition | Callable[[], object]] = []
         self._deliverer: int | None = None
         self._unconfirmed: ConnectionState | None = None
 

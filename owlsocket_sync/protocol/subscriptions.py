@@ -71,14 +71,21 @@ class Subscription:
         handler: the function that is invoked; to be read only.
         context: a copy of the context (`contextvars`) of the registration; each invocation runs in a copy of it.
         since: the number of the latest change of the state at the registration of a state handler.
+        key: what it is registered under.
     """
 
     # Plain attributes: they are read for every message.
-    __slots__ = ("__weakref__", "_cancel", "active", "context", "handler", "since")
+    __slots__ = ("__weakref__", "_cancel", "active", "context", "handler", "key", "since")
 
-    def __init__(self, handler: Callable[..., Any], cancel: Callable[[Subscription], None], since: int = 0) -> None:
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        cancel: Callable[[Subscription], None],
+        since: int = 0,
+        key: Hashable = None,
+    ) -> None:
         self.handler = handler
-        self.since = since
+        self.since, self.key = since, key
         self.active = True
         self.context = copy_for_handler()
         self._cancel: Callable[[Subscription], None] | None = cancel
@@ -140,8 +147,8 @@ def _no_handler() -> None:
     """Stand for the handler of a group of subscriptions, or of a request whose responses go elsewhere."""
 
 
-class Registry(Generic[Handler]):
-    """Handlers by key, in the order in which they were registered.
+class Registry(dict[Hashable, tuple["Subscription", ...]], Generic[Handler]):
+    """Handlers by key, in the order in which they were registered; a dictionary that only its own methods change.
 
     Args:
         table_lock: guards the table; may be shared.
@@ -150,22 +157,22 @@ class Registry(Generic[Handler]):
         find: return the subscriptions under a key, as they are now, or ``None``; for what every message asks.
     """
 
-    __slots__ = ("_table", "_table_lock", "find")
+    __slots__ = ("_table_lock",)
 
     def __init__(self, table_lock: AbstractContextManager[object]) -> None:
         self._table_lock: Any = table_lock
-        self._table: dict[Hashable, tuple[Subscription, ...]] = {}
-        self.find = self._table.get
+
+    find = dict.get
 
     def add(self, key: Hashable, handler: Handler, parameters: str | None = None, since: int = 0) -> Subscription:
         """Keep a handler, called with these parameters, under a key until its subscription is called."""
         check_handler(handler, "the handler" if key == ALL else f"the handler of {key!r}", parameters)
-        subscription = Subscription(handler, lambda gone: self._remove(key, gone), since)
-        table, added = self._table, False
+        subscription = Subscription(handler, self._remove, since, key)
+        table, added = self, False
         with self._table_lock:
             while not added:
                 # A new tuple, never a change of the old one: a thread that iterates over that holds no lock.
-                before = table.get(key, NONE)
+                before = self.get(key)
                 after = (*before, subscription)
                 # No call in these lines, and so no interrupt: a signal handler or a finalizer may register as well.
                 if (table[key] if key in table else NONE) is before:  # noqa: SIM401
@@ -173,9 +180,9 @@ class Registry(Generic[Handler]):
                     added = True
         return subscription
 
-    def _remove(self, key: Hashable, gone: Subscription) -> None:
+    def _remove(self, gone: Subscription) -> None:
+        table, key = self, gone.key
         with self._table_lock:
-            table = self._table
             while key in table:  # else two threads unsubscribed at once
                 before = table[key]
                 if gone not in before:
@@ -190,23 +197,20 @@ class Registry(Generic[Handler]):
                         del table[key]  # names that are used once must not add up
                     return
 
-    def get(self, key: Hashable) -> tuple[Subscription, ...]:
+    def get(self, key: Hashable) -> tuple[Subscription, ...]:  # type: ignore[override]
         """Return the subscriptions under this key, as they are now."""
-        return self._table.get(key, ())
+        return self.find(key, NONE)
 
     def names(self) -> list[Hashable]:
         """Return the keys that have a handler, as they are now."""
         with self._table_lock:
-            return list(self._table)
+            return list(self)
 
     def subscriptions(self) -> Iterator[Subscription]:
         """Iterate over all subscriptions, as they are now."""
         with self._table_lock:
-            tuples = list(self._table.values())
+            tuples = list(self.values())
         return (subscription for subscriptions in tuples for subscription in subscriptions)
-
-    def __bool__(self) -> bool:
-        return bool(self._table)
 
     def use_lock(self, table_lock: AbstractContextManager[object]) -> None:
         """Let another lock guard the table; where no thread holds the present one."""
@@ -226,6 +230,11 @@ class Registrations:
         state_handlers: handlers of state changes.
         error_handlers: handlers of errors.
     """
+
+    __slots__ = (
+        "_table_lock", "acknowledgers", "error_handlers", "event_queues", "listeners", "observers", "performers",
+        "response_observers", "state_handlers",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._table_lock = lock = threading.RLock()
@@ -248,7 +257,7 @@ class Registrations:
         return self._table_lock
 
     def _registries(self) -> list[Registry[Any]]:
-        return [registry for registry in vars(self).values() if isinstance(registry, Registry)]
+        return [getattr(self, name) for name in self.__slots__ if name != "_table_lock"]
 
     def replace_lock(self) -> None:
         """Forget a lock that a thread of the parent may have held; in a forked child."""

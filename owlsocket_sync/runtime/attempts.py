@@ -34,6 +34,11 @@ class Attempts(CarrierState):
         authenticate: authenticates a new link while the poller reads; may raise. ``None`` without authentication.
     """
 
+    __slots__ = (
+        "_attempt_log", "_authenticate", "_backoff", "_last_info", "_opened_at", "_phase", "_reconnect_requested",
+        "_schedule",
+    )  # fmt: skip
+
     def __init__(
         self,
         name: str,

@@ -34,19 +34,24 @@ class CarrierState:
 
     Args:
         name: the name of the connection in errors.
-        address: returns the URL of the peer, without secrets.
+        address: the URL of the peer, without secrets, or what returns it.
         state: the first state.
     """
 
+    __slots__ = (
+        "__weakref__", "_address", "_auth_thread", "_awaited_until", "_changes", "_close_info", "_closing",
+        "_current", "_events", "_last_failure", "_latency", "_name", "_pool", "_state", "_state_changed",
+        "_state_lock", "_thread", "_was_open", "latest_change",
+    )  # fmt: skip
+
     _events: CarrierEvents
     _pool: WorkerPool
-    _thread: threading.Thread | None = None
 
     def __init__(
-        self, name: str, address: Callable[[], str], state: ConnectionState = ConnectionState.CONNECTING
+        self, name: str, address: str | Callable[[], str], state: ConnectionState = ConnectionState.CONNECTING
     ) -> None:
-        self._name = name
-        self._address = address
+        self._name, self._address = name, address
+        self._thread: threading.Thread | None = None
         # Reentrant: a signal handler may close the connection on the thread that it interrupted under this lock.
         lock = threading.RLock()
         self._state_changed = Condition(lock)
@@ -137,7 +142,7 @@ class CarrierState:
     @property
     def url(self) -> str:
         """The URL of the peer, without secrets."""
-        return self._address()
+        return self._address if isinstance(self._address, str) else self._address()
 
     @property
     def state(self) -> ConnectionState:
@@ -311,8 +316,10 @@ class ClosedCarrier(CarrierState):
         reason: the reason in errors.
     """
 
+    __slots__ = ()
+
     def __init__(self, name: str, url: str, reason: str) -> None:
-        super().__init__(name, lambda: url, ConnectionState.CLOSED)
+        super().__init__(name, url, ConnectionState.CLOSED)
         self._close_info = CloseInfo(1006, reason)
 
     def start(self, events: CarrierEvents) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +22,7 @@ from ..errors import SocketConnectionError
 from ..errors.marshalled import unsent
 from ..transport.frames import CLOSE
 from ..transport.tls import TLS_RECORD_SIZE
+from .failed_write import FailedWrite
 from .interrupted_writer import OPEN, Flight, InterruptedWriter
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class DeferredFrames(Protocol):
         frames: appended by any thread; removed with the write lock.
     """
 
-    frames: deque[bytes]
+    frames: list[bytes]
 
     def begin(self, size: int) -> None:
         """Note that a message was begun that had not been deferred; with the write lock."""
@@ -71,8 +72,10 @@ class DeferredFrames(Protocol):
 class NothingDeferred:
     """The deferred frames of a link on which every writer waits."""
 
+    __slots__ = ("frames",)
+
     def __init__(self) -> None:
-        self.frames: deque[bytes] = deque(maxlen=0)
+        self.frames: list[bytes] = []
 
     def begin(self, size: int) -> None:
         """Do nothing: such a message is counted by its writer."""
@@ -90,8 +93,10 @@ NOTHING_DEFERRED = NothingDeferred()
 class DeferringWriter(InterruptedWriter):
     """The part of a writer that never waits for the peer."""
 
-    _on_error: Callable[[OSError], SocketConnectionError]
-    _is_watched = False
+    __slots__ = ("_failed_write", "_is_watched", "_outbox")
+
+    _failed_write: FailedWrite
+    _is_watched: bool
     """True while the reader sends what is unsent, or waits for the peer to accept it."""
 
     @property
@@ -172,7 +177,7 @@ class DeferringWriter(InterruptedWriter):
         except SocketConnectionError:
             raise
         except OSError as error:
-            raise self._on_error(error) from error
+            raise self._failed_write.note(error) from error
         except BaseException:
             self._stream.wake()  # the reader sends the rest of what an interrupt left
             raise
@@ -284,7 +289,7 @@ class DeferringWriter(InterruptedWriter):
         if self._unfinished:
             return  # or a peer that accepts nothing would have all of them begun
         count = size = 0
-        # By index: an iterator would refuse a deque to which another thread appends meanwhile.
+        # Another thread may append meanwhile.
         with contextlib.suppress(IndexError):
             while count < MAX_COALESCED_WRITES:
                 size += len(self._deferred[count])
@@ -294,7 +299,7 @@ class DeferringWriter(InterruptedWriter):
         self._unsettled = True
         # As below. A signal handler may have sent some of them meanwhile.
         with contextlib.suppress(IndexError):
-            self._unfinished.extend(islice(iter(self._deferred.popleft, None), count))
+            self._unfinished.extend(islice(iter(partial(self._deferred.pop, 0), None), count))
         self._unsettled = True  # again: another thread may have settled before they were moved
 
     def _take_queued_writes(self) -> None:
@@ -304,10 +309,10 @@ class DeferringWriter(InterruptedWriter):
         count = min(len(self._queued_writes), MAX_COALESCED_WRITES)
         if self._deferred:
             return
-        # One builtin call moves them, so that an interrupt neither loses nor repeats a frame. The deque is empty once
-        # popleft raises.
+        # One builtin call moves them, so that an interrupt neither loses nor repeats a frame. The list is empty once
+        # pop raises.
         with contextlib.suppress(IndexError):
-            self._unfinished.extend(islice(iter(self._queued_writes.popleft, None), count))
+            self._unfinished.extend(islice(iter(partial(self._queued_writes.pop, 0), None), count))
 
     # -- after its release -------------------------------------------------------------------------------------------
 

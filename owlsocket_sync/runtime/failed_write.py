@@ -17,6 +17,7 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError
 from ..errors.safe_text import safe_str
 from ..states import CloseInfo
+from ..transport.stream import DuplexStream
 from .link_state import LinkState, LinkStatus
 
 REST_TIMEOUT = 0.2
@@ -29,16 +30,18 @@ class FailedWrite:
 
     Args:
         status: of the link.
-        wake: wakes the reader.
+        stream: wakes the reader.
         abort: ends the link.
 
     Attributes:
         error: the failure; ``None`` as long as no write has failed.
     """
 
-    def __init__(self, status: LinkStatus, wake: Callable[[], object], abort: Callable[[CloseInfo], object]) -> None:
+    __slots__ = ("_abort", "_rest_until", "_status", "_stream", "error")
+
+    def __init__(self, status: LinkStatus, stream: DuplexStream, abort: Callable[[CloseInfo], object]) -> None:
         self._status = status
-        self._wake = wake
+        self._stream = stream
         self._abort = abort
         self.error: OSError | None = None
         self._rest_until = math.inf
@@ -49,7 +52,7 @@ class FailedWrite:
         if self.error is None:
             self._rest_until = monotonic() + REST_TIMEOUT
             self.error = error
-            self._wake()
+            self._stream.wake()
         return self._status.error() or SocketConnectionError(f"the link broke: {safe_str(error)}")
 
     def ending(self) -> CloseInfo | None:

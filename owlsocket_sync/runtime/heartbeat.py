@@ -35,6 +35,8 @@ class HeartbeatTimer:
         pinged_at: when the ping was sent that is not answered yet, ``None`` where there is none.
     """
 
+    __slots__ = ("_heartbeat", "_last_activity", "_paused_until", "pinged_at")
+
     def __init__(self, heartbeat: Heartbeat | None, now: float) -> None:
         self._heartbeat = heartbeat
         self._last_activity = now
@@ -114,6 +116,8 @@ class PingTracker:
     Attributes:
         latency: seconds of the last round trip, ``None`` before the first.
     """
+
+    __slots__ = ("_status", "_waiters", "latency")
 
     def __init__(self, status: LinkStatus) -> None:
         self._status = status

@@ -35,6 +35,8 @@ class InlinePool(WorkerPool):
         name_of: returns the name under which a task is remembered if it is slow.
     """
 
+    __slots__ = ("_inline_turn", "_name_of")
+
     def __init__(self, size: int, name: str, name_of: TaskName) -> None:
         super().__init__(size, name)
         self._name_of = name_of
@@ -53,7 +55,7 @@ class InlinePool(WorkerPool):
             self.leave_to_workers()
             return False
         SLOW_TASKS.runs += 1
-        local.is_worker = local.matter = True
+        local.matter, local.pool = True, self
         local.turn, local.hand_on = turn, hand_on
         try:
             while task is not None:
@@ -72,7 +74,7 @@ class InlinePool(WorkerPool):
                     is_left = False if task is not None else self._leave(me, has_turn, until)
         finally:
             INLINE_THREADS.discard(me)
-            local.is_worker = local.matter = False
+            local.matter, local.pool = False, None
             local.turn = local.hand_on = None
         if not is_left and (self.ready or self._resumed):
             self.leave_to_workers()
@@ -95,7 +97,7 @@ class InlinePool(WorkerPool):
         """Cease to be a worker; return whether to come back because time was up; with the lock."""
         self._threads.discard(me)
         self._inline_turn = None
-        if self._idle_changed.has_waiters or self._ended:
+        if self._idle_changed.waiters or self._ended:
             self._idle_changed.notify_all()
             self._work_available.notify_all()
         self.is_hosted = self.is_hosted and has_turn and bool(self.ready) and monotonic() >= until
@@ -108,7 +110,7 @@ class InlinePool(WorkerPool):
             turn = self._inline_turn
             if turn is not None and self._turn is turn and take_over(turn):
                 self._turn, self._waits = None, SHORT_WAITS
-            thread = self._ensure_worker()
+            thread = self._ensure_worker() if self._is_open else None
         self._start(thread)
 
     def _turn_lost(self, key: Hashable, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..transport.framing import Framing
 from ..transport.stream import DuplexStream
 from ..transport.tls import TLS_RECORD_SIZE
 from .chunks import deflate_messages, encode_chunks
+from .heartbeat import PingTracker
 from .link_state import LinkState, LinkStatus
 
 OPEN, CLOSING = LinkState.OPEN, LinkState.CLOSING
@@ -32,18 +32,23 @@ Flight = tuple[bytes | memoryview, list[int], bool]
 class InterruptedWriter(ABC):
     """The part of a writer that its signal handlers, finalizers and failures need."""
 
+    __slots__ = (
+        "_control_frames", "_deferred", "_flight", "_framing", "_pings", "_queued_writes", "_status", "_stream",
+        "_unfinished", "_unsettled", "_write_lock", "_writing",
+    )  # fmt: skip
+
     _framing: Framing
     _stream: DuplexStream
     _status: LinkStatus
-    _on_ping_sent: Callable[[bytes], None]
+    _pings: PingTracker
     _write_lock: threading.RLock
     _writing: bool
     _flight: Flight | None
     _unfinished: list[bytes]
-    _queued_writes: deque[bytes]
+    _queued_writes: list[bytes]
     _control_frames: dict[int, Any]
-    _deferred: deque[bytes]
-    _unsettled = False
+    _deferred: list[bytes]
+    _unsettled: bool
     """True if frames were sent that had been deferred, or begun without waiting, and are not counted yet."""
 
     @abstractmethod
@@ -108,7 +113,7 @@ class InterruptedWriter(ABC):
         if self._status.state is not LinkState.OPEN:
             raise self._status.error() or SocketConnectionError("the link is closing")
         if ping is not None:
-            self._on_ping_sent(ping)
+            self._pings.on_ping_sent(ping)
         whole = b"".join((data, *(more or ())))
         if self._fly_deferred(deadline.at) and self._fly_within(whole, deadline.at):
             return

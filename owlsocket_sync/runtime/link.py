@@ -18,6 +18,7 @@ from functools import partial
 
 from ..clock import monotonic
 from ..deadline import Deadline
+from ..delegation import delegate
 from ..errors import SocketConnectionError, SocketTimeout
 from ..options import Heartbeat
 from ..protocol.carrier import CarrierEvents
@@ -52,6 +53,8 @@ class Link(LinkSteps):
         auth_deadline: when the link is closed unless authentication has completed (``time.monotonic``).
     """
 
+    __slots__ = ("__weakref__", "_framing", "_heartbeat_timeout", "_last_ping", "auth_deadline", "run_timers")
+
     def __init__(
         self,
         framing: Framing,
@@ -69,14 +72,16 @@ class Link(LinkSteps):
         self.run_timers = run_timers or events.run_timers
         self._status = LinkStatus(framing.stream.state_lock)
         self._reader = ReaderRole(framing, events.try_complete, self._handle, self._may_continue)
-        self.read_for = self._reader.lead
         self._heartbeat = HeartbeatTimer(heartbeat, monotonic())
         self._heartbeat_timeout = heartbeat.interval + heartbeat.timeout if heartbeat else math.inf
         self._pings = PingTracker(self._status)
-        self._failed_write = FailedWrite(self._status, self._stream.wake, self.abort)
-        self.writer = self._writer = Writer(framing, self._status, self._failed_write.note, self._pings.on_ping_sent)
+        self._failed_write = FailedWrite(self._status, self._stream, self.abort)
+        self._writer = Writer(framing, self._status, self._failed_write, self._pings)
         self._last_ping = b""
         self.auth_deadline = math.inf
+
+    read_for: Callable[[Callable[[], bool], Deadline], None] = delegate("_reader.lead")
+    writer: Writer = delegate("_writer")
 
     @property
     def is_open(self) -> bool:

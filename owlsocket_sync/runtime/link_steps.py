@@ -40,6 +40,12 @@ def _do_nothing(info: CloseInfo) -> None:
 class LinkSteps:
     """The part of a `Link` that the poller runs."""
 
+    __slots__ = (
+        "_close_sequence", "_fail_calls", "_failed_write", "_has_room", "_heartbeat", "_held_until", "_is_full",
+        "_is_masked", "_number", "_peer_closed", "_pending_pong", "_pings", "_reader", "_receive", "_status",
+        "_stream", "_timers_due", "_waiting_until", "_wakeup_requested", "_writer",
+    )  # fmt: skip
+
     _number: int
     _receive: Callable[[str | bytes, int], object]
     _has_room: Callable[[], bool]

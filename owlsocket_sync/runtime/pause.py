@@ -29,6 +29,8 @@ class ReconnectSchedule:
         failures: the number of failures in a row.
     """
 
+    __slots__ = ("_backoff", "_due_at", "_early_at", "failures")
+
     def __init__(self, backoff: Backoff | None) -> None:
         self._backoff = backoff
         self.failures = 0
@@ -92,6 +94,8 @@ class AttemptLog:
     Args:
         name: of the connection.
     """
+
+    __slots__ = ("_failing", "_name")
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from ..deadline import Deadline
 from ..locks import Condition
 from ..protocol.carrier import BlockFlag
-from .managed_block import ManagedBlock, WorkerLocal, make_worker_local
+from .managed_block import NO_POOL, ManagedBlock, WorkerLocal, keeping_state, worker_local
 from .start_retry import StartRetry
 
 PATIENCE = 0.0005
@@ -32,6 +33,12 @@ NOTHING = object()
 
 Task = tuple[Hashable, Callable[..., object], tuple[Any, ...]]
 """The key of its lane, a function and its arguments."""
+
+NOBODY: set[threading.Thread] = set()
+"""The threads of pools that have had no task; stays empty."""
+
+NOTHING_READY: deque[Task] = deque()
+"""The tasks of pools that have had none; stays empty."""
 
 Turn = list[None]
 """Stands for one worker; holds an item while its turn can be taken over."""
@@ -55,6 +62,17 @@ class PoolState(ABC):
         starts: attempts to start a thread; a carrier sets how to schedule the next one.
     """
 
+    __slots__ = (
+        "_accepts", "_busy", "_ended", "_idle", "_idle_changed", "_idle_timeout", "_is_open", "_lanes", "_local",
+        "_name", "_pool_lock", "_resumed", "_size", "_summoned", "_threads", "_turn", "_turn_changed", "_unfinished",
+        "_unstarted", "_waits", "_watcher", "_work_available", "is_hosted", "lock", "ready", "starts", "turns",
+    )  # fmt: skip
+
+    # Made for the first task.
+    _resumed: list[Task]  # each was held up by its lane, which it now has
+    _lanes: dict[Hashable, deque[Task] | None]  # those with a task that runs, and what that holds up
+    _unstarted: list[threading.Thread]  # started by the thread that comes first
+
     def __init__(self, size: int, name: str, idle_timeout: float = 2.0) -> None:
         self._size = size
         self._name = name
@@ -64,12 +82,10 @@ class PoolState(ABC):
         self._work_available = Condition(lock)
         self._turn_changed = Condition(lock)
         self._idle_changed = Condition(lock)
-        self.lock = self._pool_lock = lock
-        self.ready: deque[Task] = deque()
-        self._resumed: deque[Task] = deque()  # each was held up by its lane, which it now has
-        self._lanes: dict[Hashable, deque[Task] | None] = {}  # those with a task that runs, and what that holds up
-        self._threads: set[threading.Thread] = set()
-        self._unstarted: deque[threading.Thread] = deque()  # started by whichever thread comes first
+        self._pool_lock = self.lock = lock
+        self._is_open = self._accepts = False
+        self.ready: deque[Task] = NOTHING_READY
+        self._threads: set[threading.Thread] = NOBODY
         self._busy = 0
         self._idle = 0
         self._unfinished = 0  # tasks that were taken, those in a managed block too
@@ -81,7 +97,7 @@ class PoolState(ABC):
         self.is_hosted = False
         self._ended = False
         self.starts = StartRetry(name)
-        self._local = make_worker_local()
+        self._local = worker_local()
 
     @abstractmethod
     def _ensure_worker(self) -> threading.Thread | None:
@@ -108,7 +124,7 @@ class PoolState(ABC):
     def managed_block(self) -> AbstractContextManager[None]:
         """Return a context manager for a wait: if this thread is a worker, another may run in its place."""
         local = self._local
-        return ManagedBlock(self, local) if local.is_worker and not local.is_blocked else _NOT_A_WORKER
+        return ManagedBlock(self, local) if local.pool is self and not local.is_blocked else _NOT_A_WORKER
 
     def begin_block(self, local: WorkerLocal) -> None:
         """Let another worker run in place of this thread."""
@@ -145,12 +161,13 @@ class PoolState(ABC):
             if self._threads or not (self._ended and self.starts.failing and (self.ready or self._resumed)):
                 return
             self._threads.add(threading.current_thread())
-        self._loop()
+        with keeping_state(self._local):
+            self._loop()
 
     def wait_idle(self, deadline: Deadline) -> bool:
         """Wait until no task is left, and return whether that was within the deadline."""
         # A handler that waits here does not wait for itself.
-        own = 1 if self._local.is_worker else 0
+        own = 1 if self._local.pool is self else 0
 
         def idle() -> bool:
             return (
@@ -158,22 +175,25 @@ class PoolState(ABC):
             )
 
         with self._pool_lock:
-            return deadline.wait_for(self._idle_changed, idle)
+            return not self._is_open or deadline.wait_for(self._idle_changed, idle)
 
     def abandon(self) -> None:
         """Leave the workers to the parent; in a forked child, where a thread of the parent may have held the lock."""
-        self._ended = True
-        self.ready.clear()
-        self._resumed.clear()
-        self._lanes.clear()
-        self._unstarted.clear()
-        self._threads.clear()
+        self._ended, self._accepts = True, False
+        if self._is_open:
+            self.ready.clear()
+            self._resumed.clear()
+            self._lanes.clear()
+            self._unstarted.clear()
+            self._threads.clear()
         # Greenlets survive a fork: a worker that sees another local than its own ends without a word.
-        self._local = make_worker_local()
+        self._local = NO_POOL
 
     def discard(self) -> int:
         """Remove all tasks that have not started, and return how many; notices (lanes with a ``str`` key) stay."""
         with self._pool_lock:
+            if not self._is_open:
+                return 0
             # Without a turn, workers take tasks with the lock only.
             while self._turn is not None and not take_over(self._turn):
                 self._turn_changed.wait(PATIENCE)  # its worker is just taking one
@@ -190,7 +210,9 @@ class PoolState(ABC):
     def end(self, deadline: Deadline) -> None:
         """Run what was submitted, accept nothing more, and wait for the threads, except the calling one."""
         with self._pool_lock:
-            self._ended = True
+            self._ended, self._accepts = True, False
+            if not self._is_open:
+                return
             self._work_available.notify_all()
             self._turn_changed.notify_all()
             own = {threading.current_thread()}
@@ -200,10 +222,13 @@ class PoolState(ABC):
             deadline.join(thread)
 
 
-def _discard(tasks: deque[Task]) -> list[Task]:
+def _discard(tasks: deque[Task] | list[Task]) -> list[Task]:
     """Remove and return all tasks but notices; other threads may append at the end meanwhile."""
-    waiting = [tasks.popleft() for _ in range(len(tasks))]
-    tasks.extendleft(task for task in reversed(waiting) if isinstance(task[0], str))
+    take_first = tasks.popleft if isinstance(tasks, deque) else partial(tasks.pop, 0)
+    waiting = [take_first() for _ in range(len(tasks))]
+    for task in reversed(waiting):
+        if isinstance(task[0], str):
+            tasks.insert(0, task)
     return [task for task in waiting if not isinstance(task[0], str)]
 
 

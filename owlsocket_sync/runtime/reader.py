@@ -24,7 +24,7 @@ from ..clock import monotonic
 from ..deadline import Deadline
 from ..locks import wait_on_reader
 from ..transport.frames import Close
-from ..transport.framing import Framing, NeedMoreData
+from ..transport.framing import KEPT_SIZE, Framing, NeedMoreData
 from .registration import POLLING, PolledLink
 
 MAX_LEAD_TIME = 0.05
@@ -57,6 +57,11 @@ class ReaderRole:
         deliver_now: the reader last handled something else than results that no thread waits for yet.
     """
 
+    __slots__ = (
+        "_dispatched_any", "_dispatching", "_framing", "_leader", "_may_continue", "_mute", "_muted_by", "_on_event",
+        "_on_result", "_read_lock", "_retired", "_stream", "_unmute", "deliver_now", "has_leftover", "registration",
+    )  # fmt: skip
+
     def __init__(
         self,
         framing: Framing,
@@ -64,11 +69,8 @@ class ReaderRole:
         on_event: Callable[[Any], None],
         may_continue: Callable[[], bool],
     ) -> None:
-        self._framing = framing
-        self._stream = framing.stream
-        self._on_result = on_result
-        self._on_event = on_event
-        self._may_continue = may_continue
+        self._framing, self._stream = framing, framing.stream
+        self._on_result, self._on_event, self._may_continue = on_result, on_event, may_continue
         self._read_lock = framing.stream.read_lock
         self._leader: tuple[int] | None = None
         self._muted_by: tuple[int] | None = None  # the last leader that muted and has not unmuted yet
@@ -146,8 +148,10 @@ class ReaderRole:
                 return None
             segment = buffer.segment
             if segment.committed == len(segment.data) and not segment.pending:
-                return None  # nothing is left to look at, as after most messages
+                break  # nothing is left to look at, as after most messages
             event = self._framing.next_event()
+        if len(buffer.segment.data) > KEPT_SIZE:
+            buffer.give_back()
         return None
 
     def _dispatch(self, event: Any) -> bool:
@@ -278,9 +282,7 @@ class ReaderRole:
             held.extend(map(self._read_lock.acquire, (False,)))  # as in `lead`
             if not held[0]:
                 self._acquire(held, until)
-            if not held[0] or self._leader is not me or self._dispatching:
-                return False
-            if self.has_leftover or self._retired:
+            if not held[0] or self._leader is not me or self._dispatching or self.has_leftover or self._retired:
                 return False
             try:
                 # Until proven otherwise, what arrives is the reader's: an interrupt anywhere below leaves it so.
@@ -314,7 +316,7 @@ class ReaderRole:
         if recv_buffer.segment is not segment:
             # Received into a segment that another thread had joined to the next one before.
             recv_buffer.segment.pending.extend(segment.pending[segment.joined :])
-        while recv_buffer:
+        while True:
             event = framing.peek()
             if type(event) is str:
                 if self._on_result(event) is None:
@@ -331,5 +333,10 @@ class ReaderRole:
             segment.committed = segment.position
             if framing.compression is not None and type(event) is str:
                 framing.count_wire(framing.peeked_size, 0)
+            segment = recv_buffer.segment
+            if segment.committed == len(segment.data) and not segment.pending:
+                if segment.committed > KEPT_SIZE:
+                    recv_buffer.give_back()
+                break
         if self._leader is me:
             self.has_leftover = False

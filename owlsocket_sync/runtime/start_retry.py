@@ -27,6 +27,8 @@ class StartRetry:
         schedule: have another thread call `owlsocket_sync.runtime.workers.WorkerPool.retry` at a moment.
     """
 
+    __slots__ = ("_name", "at", "failing", "schedule")
+
     def __init__(self, name: str) -> None:
         self._name = name
         self.at = math.inf

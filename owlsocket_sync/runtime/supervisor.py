@@ -49,6 +49,8 @@ class Supervisor(Attempts):
         authenticate: authenticates a new link while the poller reads; may raise. ``None`` without authentication.
     """
 
+    __slots__ = ("_connect", "_ended", "_error", "_lacks_thread", "_reader_failures", "_retry_initial", "_timeout")
+
     _pool: InlinePool
 
     def __init__(
@@ -74,8 +76,6 @@ class Supervisor(Attempts):
         self._ended: tuple[int, CloseInfo] | None = None  # the link whose calls the poller has failed
         self._lacks_thread = False
         self._error: Exception | None = None
-
-        self._thread: threading.Thread | None = None
 
     def start(self, events: CarrierEvents) -> None:
         """Start to connect, unless it has started or is closed."""

@@ -48,6 +48,8 @@ class WorkerPool(PoolState):
         idle_timeout: seconds after which a thread without work ends.
     """
 
+    __slots__ = ()
+
     def submit(self, key: Hashable, function: Callable[..., object], *arguments: Any) -> bool:
         """Run a function on a worker; from any thread.
 
@@ -61,18 +63,29 @@ class WorkerPool(PoolState):
         """
         task = (key, function, arguments)
         # The fast path takes no lock: append first, then check whether a worker still looks.
-        appended = not self._ended and self._is_attended()
+        appended = self._accepts and self._is_attended()
         if appended:
             self.ready.append(task)
             if self._is_attended():
                 return True
         with self._pool_lock:
             if not appended:
-                if self._ended:
+                if not self._accepts and not self._open():
                     return False
                 self.ready.append(task)
             thread = self._ensure_worker()
         self._start(thread)
+        return True
+
+    def _open(self) -> bool:
+        """Make what only tasks need, before the first of them; false after the end; with the lock."""
+        if self._ended:
+            return False
+        parts: tuple[deque[Task], set[threading.Thread]] = deque(), set()
+        # No call from here on, and so no interrupt: a signal handler or a finalizer may have submitted the first task.
+        if not self._is_open:
+            (self.ready, self._threads), self._resumed, self._lanes, self._unstarted = parts, [], {}, []
+            self._is_open = self._accepts = True
         return True
 
     def _is_attended(self) -> bool:
@@ -117,7 +130,7 @@ class WorkerPool(PoolState):
         if thread is None:
             return
         try:
-            thread = self._unstarted.popleft()
+            thread = self._unstarted.pop(0)
         except IndexError:  # what interrupted this thread has started it
             return
         try:
@@ -137,7 +150,7 @@ class WorkerPool(PoolState):
 
     def _loop(self) -> None:
         local = self._local
-        local.is_worker = local.matter = True
+        local.matter, local.pool = True, self
         turn: Turn = []
         local.turn = turn
         key: Hashable = NOTHING
@@ -271,7 +284,8 @@ class WorkerPool(PoolState):
         if self._ended and not (self.ready or self._resumed):
             return self._worker_exit()
         self._idle += 1
-        self._idle_changed.notify_all()
+        if self._idle_changed.waiters:
+            self._idle_changed.notify_all()
         notified = self._work_available.wait(self._idle_timeout)
         if self._local is not local:
             return False
@@ -300,7 +314,7 @@ class WorkerPool(PoolState):
         """Take the next task whose lane has none that runs, and the turn; with the lock."""
         lanes, task = self._lanes, None
         if self._resumed:
-            task = self._resumed.popleft()
+            task = self._resumed.pop(0)
         while task is None and self.ready:
             task = self.ready.popleft()
             key = task[0]

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..deadline import Deadline
@@ -30,6 +29,8 @@ from ..transport.frames import CLOSE, PING, PONG, TEXT
 from ..transport.framing import Framing
 from ..transport.tls import TLS_RECORD_SIZE
 from .deferred_writes import NOTHING_DEFERRED, DeferringWriter, NotBegun
+from .failed_write import FailedWrite
+from .heartbeat import PingTracker
 from .interrupted_writer import Flight
 from .link_state import LinkState, LinkStatus
 
@@ -44,28 +45,28 @@ class Writer(DeferringWriter):
     Args:
         framing: encodes the frames; its stream sends them.
         status: of the link.
-        on_error: called with an error of the stream; has the link end, and returns the error to raise.
-        on_ping_sent: called with the payload of each ping before it is written, with the write lock held.
+        failed_write: is told the errors of the stream, has the link end, and returns the error to raise.
+        pings: is told the payload of each ping before it is written, with the write lock held.
     """
+
+    __slots__ = ("lock",)
 
     def __init__(
         self,
         framing: Framing,
         status: LinkStatus,
-        on_error: Callable[[OSError], SocketConnectionError],
-        on_ping_sent: Callable[[bytes], None],
+        failed_write: FailedWrite,
+        pings: PingTracker,
     ) -> None:
-        self._framing = framing
-        self._stream = framing.stream
-        self._status = status
-        self._on_error = on_error
-        self._on_ping_sent = on_ping_sent
+        self._framing, self._stream, self._status = framing, framing.stream, status
+        self._failed_write, self._pings = failed_write, pings
+        self._is_watched = self._unsettled = False
         # Reentrant: a signal handler that writes must not deadlock with the writer that it interrupted.
         self._write_lock = threading.RLock()
         self.lock, self._writing = self._write_lock, False
         self._unfinished: list[bytes] = []
         self._flight: Flight | None = None
-        self._queued_writes: deque[bytes] = deque()
+        self._queued_writes: list[bytes] = []
         self._control_frames: dict[int, Any] = {}
         self.defer_to(NOTHING_DEFERRED)
 
@@ -114,7 +115,7 @@ class Writer(DeferringWriter):
                     if self._status.state is not LinkState.OPEN:
                         raise unsent(self._status.error() or SocketConnectionError("the link is closing"))
                     if ping is not None:
-                        self._on_ping_sent(ping)
+                        self._pings.on_ping_sent(ping)
                     if self._unfinished or self._queued_writes or self._deferred:
                         self._send_after_unfinished(data, deadline.at, more or ())
                     else:
@@ -131,7 +132,7 @@ class Writer(DeferringWriter):
         except SocketConnectionError:
             raise
         except OSError as error:
-            raise self._on_error(error) from error
+            raise self._failed_write.note(error) from error
         except BaseException:
             self._stream.wake()  # as above, after an interrupt
             raise
@@ -200,7 +201,7 @@ class Writer(DeferringWriter):
         except TimeoutError:
             is_stalled = True  # unfinished now: the reader tries again
         except OSError as error:
-            self._on_error(error)
+            self._failed_write.note(error)
         if self._unsettled:
             self._settle()
         return is_stalled
@@ -218,7 +219,7 @@ class Writer(DeferringWriter):
         except TimeoutError:
             return False  # a peer that accepts no data will not answer a close frame either
         except OSError as error:
-            self._on_error(error)
+            self._failed_write.note(error)
             return False
         finally:
             if self._unsettled:
@@ -321,7 +322,7 @@ class Writer(DeferringWriter):
         if pong is not None:
             frames += self._framing.pong_frame(pong)
         if ping is not None:
-            self._on_ping_sent(ping)
+            self._pings.on_ping_sent(ping)
             frames += self._framing.ping_frame(ping)
         if close is not None and self._status.enter(LinkState.CLOSING):
             frames += self._framing.close_frame(*close)

@@ -28,6 +28,8 @@ from .request import Request
 class BorrowedStream(DuplexStream):
     """A stream over a socket that belongs to another server: it is shut down at the end, and not closed."""
 
+    __slots__ = ()
+
     def _close_socket(self) -> None:
         # Not `close`: the owner closes the descriptor too, and by then its number may be another connection's.
         with contextlib.suppress(OSError):

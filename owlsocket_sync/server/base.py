@@ -95,6 +95,7 @@ class BaseServer:
         self._phase = ServerPhase.SERVING
         self._timer = Timer(f"{name}-timer")
         self._memory = SharedMemory(options.total_bytes)
+        self._on_client_end = self._client_finished, self._client_stranded  # bound once for all clients
         fork.register(self)
 
     @property

@@ -9,7 +9,6 @@ instructions.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
@@ -108,7 +107,7 @@ class Outbox:
         self.compression = writer.compression
         self._limits = limits
         self._outbox_lock = core.services.make_lock()
-        self.frames: deque[bytes] = deque()
+        self.frames: list[bytes] = []
         self.sizes: list[int] = []
         self._size = 0
         self._accepted = False

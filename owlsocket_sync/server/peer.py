@@ -56,22 +56,22 @@ class Peer(PolledPeer):
         timer: of the server, for the expiry of the identity.
 
     Attributes:
-        submit: run a function on a worker; false after the end.
         connection: the argument of the handler.
         outbox: sends broadcasts to the client.
     """
+
+    __slots__ = ("_expires_at", "_handler_thread", "_request", "_timer", "connection", "core")
 
     def __init__(
         self, framing: ServerFraming, request: Request, options: ServerOptions, *, core: CoreOptions, timer: Timer
     ) -> None:
         host, port = request.remote
         url = f"{'wss' if framing.stream.secure else 'ws'}://{url_host(host)}:{port}"
-        super().__init__(name := core.name, lambda: url)
-        self._request = request
+        super().__init__(name := core.name, url)
+        self._request: Request | None = request
         self._timer = timer
         self._pool = InlinePool(options.workers, name, task_name)
         self._pool.starts.schedule = self.schedule_wakeup
-        self.submit = self._pool.submit
         self._handler_thread: int | None = None
         self._expires_at = math.inf
         settings = Settings(options.call_timeout, expose_tracebacks=options.expose_tracebacks)
@@ -87,6 +87,11 @@ class Peer(PolledPeer):
         self._current = self._only_link, 1
 
     # -- the workers of the connection: see `owlsocket_sync.protocol.carrier.Workers` --------------------------------
+
+    @property
+    def submit(self) -> Callable[..., bool]:
+        """The method that runs a function on a worker; false after the end."""
+        return self._pool.submit
 
     @property
     def blocks(self) -> BlockFlag:
@@ -133,9 +138,10 @@ class Peer(PolledPeer):
 
     def _run_handler(self, handler: Handler) -> None:
         self._handler_thread = threading.get_ident()
-        self._pool.blocks.matter = True  # its first wait begins to read
+        blocks = self._pool.blocks
+        before, blocks.matter = blocks.matter, True  # its first wait begins to read
         try:
-            handler(self.connection, self._request)
+            handler(self.connection, self._take_request())
         except SocketConnectionError as error:
             # A client may disconnect while the handler waits for it: that is not a failure of the handler.
             if self._close_info is None:
@@ -148,6 +154,13 @@ class Peer(PolledPeer):
                 raise
         finally:
             self._handler_thread = None
+            blocks.matter = before
+
+    def _take_request(self) -> Request:
+        """Return the request for the handler, and keep it no longer: it is larger than much else of a client."""
+        request, self._request = self._request, None
+        assert request is not None
+        return request
 
     def _handler_failed(self, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {safe_str(error)}"

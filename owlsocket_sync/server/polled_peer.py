@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ..deadline import Deadline
 from ..errors.safe_text import logger
@@ -24,7 +25,7 @@ START_DELAY = 0.05
 _OVER = (PeerPhase.ENDED, PeerPhase.ABANDONED)
 
 
-def _do_nothing() -> None:
+def _do_nothing(peer: PolledPeer) -> None:
     """Follow on the end of a client, for whom no server waits."""
 
 
@@ -33,24 +34,29 @@ class PolledPeer(CarrierState):
 
     Args:
         name: the name of the connection.
-        address: returns the URL of the client.
+        url: of the client.
 
     Attributes:
         is_reading: the poller reads, or has read, the link.
-        on_end: called last of all, once nothing of the client is left.
-        on_stranded: called if there is no thread for the end of the link; `finish` has to follow.
+        on_end: called with this last of all, once nothing of the client is left.
+        on_stranded: called with this if there is no thread for the end of the link; `finish` has to follow.
     """
+
+    __slots__ = (
+        "_calls_failed", "_discarded", "_is_attended", "_is_left", "_only_link", "_phase", "is_reading", "on_end",
+        "on_stranded", "outbox",
+    )  # fmt: skip
 
     _only_link: Link
     _pool: InlinePool
     outbox: Outbox
 
-    def __init__(self, name: str, address: Callable[[], str]) -> None:
-        super().__init__(name, address)
+    def __init__(self, name: str, url: str) -> None:
+        super().__init__(name, url)
         self._phase = PeerPhase.HANDSHAKE
         self.is_reading = False
-        self.on_end: Callable[[], object] = _do_nothing
-        self.on_stranded: Callable[[], object] = _do_nothing
+        self.on_end: Callable[[Any], object] = _do_nothing
+        self.on_stranded: Callable[[Any], object] = _do_nothing
         self._calls_failed = False
         self._is_left = False  # the poller has let go of the socket
         self._is_attended = False  # a thread waits for the end of the link
@@ -114,7 +120,7 @@ class PolledPeer(CarrierState):
         try:
             threading.Thread(target=self.finish, name=f"{self._name}-end", daemon=True).start()
         except Exception:
-            self.on_stranded()
+            self.on_stranded(self)
             return False
         return True
 
@@ -158,7 +164,7 @@ class PolledPeer(CarrierState):
                 try:
                     self._pool.work_until_end()
                 finally:
-                    self.on_end()
+                    self.on_end(self)
 
     def _end(self, ending: CloseInfo) -> None:
         """Release the link, whose calls have failed, and tell all who listen."""

@@ -10,7 +10,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
-from functools import partial
 from http import HTTPStatus
 
 from ..deadline import Deadline, check_timeout
@@ -99,8 +98,7 @@ class Server(BaseServer):
             peer = self._handshake(sock, name)
             if peer is not None:
                 # The end of the link follows when the poller has read it, long after this thread has ended.
-                peer.on_end = partial(self._client_finished, peer)
-                peer.on_stranded = partial(self._client_stranded, peer)
+                peer.on_end, peer.on_stranded = self._on_client_end
                 peer.run(self._handler)
         except OSError as error:
             # Port scanners and health checks do this all day: not worth a line above DEBUG.

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import ClassVar, NoReturn
 
+from .control_frames import ControlFrames
 from .fragments import Fragments
 from .frames import (
     BINARY,
     CLOSE,
-    CLOSE_CODE,
     CONTROL,
     EXTENDED_LENGTH,
     FIN,
@@ -25,10 +25,8 @@ from .frames import (
     LONG_HEADER,
     LONG_MARK,
     MASK,
-    MAX_CONTROL_PAYLOAD,
     MESSAGE_TOO_BIG,
     MIN_LONG_LENGTH,
-    NO_STATUS,
     OPCODE,
     PING,
     PONG,
@@ -50,6 +48,8 @@ from .message_compression import MessageCompression
 from .stream import DuplexStream
 
 LARGE_PAYLOAD = 65_536
+KEPT_SIZE = 4096
+"""Bytes of received messages that an idle link may keep."""
 WHOLE_TEXT, WHOLE_DEFLATED, WHOLE_PONG = FIN | TEXT, FIN | RSV1 | TEXT, FIN | PONG
 
 
@@ -115,6 +115,14 @@ class RecvBuffer:
         segment = self.segment
         segment.committed = segment.position
 
+    def give_back(self) -> None:
+        """Keep the memory of the last messages no longer, unless there are more."""
+        empty, segment = Segment(b""), self.segment
+        size = len(segment.data)
+        # No call in between, and so no interrupt, which may receive more.
+        if segment.committed == size and not segment.pending and self.segment is segment:
+            self.segment = empty
+
 
 class Segment:
     """Contiguous bytes, two offsets, and the chunks received since.
@@ -130,12 +138,10 @@ class Segment:
         self.data = data
         self.pending: list[bytes] = []
         self.counted = 0, 0
-        self.joined = 0
-        self.committed = 0
-        self.position = 0
+        self.joined = self.committed = self.position = 0
 
 
-class Framing(MessageCompression):
+class Framing(MessageCompression, ControlFrames):
     """Parses messages from a stream, and encodes frames.
 
     Args:
@@ -148,13 +154,14 @@ class Framing(MessageCompression):
         recv_buffer: the bytes that were received and not parsed yet.
     """
 
+    __slots__ = ("_mask_keys", "recv_buffer", "stream")
+
     peer_mask: ClassVar[int]
     """`MASK` if the peer masks its frames, as clients do (section 5.3); 0 if it must not."""
 
     def __init__(self, stream: DuplexStream, message_size: int, received: bytes = b"") -> None:
-        self.stream = stream
-        self.recv_buffer = RecvBuffer(received)
-        self._fragments = Fragments(message_size)
+        super().__init__(Fragments(message_size))
+        self.stream, self.recv_buffer = stream, RecvBuffer(received)
         # Of this link alone: a forked child, whose links are its own, uses no key of its parent.
         self._mask_keys: list[bytes] = []
 
@@ -310,34 +317,18 @@ class Framing(MessageCompression):
         header += key
         return header + apply_mask(payload, key) if size < LARGE_PAYLOAD else append_masked(header, payload, key)
 
-    def ping_frame(self, payload: bytes) -> bytes:
-        """Return an encoded ping."""
-        return self._control_frame(PING, payload)
-
-    def pong_frame(self, payload: bytes) -> bytes:
-        """Return an encoded pong."""
-        return self._control_frame(PONG, payload)
-
-    def close_frame(self, code: int, reason: str) -> bytes:
-        """Return an encoded close frame."""
-        # 1005 stands for a frame without a code and must not be sent (section 7.4.1).
-        return self._control_frame(CLOSE, b"" if code == NO_STATUS else CLOSE_CODE.pack(code) + reason.encode())
-
-    def _control_frame(self, opcode: int, payload: bytes) -> bytes:
-        if len(payload) > MAX_CONTROL_PAYLOAD:
-            raise ValueError(f"control frame of {len(payload)} bytes: at most {MAX_CONTROL_PAYLOAD} are allowed")
-        return self.frame(opcode, payload)
-
 
 class ClientFraming(Framing):
     """Unmasked frames in, masked frames out (section 5.3), on a stream to a server."""
 
+    __slots__ = ()
     peer_mask = 0
 
 
 class ServerFraming(Framing):
     """Masked frames in, unmasked frames out (section 5.3), on a stream to a client."""
 
+    __slots__ = ()
     peer_mask = MASK
 
 

@@ -28,11 +28,13 @@ class MessageCompression(ABC):
         peeked_size: of the payload of the message that was last looked at, and not counted.
     """
 
-    compression: Compression | None = None
-    allowed_rsv = 0
-    count_wire: Callable[[int, int], None]
-    peeked_size = 0
-    _fragments: Fragments
+    __slots__ = ("_fragments", "allowed_rsv", "compression", "count_wire", "peeked_size")
+
+    def __init__(self, fragments: Fragments) -> None:
+        self._fragments = fragments
+        self.compression: Compression | None = None
+        self.allowed_rsv = self.peeked_size = 0
+        self.count_wire: Callable[[int, int], None]
 
     @abstractmethod
     def frame(self, opcode: int, payload: bytes) -> bytes:

@@ -51,11 +51,12 @@ class EpollSelector:
             raise
         self._epoll.register(self.waker.fileno(), select.EPOLLIN)
         self.poll: Callable[[float | None, int], Sequence[tuple[int, int]]] = self._epoll.poll
+        self._modify = self._epoll.modify  # bound once for all sockets
 
     def add(self, fileno: int) -> tuple[Callable[[], object], Callable[[], object]]:
         """Watch a socket for bytes; return the functions that mute and unmute it; from any thread."""
         self._epoll.register(fileno, select.EPOLLIN)
-        return partial(self._epoll.modify, fileno, _MUTED), partial(self._epoll.modify, fileno, select.EPOLLIN)
+        return partial(self._modify, fileno, _MUTED), partial(self._modify, fileno, select.EPOLLIN)
 
     def remove(self, fileno: int) -> None:
         """Stop watching a socket; before it is closed: a forked child may keep what the descriptor stands for open."""

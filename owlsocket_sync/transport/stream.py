@@ -62,6 +62,12 @@ class DuplexStream:
         secure: whether the stream is encrypted; then a write that was tried must be repeated before any other.
     """
 
+    __slots__ = (
+        "__weakref__", "_closed", "_read_error", "_read_poll", "_read_size", "_recv", "_send", "_sock", "_tls",
+        "last_activity", "read_deadline", "read_lock", "secure", "should_continue", "stalled_since", "state_lock",
+        "watcher", "write_deadline",
+    )  # fmt: skip
+
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock

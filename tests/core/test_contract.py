@@ -147,7 +147,7 @@ def test_changes_do_not_overlap(broken: Broken, monkeypatch: pytest.MonkeyPatch)
             broken.on_worker(core.state_changed, StateChange(CLOSED, OPEN), 3)
 
     with monkeypatch.context() as patch:
-        patch.setattr(core.listeners, "notify_state", overlap)
+        patch.setattr(type(core.listeners), "notify_state", staticmethod(overlap))
         core.state_changed(StateChange(OPEN, CONNECTING), 2)
     core.state_changed(StateChange(CLOSED, OPEN), 3)
 

@@ -164,7 +164,7 @@ def test_after_the_goodbye_no_message_takes_a_worker(
 ) -> None:
     """Neither for a pong nor for a refusal: reading does not wait for room any more, so they would pile up."""
     submitted = Collector()
-    monkeypatch.setattr(pool, "submit", lambda lane, *task: submitted(lane))
+    monkeypatch.setattr(WorkerPool, "submit", lambda pool, lane, *task: submitted(lane))
     _, conn, *_ = make_pair(right_workers=pool)
     conn.on_error(lambda error, context: None)
     conn._core.dispatcher.stop()

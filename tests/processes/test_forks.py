@@ -177,6 +177,9 @@ LOCKS = """
 from locks import locks_of
 conn = connect(url, timeout=20)
 assert conn.call('echo', 1) == 1
+ran = threading.Event()  # by a worker
+conn.submit('echo', 1).add_done_callback(lambda _: ran.set())
+assert ran.wait(20)
 for name, lock in locks_of(conn).items():
     held, over = threading.Event(), threading.Event()
 
@@ -211,8 +214,8 @@ def test_row_24_a_lock_held_during_the_fork_does_not_block_the_child() -> None:
     assert set(held.values()) == {"0"}, held
     last = {name.rpartition(".")[2] for name in held}
     assert last >= {
-        *("_state_changed", "_write_lock", "state_lock", "read_lock", "_work_available"),
-        *("_calls_lock", "_table_lock", "_arrivals", "_exchanges", "_counters_lock"),
+        *("_state_changed", "_write_lock", "changed", "_read_lock", "_idle_changed"),
+        *("_calls_lock", "_table_lock", "_arrivals", "_exchange_lock", "_counters_lock"),
     }
 
 

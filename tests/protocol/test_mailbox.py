@@ -126,7 +126,7 @@ def test_who_waits_is_freed(free: str) -> None:
 def test_after_a_fork_it_goes_on_with_a_new_lock_and_backlog() -> None:
     """Another thread of the parent may hold the old lock, and the old backlog is the parent's."""
     box, _ = boxed("a")
-    acquire = threading.Thread(target=box._available.acquire)
+    acquire = threading.Thread(target=box._mailbox_lock.acquire)
     acquire.start()
     acquire.join()
     held = Held()
@@ -139,7 +139,7 @@ def test_after_a_fork_it_goes_on_with_a_new_lock_and_backlog() -> None:
 def test_after_a_fork_a_consumer_can_be_failed() -> None:
     """What it waits for is the parent's, whose thread may hold the lock."""
     box, held = boxed("a")
-    acquire = threading.Thread(target=box._available.acquire)
+    acquire = threading.Thread(target=box._mailbox_lock.acquire)
     acquire.start()
     acquire.join()
     error = ValueError("the parent's")

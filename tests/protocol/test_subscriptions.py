@@ -92,7 +92,7 @@ def test_unsubscribing_twice_at_once_is_no_error() -> None:
     registry: Registry[Any] = Registry(threading.Lock())
     first, second = registry.add("k", named), registry.add("k", named)
     first()
-    registry._remove("k", first)
+    registry._remove(first)
     assert registry.get("k") == (second,)
 
 

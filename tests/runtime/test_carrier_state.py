@@ -188,8 +188,8 @@ def test_no_lock_is_held_during_a_delivery() -> None:
 
     def probe(change: StateChange) -> None:
         def acquire() -> None:
-            free.append(carrier._state_changed.acquire(timeout=scaled(1)))
-            carrier._state_changed.release()
+            free.append(carrier._state_lock.acquire(timeout=scaled(1)))
+            carrier._state_lock.release()
 
         other = threading.Thread(target=acquire)
         other.start()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
 
@@ -33,7 +32,7 @@ class Deferred:
     """The deferred frames of a link, and how many were settled."""
 
     def __init__(self, run: Run) -> None:
-        self.frames: deque[bytes] = deque()
+        self.frames: list[bytes] = []
         self.begun = self.settled = self.forgotten = 0
         self._left = 0
         self.writer = run.link.writer
@@ -116,7 +115,7 @@ def test_a_peer_that_is_behind_costs_a_look(start: Start, monkeypatch: pytest.Mo
         tried.append(threading.current_thread())
         real(view, until, sent)
 
-    monkeypatch.setattr(run.link._stream, "send_some", send_some)
+    monkeypatch.setattr(type(run.link._stream), "send_some", staticmethod(send_some))
     for _ in range(100):
         deferred.send(b"later")
     assert threading.current_thread() not in tried
@@ -175,13 +174,13 @@ def test_frames_that_are_moved_while_another_thread_settles_are_settled_later(st
     """It finds nothing to count yet; once they are sent, they are counted."""
     run, deferred = start()
 
-    class Frames(deque[bytes]):
+    class Frames(list[bytes]):
         """Another thread settles between the decision to take a frame and its taking."""
 
-        def popleft(self) -> bytes:
+        def pop(self, index: SupportsIndex = -1) -> bytes:
             assert aside(deferred.writer._settle).wait(1) == [None]
             settled.append(deferred.settled)
-            return super().popleft()
+            return super().pop(index)
 
     settled: list[int] = []
     deferred.frames = Frames()
@@ -197,7 +196,7 @@ def test_a_frame_that_is_deferred_while_others_are_taken_follows_them(start: Sta
     """Between any two looks at the deferred frames."""
     run, deferred = start()
 
-    class Frames(deque[bytes]):
+    class Frames(list[bytes]):
         """Another thread defers once a writer looks at the frames."""
 
         def _defer(self) -> None:
@@ -394,7 +393,9 @@ def test_a_signal_handler_broadcasts_while_its_thread_sends(start: Start, outer:
     assert number > 15
 
 
-def test_a_signal_handler_that_finds_its_thread_stuck_loses_nothing(start: Start) -> None:
+def test_a_signal_handler_that_finds_its_thread_stuck_loses_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its frames follow what its thread has begun, though the peer accepts nothing before its deadline."""
     run, deferred = start()
     real = run.link._stream.send_some
@@ -409,6 +410,6 @@ def test_a_signal_handler_that_finds_its_thread_stuck_loses_nothing(start: Start
         real(view, until, sent)
 
     outcomes: list[object] = []
-    run.link._stream.send_some = send_some  # type: ignore[method-assign]
+    monkeypatch.setattr(type(run.link._stream), "send_some", staticmethod(send_some))
     run.link.write([BIG], within())
     assert outcomes[0].wait(1) == [[BIG, b"broadcast", b"written"]]  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             reader._leader = None
         raise RESET
 
-    monkeypatch.setattr(stream, "send_some", fail)
+    monkeypatch.setattr(type(stream), "send_some", fail)
     yield run
     run.stop()
 
@@ -114,7 +114,7 @@ def test_a_message_during_the_answer_to_a_close_frame_fails_with_its_reason(
         waits.set()
         return wait(status, *arguments)
 
-    monkeypatch.setattr(run.link._writer, "send_close", answer)
+    monkeypatch.setattr(type(run.link._writer), "send_close", staticmethod(answer))
     monkeypatch.setattr(LinkStatus, "wait", wait_noticed)
     run.peer.send(close_frame(4401, "no"))
     assert answered.wait(scaled(5))

@@ -403,6 +403,15 @@ def test_the_end_of_a_pool_waits_for_its_task_and_not_for_the_thread_that_hosts_
     hosting.join()
 
 
+def test_a_pool_without_a_task_has_nothing_to_leave_to_workers(make: Make) -> None:
+    """Where a step of its link is held up before the first task."""
+    pool = make()
+    pool.is_hosted = True
+    pool.leave_to_workers()
+    assert not pool.is_hosted
+    assert _workers() == 0
+
+
 # -- the monitor -----------------------------------------------------------------------------------------------------
 
 

@@ -210,7 +210,7 @@ def test_a_ping_after_calls_measures_the_peer(server: Server) -> None:
         assert sorted(seconds)[10] < scaled(0.0015)
 
 
-def test_a_pong_is_read_by_the_thread_that_pings() -> None:
+def test_a_pong_is_read_by_the_thread_that_pings(monkeypatch: pytest.MonkeyPatch) -> None:
     """It leads, as a call does; no thread is woken for the pong."""
     run = Run()
     try:
@@ -221,7 +221,7 @@ def test_a_pong_is_read_by_the_thread_that_pings() -> None:
             readers.append(threading.current_thread())
             on_pong(payload)
 
-        run.link._pings.on_pong = note  # type: ignore[method-assign]
+        monkeypatch.setattr(type(run.link._pings), "on_pong", staticmethod(note))
 
         def answer() -> None:
             run.peer.send(frame(PONG, run.peer.read_frame().payload))

@@ -61,7 +61,7 @@ def test_a_pong_answers_every_ping_that_left_before(start: Start, monkeypatch: p
         write(data, deadline, ping)
         overtaken.set()
 
-    monkeypatch.setattr(run.link._writer, "write", write_in_turn)
+    monkeypatch.setattr(type(run.link._writer), "write", staticmethod(write_in_turn))
     outcomes = [aside(lambda: run.link.ping(within()))]
     assert begun.wait(scaled(5))
     outcomes.append(aside(lambda: run.link.ping(within())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -102,7 +101,7 @@ def test_a_chunk_of_a_batch_is_sent_while_the_next_is_encoded(start: Start, monk
         assert data != b"last" or came.wait(scaled(5)), "the last message was encoded before the first arrived"
         return make(opcode, data)
 
-    monkeypatch.setattr(run.link._framing, "frame", make_frame)
+    monkeypatch.setattr(type(run.link._framing), "frame", staticmethod(make_frame))
     outcome = aside(lambda: run.link.write([PIECE, b"last"], within()))
     assert run.peer.read_frame().payload == PIECE
     came.set()
@@ -119,7 +118,7 @@ def test_a_small_batch_is_one_write(start: Start, monkeypatch: pytest.MonkeyPatc
         sizes.append(len(view))
         real(view, until, taken)
 
-    monkeypatch.setattr(run.link._stream, "send_some", send_some)
+    monkeypatch.setattr(type(run.link._stream), "send_some", staticmethod(send_some))
     run.link.write([b"x" * 100] * 100, within())
     assert [run.peer.read_frame().payload for _ in range(100)] == [b"x" * 100] * 100
     assert len(sizes) == 1
@@ -182,7 +181,7 @@ def test_an_interrupt_breaks_no_frame(start: Start, monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         real(view, until, taken)
 
-    monkeypatch.setattr(run.link._stream, "send_some", send_some)
+    monkeypatch.setattr(type(run.link._stream), "send_some", staticmethod(send_some))
     with pytest.raises(KeyboardInterrupt):
         run.link.write([BIG], within())
     assert run.peer.read_frame().payload == BIG
@@ -208,7 +207,7 @@ def test_a_pong_does_not_get_lost_behind_a_write_that_another_thread_did(start: 
     run = start()
     writer = run.link._writer
 
-    class Queue(deque[bytes]):
+    class Queue(list[bytes]):
         """The queued writes; a pong comes in while the thread that queued them holds the lock."""
 
         def remove(self, value: bytes) -> None:
@@ -235,7 +234,7 @@ def test_a_pong_that_the_peer_does_not_take_is_sent_later(start: Start, monkeypa
         monkeypatch.undo()
         raise TimeoutError
 
-    monkeypatch.setattr(run.link._stream, "send_some", refuse)
+    monkeypatch.setattr(type(run.link._stream), "send_some", staticmethod(refuse))
     run.peer.send(frame(PING, b"1"))
     assert run.peer.read_frame().payload == b"1"
 

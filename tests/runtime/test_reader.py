@@ -13,6 +13,7 @@ import pytest
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.transport.frames import Close
+from owlsocket_sync.transport.framing import KEPT_SIZE, RecvBuffer
 from owlsocket_sync.transport.selector import WOKEN, EpollSelector, PortableSelector
 from support.helpers import eventually, scaled
 from support.linked import Run, aside, poll_with, within
@@ -162,7 +163,7 @@ def test_only_results_without_a_waiter_are_coalesced(
         seen.append((role._dispatched_any, role.deliver_now, bool(run.link._framing.recv_buffer)))
         return result
 
-    monkeypatch.setattr(role, "read_available", note)
+    monkeypatch.setattr(type(role), "read_available", staticmethod(note))
     try:
         whole = _text('{"type":"result"}')
         run.peer.send(whole)
@@ -305,3 +306,34 @@ def test_a_signal_handler_calls_while_its_thread_does(led: tuple[Run, Answers]) 
 
 def _came(run: Run, answers: Answers, text: str) -> bool:
     return text in [*answers.taken, *run.got.items]
+
+
+@pytest.mark.parametrize("is_result", [True, False])
+def test_the_memory_of_a_large_message_is_given_back(led: tuple[Run, Answers], is_result: bool) -> None:
+    """Not with the next message, which may be long in coming; what follows is read as before."""
+    run, answers = led
+    recv_buffer, size = run.link._framing.recv_buffer, 100_000
+    for number in range(3):
+        large, small = "A" * is_result + f"{number}" * size, f"small {number}"
+        run.peer.send(_text(large) + _text(small))
+        run.link.read_for(answers.has(large) if is_result else answers.has(NEVER), Deadline(scaled(0.2)))
+        eventually(lambda small=small: small in run.got.items)  # type: ignore[misc]
+        eventually(lambda: len(recv_buffer.segment.data) <= KEPT_SIZE)
+    assert {"A" * is_result + f"{number}" * size for number in range(3)} <= {*run.got.items, *answers.taken}
+
+
+def test_memory_is_not_given_back_while_bytes_are_left() -> None:
+    """Neither those of a message that is not complete, nor those that were received meanwhile."""
+    recv_buffer = RecvBuffer(b"x" * 10)
+    segment = recv_buffer.segment
+    recv_buffer.give_back()
+    assert recv_buffer.segment is segment
+    recv_buffer.read(10)
+    recv_buffer.commit()
+    segment.pending.append(b"y")
+    recv_buffer.give_back()
+    assert recv_buffer.read(1) == b"y"
+    recv_buffer.commit()
+    recv_buffer.give_back()
+    assert not recv_buffer
+    assert recv_buffer.segment.data == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -320,11 +321,12 @@ def test_no_task_is_lost_between_a_lane_that_empties_and_one_that_appends(make: 
 def test_a_task_that_is_appended_while_the_last_worker_turns_away_is_run(make: Make) -> None:
     """The two steps of whoever appends without the lock, with the end of the watch between them."""
     pool, seen = make(2, idle_timeout=60), Collector()
+    pool._open()
     looks = iter([True, False])
     # True as the thread that appends looks, and not any more when it has appended.
-    attended, pool._is_attended = pool._is_attended, lambda: next(looks, False)  # type: ignore[method-assign]
-    assert pool.submit("lane", seen, "run")
-    pool._is_attended = attended  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WorkerPool, "_is_attended", lambda _: next(looks, False))
+        assert pool.submit("lane", seen, "run")
     assert seen.wait(1) == ["run"]
 
 
@@ -407,6 +409,7 @@ def test_starting_a_worker_lets_no_later_task_pass(make: Make, monkeypatch: pyte
     monkeypatch.setattr(threading.Thread, "start", start)
     # Both are there when the first worker looks.
     with pool._pool_lock:
+        pool._open()
         submitter = threading.Thread(target=lambda: (pool.submit("a", seen, "first"), begin.set()))
         submitter.start()
         pool.ready.append(("a", seen, ("first",)))
@@ -625,3 +628,58 @@ def test_workers_that_arrive_late_are_waited_for(make: Make, monkeypatch: pytest
     arrive.set()
     ends[-1].set()
     assert sorted(begun.wait(12)) == list(range(12))
+
+
+def test_a_pool_that_has_no_task_makes_nothing(make: Make) -> None:
+    """Neither its queues nor a thread; whatever asks for them finds nothing to do."""
+    pool = make()
+    assert pool.discard() == 0
+    assert pool.wait_idle(Deadline(0))
+    assert pool.retry(0.0) == math.inf
+    assert not pool.is_worker()
+    pool.work_until_end()
+    assert not pool._is_open
+    pool.abandon()
+    assert not pool.submit(None, lambda: None)
+    assert not pool._is_open
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_threads_that_submit_the_first_task_at_once_lose_none(make: Make, hasty: None, size: int) -> None:
+    """One of them makes the queues, and all tasks run, each lane in its order."""
+    count = 8
+    for _ in range(20):
+        pool, seen, begin = make(size, idle_timeout=0.0), Collector(), threading.Barrier(count)
+
+        def submit(lane: int, pool: WorkerPool = pool, seen: Collector = seen, begin: Any = begin) -> None:
+            begin.wait()
+            for number in range(3):
+                pool.submit(lane, seen, (lane, number))
+
+        submitters = [threading.Thread(target=submit, args=(lane,)) for lane in range(count)]
+        for submitter in submitters:
+            submitter.start()
+        ran = seen.wait(3 * count)
+        assert sorted(ran) == [(lane, number) for lane in range(count) for number in range(3)]
+        assert all([each for each in ran if each[0] == lane][-1] == (lane, 2) for lane in range(count))
+
+
+def test_a_thread_that_works_for_a_second_pool_is_a_worker_of_the_first_again(make: Make) -> None:
+    """As at the end of a connection without threads, whose last tasks run on the thread that closes it."""
+    first, second, seen = make(1), make(1), Collector()
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def work() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            second.submit(None, lambda: seen((second._local.pool is second, second._local.is_blocked)))
+            second.end(Deadline(0))
+        with first.managed_block():
+            second.work_until_end()
+            seen((first._local.pool is first, first._local.is_blocked))
+        seen((first._local.pool is first, first._local.is_blocked))
+
+    first.submit(None, work)
+    assert seen.wait(3) == [(True, False), (True, True), (True, False)]

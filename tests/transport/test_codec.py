@@ -278,7 +278,9 @@ def test_the_length_decides_at_once(make: MakeFraming, size: int, length_size: i
 class Extended(ClientFraming):
     """An end whose extension has the first reserved bit."""
 
-    allowed_rsv = 0x40
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.allowed_rsv = 0x40
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from functools import partial
 from types import MethodType
 from typing import Any
 
-LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+from owlsocket_sync.locks import Condition
+
+LOCKS = (type(threading.Lock()), type(threading.RLock()), Condition)
 
 
 def locks_of(root: object) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def _parts(owner: object) -> Iterator[tuple[str, object]]:
     elif isinstance(owner, tuple):
         yield from ((str(place), part) for place, part in enumerate(owner))
     elif type(owner).__module__.startswith("owlsocket_sync"):
-        for kind in type(owner).__mro__:
+        for kind in reversed(type(owner).__mro__):
             for name in getattr(kind, "__slots__", ()):
                 if hasattr(owner, name):
                     yield name, getattr(owner, name)

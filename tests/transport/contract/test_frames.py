@@ -209,11 +209,11 @@ def test_row_d09_a_ping_is_answered_from_within_a_read() -> None:
         assert peer.read_frame() == (PONG, b"p")
 
 
-def test_row_d09_we_hand_a_ping_on_and_read_further() -> None:
+def test_row_d09_we_hand_a_ping_on_and_read_further(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading writes nothing, so it cannot wait for whoever writes."""
     with ours_and_peer() as (framing, peer):
         framing.stream.write_deadline = 0.0
-        framing.stream.send = _refuse  # type: ignore[method-assign]
+        monkeypatch.setattr(type(framing.stream), "send", _refuse)
         peer.send(frame(PING, b"p") + frame(TEXT, b"behind"))
         ping = framing.read()
         assert isinstance(ping, Ping)
