@@ -71,7 +71,7 @@ class InlinePool(WorkerPool):
                     self._finish(turn, key)
                     if has_turn and (self.ready or self._resumed) and monotonic() < until:
                         task = self._take_quick(turn)
-                    is_left = False if task is not None else self._leave(me, has_turn, until)
+                    is_left = False if task is not None else self._leave(me, turn, has_turn, until)
         finally:
             INLINE_THREADS.discard(me)
             local.matter, local.pool = False, None
@@ -93,10 +93,11 @@ class InlinePool(WorkerPool):
             return False
         return SLOW_TASKS.is_slow(self._name_of(*task))
 
-    def _leave(self, me: threading.Thread, has_turn: bool, until: float) -> bool:
+    def _leave(self, me: threading.Thread, turn: Turn, has_turn: bool, until: float) -> bool:
         """Cease to be a worker; return whether to come back because time was up; with the lock."""
         self._threads.discard(me)
-        self._inline_turn = None
+        if self._inline_turn is turn:  # else it is that of the thread that polls now
+            self._inline_turn = None
         if self._idle_changed.waiters or self._ended:
             self._idle_changed.notify_all()
             self._work_available.notify_all()

@@ -215,6 +215,9 @@ class PoolState(ABC):
                 return
             self._work_available.notify_all()
             self._turn_changed.notify_all()
+            thread = self._ensure_worker()  # the poller is going to look at what is ready, and is not waited for
+        self._start(thread)
+        with self._pool_lock:
             own = {threading.current_thread()}
             workers = self._threads - own - INLINE_THREADS
             deadline.wait_for(self._idle_changed, lambda: self._threads <= own)

@@ -90,9 +90,11 @@ class WorkerPool(PoolState):
 
     def _is_attended(self) -> bool:
         """Return whether a worker is going to look at the tasks, however long the one that has the turn takes."""
+        return self.is_hosted or self._is_attended_by_worker()
+
+    def _is_attended_by_worker(self) -> bool:
         return (
-            self.is_hosted
-            or (self._summoned and not self._unstarted)
+            (self._summoned and not self._unstarted)
             or (self._watcher is not None and self._turn is not None)
             or self._busy >= self._size  # one of them looks when its task ends, or waits
         )
@@ -107,7 +109,10 @@ class WorkerPool(PoolState):
         """Wake a worker for what is ready, or return a thread to start after the lock is released; with the lock."""
         if self._unstarted:  # what interrupted the thread that made it needs it now
             return self._unstarted[-1]
-        if self._is_attended() or not (self.ready or self._resumed):
+        if self._is_attended_by_worker() or not (self.ready or self._resumed):
+            return None
+        # The poller looks at what is ready, not at what is resumed; and who ends a pool waits for workers.
+        if self.is_hosted and not (self._resumed or self._ended):
             return None
         if self._idle:
             self._work_available.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -11,11 +12,15 @@ from typing import Any
 
 import pytest
 
-from owlsocket_sync import Backoff, Connection, Limits, connect, fork
+from owlsocket_sync import Backoff, CallMessage, Connection, ConnectionState, Limits, MessageType, connect, fork
+from owlsocket_sync.core.tasks import Tasks, task_name
 from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.protocol.backlog import Backlog
+from owlsocket_sync.protocol.counters import Counters
 from owlsocket_sync.runtime import inline_pool, monitor, poller
 from owlsocket_sync.runtime.inline_pool import InlinePool
 from owlsocket_sync.runtime.monitor import Monitor
+from owlsocket_sync.runtime.registration import POLLING
 from owlsocket_sync.runtime.slow_tasks import MAX_NAMES, PENALTY, RARE, SlowTasks
 from owlsocket_sync.server import Request, Server, serve
 from support.handlers import drop_link
@@ -248,6 +253,16 @@ def test_a_lost_link_is_noticed_while_a_handler_waits(conn: Connection, server: 
     assert not waiting.done()
 
 
+def test_close_waits_for_what_the_poller_was_to_run(server: Server) -> None:
+    """So the last change of the state is known once it returns."""
+    for _ in range(50):
+        with connect(server.url) as conn:
+            states = Collector()
+            conn.on_state(states)
+            _where(conn)
+        assert states.items[-1].state is ConnectionState.CLOSED
+
+
 # -- the pool --------------------------------------------------------------------------------------------------------
 
 Make = Callable[..., InlinePool]
@@ -412,6 +427,68 @@ def test_a_pool_without_a_task_has_nothing_to_leave_to_workers(make: Make) -> No
     assert _workers() == 0
 
 
+def test_the_end_of_a_pool_waits_for_what_is_hosted(make: Make) -> None:
+    """It may be that the thread which hosts it comes late."""
+    pool, ran = make(), Collector()
+    pool.is_hosted = True
+    pool.submit("notice", ran, 1)
+    pool.end(Deadline(scaled(5)))
+    assert ran.items == [1]
+
+
+def test_what_a_lane_held_up_is_not_left_to_the_thread_that_hosts(make: Make) -> None:
+    """It looks at what is ready: what a place was missing for runs on a worker once a task waits."""
+    pool = make(1)
+    pool._idle_timeout = scaled(60)
+    begun, go, middle, block, ran = (threading.Event() for _ in range(5))
+
+    def first() -> None:
+        with pool.managed_block():
+            begun.set()
+            assert go.wait(scaled(5))
+
+    def second() -> None:
+        middle.set()
+        assert block.wait(scaled(5))
+        with pool.managed_block():
+            ran.wait(scaled(10))
+
+    pool.submit("x", first)
+    assert begun.wait(scaled(5))
+    pool.submit("x", ran.set)
+    pool.submit("y", second)
+    assert middle.wait(scaled(5))
+    go.set()
+    eventually(lambda: pool._resumed)
+    pool.is_hosted = True  # by a step that submits nothing
+    block.set()
+    assert ran.wait(scaled(5))
+
+
+def test_a_thread_that_ends_its_run_late_takes_no_other_one_its_turn(make: Make) -> None:
+    """Two threads that poll may run handlers of one pool: one that was relieved, and the one that relieved it."""
+    pool, late, go_late, begun, ran = make(3), *(threading.Event() for _ in range(4))
+
+    def host(task: Callable[[], object]) -> threading.Thread:
+        pool.is_hosted = True
+        pool.submit(None, task)
+        thread = threading.Thread(target=pool.run_inline, args=(_soon(), lambda: None))
+        thread.start()
+        return thread
+
+    first = host(lambda: (late.set(), go_late.wait(scaled(5))))
+    assert late.wait(scaled(5))
+    pool.leave_to_workers()
+    second = host(lambda: (begun.set(), ran.wait(scaled(5))))
+    assert begun.wait(scaled(5))
+    go_late.set()
+    first.join()
+    assert pool._inline_turn is not None
+    ran.set()
+    second.join()
+    assert pool._inline_turn is None
+
+
 # -- the monitor -----------------------------------------------------------------------------------------------------
 
 
@@ -502,3 +579,5 @@ def test_names_that_a_peer_invents_take_no_memory_without_end() -> None:
         memory.note(number)
     assert len(memory.slow_until) <= MAX_NAMES
     assert len(memory._slow_at) <= MAX_NAMES
+
+
