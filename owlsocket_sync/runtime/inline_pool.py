@@ -73,6 +73,9 @@ class InlinePool(WorkerPool):
                         task = self._take_quick(turn)
                     is_left = False if task is not None else self._leave(me, turn, has_turn, until)
         finally:
+            if self._turn is turn:  # only after an error: the others must not wait for this thread
+                self._turn = None
+            self._threads.discard(me)
             INLINE_THREADS.discard(me)
             local.matter, local.pool = False, None
             local.turn = local.hand_on = None

@@ -190,15 +190,19 @@ class Poller(PollerTurn):
             return True
         me = threading.get_ident()
         POLLING.discard(me)  # a handler may wait for a peer: then another thread polls
-        is_left = tasks.run_inline(monotonic() + INLINE_SECONDS, partial(self._hand_on, step))
         try:
-            step.pop()
-        except IndexError:  # another thread has the turn, or could not be started
-            with self.lock:
-                self._step = [] if self._turn is turn else self._step
-        polls = self._turn is turn
-        if polls:
+            is_left = tasks.run_inline(monotonic() + INLINE_SECONDS, partial(self._hand_on, step))
+        finally:
+            # First: from the end of the run on no other thread relieves this one, which must not wait any more.
             POLLING.add(me)
+            try:
+                step.pop()
+            except IndexError:  # another thread has the turn, or could not be started
+                with self.lock:
+                    self._step = [] if self._turn is turn else self._step
+        polls = self._turn is turn
+        if not polls:
+            POLLING.discard(me)
         if is_left:
             if polls and registration in self.links:
                 self.woken.add(registration)

@@ -105,8 +105,8 @@ class PollerTurn(ABC):
         step, tasks, visits, seen = self._step, self._inline, self._visits, self._seen
         is_inline = step == [None]
         self._seen = step, visits, turns = step, visits, tasks.turns if tasks is not None else 0
-        if is_inline and tasks is not None and seen[0] is step and seen[2] == turns and self._hand_on(step):
-            tasks.leave_to_workers()
+        if is_inline and seen[0] is step and seen[2] == turns:
+            self._hand_on(step)
         return is_inline or visits != seen[1]
 
     def _hand_on(self, step: list[PolledLink | None]) -> bool:
@@ -120,6 +120,7 @@ class PollerTurn(ABC):
                 registration = step.pop()
             except IndexError:
                 return False  # the step is over, or another thread was here
+            tasks = self._inline if registration is None else registration.tasks
             # No call among these, and so no interrupt.
             self._turn = turn
             self._unstarted += (thread,)
@@ -134,8 +135,8 @@ class PollerTurn(ABC):
                 self._turn = before
                 step.append(registration)
                 return False
-        if registration is not None:
-            registration.tasks.leave_to_workers()
+        if tasks is not None:
+            tasks.leave_to_workers()  # what is behind the task that runs, or what the step has submitted
         return True
 
     def _was_relieved(self, turn: object, registration: PolledLink) -> bool:

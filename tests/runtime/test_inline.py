@@ -253,6 +253,63 @@ def test_a_lost_link_is_noticed_while_a_handler_waits(conn: Connection, server: 
     assert not waiting.done()
 
 
+def test_a_thread_that_waits_relieves_the_poller_of_a_handler_as_well(
+    conn: Connection, methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the monitor comes late, and with it goes what is behind that handler."""
+    monkeypatch.setattr(Monitor, "ensure_awake", lambda self: True)
+    with conn.batch():
+        conn.notify("wait")
+        conn.notify("tell", 1)
+    assert methods.begun.wait(scaled(5))
+    eventually(lambda: (poller.get_poller().relieve(), methods.payloads.items)[1])
+    assert methods.payloads.items == [1]
+    assert not methods.go.is_set()
+
+
+class Marks(set[int]):
+    """The threads that poll; keeps whether the run of handlers was over when one was marked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over: list[bool] = []
+
+    def add(self, thread: int) -> None:
+        """Mark a thread."""
+        self.over.append(not poller.get_poller()._step)
+        super().add(thread)
+
+
+def test_no_other_thread_is_needed_once_a_run_of_handlers_is_over(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What interrupts the poller from then on must not wait: no thread would relieve it."""
+    assert _is_quick(conn)
+    marks = Marks()
+    monkeypatch.setattr(poller, "POLLING", marks)
+    _where(conn)
+    eventually(lambda: marks.over)
+    assert not any(marks.over)
+
+
+def test_a_run_that_fails_leaves_the_poller_as_it_was(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It polls, must not wait for a peer, and runs handlers."""
+    assert _is_quick(conn)
+
+    def fail(pool: InlinePool, *arguments: object) -> bool:
+        raise RuntimeError("an error of our own")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InlinePool, "run_inline", fail)
+        assert _where(conn).endswith("-worker")
+    assert "the poller failed" in caplog.text
+    (polling,) = [thread for thread in threading.enumerate() if thread.name == POLLER]
+    eventually(lambda: polling.ident in POLLING)
+    assert _is_quick(conn)
+
+
 def test_close_waits_for_what_the_poller_was_to_run(server: Server) -> None:
     """So the last change of the state is known once it returns."""
     for _ in range(50):
@@ -487,6 +544,26 @@ def test_a_thread_that_ends_its_run_late_takes_no_other_one_its_turn(make: Make)
     ran.set()
     second.join()
     assert pool._inline_turn is None
+
+
+def test_a_run_that_fails_leaves_nothing_behind(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads have the turn afterwards, and the end of the pool does not wait for this one."""
+    pool, ran = make(), Collector()
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("an error of our own")
+
+    pool.is_hosted = True
+    pool.submit("a", ran, 1)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(pool, "_run_from", fail)
+        pool.run_inline(_soon(), lambda: None)
+    pool.leave_to_workers()
+    pool.submit("b", ran, 2)
+    assert ran.wait(1) == [2]
+    start = time.monotonic()
+    pool.end(Deadline(scaled(5)))
+    assert time.monotonic() - start < scaled(4)
 
 
 # -- the monitor -----------------------------------------------------------------------------------------------------
