@@ -1,8 +1,9 @@
 """The thread that looks whether the poller is held up by a handler which it runs itself.
 
-Threads: the monitor sleeps while the poller runs no handlers, and ends after `IDLE_SECONDS` of that. While it sleeps,
-a list holds an item. The thread that removes it, in one step, decides: the poller, which then wakes the monitor, or the
-monitor itself, which ends.
+Threads: the monitor sleeps while the poller runs no handlers, and ends after `IDLE_SECONDS` of that. While no monitor
+looks, a list holds an item, which tells whether one sleeps. The thread that removes it, in one step, decides: the
+poller, which then wakes the monitor or starts one, or the monitor itself, which goes on or ends. So there is one at
+most.
 
 Where the thread can block: asleep (the poller wakes it, `IDLE_SECONDS`), and in its ticks.
 """
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..errors.safe_text import logger
 from ..locks import MAX_WAIT
 
 TICK = 0.001
@@ -31,62 +33,69 @@ class Monitor:
 
     def __init__(self, look: Callable[[], bool]) -> None:
         self._look = look
-        self._asleep: list[None] = []
+        self._resting: list[bool] = [False]  # true for a thread that sleeps, false for none; empty while one looks
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
 
     def ensure_awake(self) -> bool:
         """Have the monitor look from now on; return false if there is no thread for it; by the poller."""
-        if self._asleep:
+        if self._resting:
             try:
-                self._asleep.pop()
+                sleeps = self._resting.pop()
             except IndexError:
-                pass  # it goes on by itself, or ends
-            else:
-                self._bell.put(None)
-                return True
-        return self._thread is not None or self._start()
+                return True  # it goes on by itself
+            if not sleeps:
+                return self._start()
+            self._bell.put(None)
+        return True
 
     def _start(self) -> bool:
         thread = threading.Thread(target=self._run, name="owlsocket-monitor", daemon=True)
-        self._thread = thread
         try:
             thread.start()
         except Exception:  # the process has no more threads, or ends
-            self._thread = None
+            self._resting.append(False)
             return False
         return True
 
     def _run(self) -> None:
-        while True:
-            self._look()  # what is the same after the first tick has lasted
+        while self._watch():
+            pass
+
+    def _watch(self) -> bool:
+        """Look until there is nothing to look at, and rest; return false if the thread is to end."""
+        self._finds_any()  # what is the same after the first tick has lasted
+        time.sleep(TICK)
+        while self._finds_any():
             time.sleep(TICK)
-            while self._look():
-                time.sleep(TICK)
-            self._asleep.append(None)
-            if not (self._look() and self._wakes_itself()) and not self._sleep():
-                return
-
-    def _wakes_itself(self) -> bool:
-        """Take the item back: the poller began to run handlers, and may have looked before it was there."""
-        try:
-            self._asleep.pop()
-        except IndexError:
-            self._bell.get(timeout=MAX_WAIT)  # the poller has taken it, and rings
-        return True
-
-    def _sleep(self) -> bool:
-        """Wait for the poller; return false if the monitor is to end."""
-        try:
-            self._bell.get(timeout=IDLE_SECONDS)
-        except queue.Empty:
-            # From here on the poller finds no thread, and starts another one.
-            thread, self._thread = self._thread, None
+        if self._rests(sleeps=True):
             try:
-                self._asleep.pop()
-            except IndexError:
-                self._thread = thread
-                self._bell.get(timeout=MAX_WAIT)  # as above
-            else:
-                return False
+                self._bell.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                try:
+                    self._resting.pop()
+                except IndexError:
+                    self._bell.get(timeout=MAX_WAIT)  # the poller has taken it, and rings
+                else:
+                    return not self._rests(sleeps=False)
         return True
+
+    def _rests(self, *, sleeps: bool) -> bool:
+        """Say that this thread does not look from now on; return false if it has to go on at once."""
+        self._resting.append(sleeps)
+        # Afterwards: the poller may have begun to run handlers, and have looked before that was said.
+        if not self._finds_any():
+            return True
+        try:
+            self._resting.pop()
+        except IndexError:
+            if not sleeps:
+                return True  # the poller has taken it, and starts another one
+            self._bell.get(timeout=MAX_WAIT)  # as above
+        return False
+
+    def _finds_any(self) -> bool:
+        try:
+            return self._look()
+        except BaseException:  # such as SystemExit of a log handler: without this thread, handlers hold up the poller
+            logger.exception("the monitor failed, and goes on")
+            return True

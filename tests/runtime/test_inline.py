@@ -626,6 +626,51 @@ def test_the_monitor_tells_that_it_cannot_start(monkeypatch: pytest.MonkeyPatch)
     assert watch.ensure_awake()
 
 
+def _monitors() -> int:
+    return sum(thread.name == "owlsocket-monitor" for thread in threading.enumerate())
+
+
+def test_there_is_one_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the poller comes twice at the moment at which the monitor is about to end."""
+    monkeypatch.setattr(monitor, "IDLE_SECONDS", 0.01)
+    busy, counts = threading.Event(), Collector()
+    watch = Monitor(busy.is_set)
+    first = [True]
+
+    class Racing(list[bool]):
+        def pop(self, index: Any = -1) -> bool:
+            if threading.current_thread().name == "owlsocket-monitor" and first:
+                first.clear()
+                busy.set()
+                for _ in range(2):
+                    assert watch.ensure_awake()
+                counts(_monitors())
+            return super().pop(index)
+
+    for name, value in vars(watch).items():
+        if isinstance(value, list):
+            setattr(watch, name, Racing(value))
+    assert watch.ensure_awake()
+    assert counts.wait(1) == [1]
+    busy.clear()
+    eventually(lambda: not _monitors())
+
+
+def test_the_monitor_outlives_what_a_look_raises(capsys: pytest.CaptureFixture[str]) -> None:
+    """A look may log that there is no thread for a worker, and a log handler may raise anything."""
+    looks = Collector()
+
+    def look() -> bool:
+        looks(True)
+        if len(looks.items) < 3:
+            raise SystemExit
+        return len(looks.items) < 5
+
+    watch = Monitor(look)
+    assert watch.ensure_awake()
+    looks.wait(5)
+
+
 # -- what was slow ---------------------------------------------------------------------------------------------------
 
 
