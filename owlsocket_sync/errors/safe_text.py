@@ -29,7 +29,8 @@ def safe_str(value: object, convert: Callable[[Any], str] = str) -> str:
 class SafeLogger:
     """A logger of the standard library, with the methods that the package uses.
 
-    Errors are caught; ``SystemExit`` of a signal handler, and what else is no `Exception`, passes.
+    Errors are caught; ``SystemExit`` of a signal handler, and what else is no `Exception`, passes, except where a
+    thread of ours must go on (`outlive`).
 
     Args:
         name: of the logger.
@@ -55,13 +56,7 @@ class SafeLogger:
         try:
             self._logger.log(level, message, *values, exc_info=exc_info, extra=extra, stacklevel=stacklevel)
         except Exception as error:
-            if logging.raiseExceptions and sys.stderr is not None:
-                # Whatever stderr is by now, and whatever the error makes of its own text.
-                with contextlib.suppress(Exception):
-                    import traceback
-
-                    text = "".join(traceback.format_exception(error))
-                    sys.stderr.write(f"a logging handler failed at {message!r}:\n{text}")
+            _print(message, error)
 
     def debug(self, message: str, *values: object) -> None:
         """Log at DEBUG."""
@@ -78,6 +73,23 @@ class SafeLogger:
     def exception(self, message: str, *values: object) -> None:
         """Log at ERROR, with the error that is handled."""
         self.log(logging.ERROR, message, *values, exc_info=True, stacklevel=ITS_CALLER)
+
+    def outlive(self, message: str, *values: object) -> None:
+        """As `exception`, on a thread of ours that goes on whatever a handler of the log raises."""
+        try:
+            self.log(logging.ERROR, message, *values, exc_info=True, stacklevel=ITS_CALLER)
+        except BaseException as error:
+            _print(message, error)
+
+
+def _print(message: str, error: BaseException) -> None:
+    if logging.raiseExceptions and sys.stderr is not None:
+        # Whatever stderr is by now, and whatever the error makes of its own text.
+        with contextlib.suppress(Exception):
+            import traceback
+
+            text = "".join(traceback.format_exception(error))
+            sys.stderr.write(f"a logging handler failed at {message!r}:\n{text}")
 
 
 logger = SafeLogger("owlsocket_sync")

@@ -97,5 +97,5 @@ class Monitor:
         try:
             return self._look()
         except BaseException:  # such as SystemExit of a log handler: without this thread, handlers hold up the poller
-            logger.exception("the monitor failed, and goes on")
+            logger.outlive("the monitor failed, and goes on")
             return True

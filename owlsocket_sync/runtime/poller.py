@@ -108,7 +108,7 @@ class Poller(PollerTurn):
                     self._poll(selector, turn)
                 except BaseException:
                     # An error of one link ends that link in its `step`; whatever comes here must end no other one.
-                    logger.exception("the poller failed, and goes on")
+                    logger.outlive("the poller failed, and goes on")
                     for registration in [*self.links]:
                         registration.tasks.leave_to_workers()  # those of one are hosted
         finally:
@@ -270,7 +270,7 @@ class Poller(PollerTurn):
             try:
                 is_over = registration.on_end()
             except BaseException:
-                logger.exception("the end of a link failed")
+                logger.outlive("the end of a link failed")
                 is_over = True
             if is_over:
                 registration.forget()

@@ -88,7 +88,7 @@ class Timer:
                     return
             except BaseException:
                 # One target must not end the timers of all others. The pause keeps an error that repeats from spinning.
-                logger.exception("%s: a timer failed", self._name)
+                logger.outlive("%s: a timer failed", self._name)
                 time.sleep(RETRY_DELAY)
 
     def _run_next(self) -> bool:

@@ -192,7 +192,7 @@ class WorkerPool(PoolState):
             try:
                 function(*arguments)
             except BaseException:  # SystemExit as well: it must not end the thread, which is counted as busy
-                logger.exception(TASK_FAILED)
+                logger.outlive(TASK_FAILED)
             # As `take_over`, in its place.
             try:
                 turn.pop()

@@ -310,6 +310,38 @@ def test_a_run_that_fails_leaves_the_poller_as_it_was(
     assert _is_quick(conn)
 
 
+class Exiting(logging.Handler):
+    """Ends the thread that logs, as far as that lies with it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Raise what no handler should."""
+        raise SystemExit(record.getMessage())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_handler_that_exits_ends_no_thread(
+    server: Server, methods: Methods, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the poller either, where the record is of a handler that failed."""
+    logger, handler = logging.getLogger("owlsocket_sync"), Exiting()
+    logger.addHandler(handler)
+    try:
+        with connect(server.url, workers=workers) as conn:
+            conn.observe("fail", lambda message: 1 / 0)
+            done = Collector()
+            conn.observe("done", done)
+            polling = {thread for thread in threading.enumerate() if thread.name == POLLER}
+            for peer in server.connections:
+                for _ in range(3):
+                    peer.notify("fail")
+                peer.notify("done")
+            done.wait(1)
+            assert polling <= {*threading.enumerate()}
+    finally:
+        logger.removeHandler(handler)
+    assert "a logging handler failed" in capsys.readouterr().err
+
+
 def test_close_waits_for_what_the_poller_was_to_run(server: Server) -> None:
     """So the last change of the state is known once it returns."""
     for _ in range(50):
