@@ -95,12 +95,16 @@ class Tasks:
                 self.deferred.pop()()
 
 
+MAX_NAME = 256
+"""The characters of a name that count. A peer may send names of the size of a message."""
+
+
 def task_name(lane: Hashable, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Hashable:
     """Return the name of what a task handles: a method, an event, or the kind of a message."""
     if isinstance(lane, tuple):
-        return lane if lane[0] == "event" else lane[0]
+        return ("event", lane[1][:MAX_NAME]) if lane[0] == "event" else lane[0]
     if isinstance(lane, str):
         return lane.partition(" ")[0]
     # Of the tasks without a lane, those of a performer come with its call.
     handed = arguments[3] if getattr(function, "__func__", None) is Tasks._run_task else ()
-    return "call", next((value.method for value in handed if isinstance(value, CallMessage)), "")
+    return "call", next((value.method[:MAX_NAME] for value in handed if isinstance(value, CallMessage)), "")

@@ -735,3 +735,14 @@ def test_names_that_a_peer_invents_take_no_memory_without_end() -> None:
     assert len(memory._slow_at) <= MAX_NAMES
 
 
+@pytest.mark.parametrize("lane", [("event", "x" * 1_000_000), None])
+def test_a_long_name_that_a_peer_invents_takes_little_memory(lane: Any) -> None:
+    """Of an event as of a method: a peer may send many of them, each as long as a message."""
+    counters = Counters(threading.Lock())
+    tasks = Tasks(
+        lambda *arguments: True, Backlog(1, 1, threading.Lock()), counters, lambda error, context, text=None: None
+    )
+    call = CallMessage(type=MessageType.CALL, method="y" * 1_000_000, payload=[], timeout=1.0)
+    name = task_name(lane, tasks._run_task, (lane, 1, print, (call,)))
+    assert len(repr(name)) < 2_000
+    assert name == task_name(lane, tasks._run_task, (lane, 1, print, (call,)))
