@@ -23,6 +23,9 @@ from .pool_state import INLINE_THREADS, SHORT_WAITS, Task, Turn, take_over
 from .slow_tasks import SLOW_TASKS
 from .workers import WorkerPool
 
+KNOWN_SLOW_WAITS = 1
+"""After how many waits another worker takes the turn over from a task that was slow before."""
+
 TaskName = Callable[[Hashable, Callable[..., object], tuple[Any, ...]], Hashable]
 
 
@@ -88,6 +91,12 @@ class InlinePool(WorkerPool):
         if self._turn is not None or self._busy >= self._size or (SLOW_TASKS.slow_until and self._is_slow_next()):
             return None
         return self._take(turn)
+
+    def _take(self, turn: Turn) -> Task | None:
+        task = super()._take(turn)
+        if task is not None and SLOW_TASKS.slow_until and SLOW_TASKS.is_slow(self._name_of(*task)):
+            self._waits = KNOWN_SLOW_WAITS
+        return task
 
     def _is_slow_next(self) -> bool:
         try:

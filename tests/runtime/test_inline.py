@@ -18,8 +18,9 @@ from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.protocol.backlog import Backlog
 from owlsocket_sync.protocol.counters import Counters
 from owlsocket_sync.runtime import inline_pool, monitor, poller
-from owlsocket_sync.runtime.inline_pool import InlinePool
+from owlsocket_sync.runtime.inline_pool import KNOWN_SLOW_WAITS, InlinePool
 from owlsocket_sync.runtime.monitor import Monitor
+from owlsocket_sync.runtime.pool_state import WAITS
 from owlsocket_sync.runtime.registration import POLLING
 from owlsocket_sync.runtime.slow_tasks import MAX_NAMES, PENALTY, RARE, SlowTasks
 from owlsocket_sync.server import Request, Server, serve
@@ -419,6 +420,38 @@ def test_a_task_that_waits_has_another_thread_poll(make: Make) -> None:
     pool.submit(None, ran.set)
     assert not pool.run_inline(_soon(), lambda: handed_on(True))
     assert handed_on.items == [True]
+
+
+@pytest.mark.parametrize(("name", "waits"), [("slow", KNOWN_SLOW_WAITS), ("new", WAITS)])
+def test_a_task_that_was_slow_before_keeps_the_turn_for_less_time(
+    make: Make, slow_tasks: SlowTasks, monkeypatch: pytest.MonkeyPatch, name: str, waits: int
+) -> None:
+    """Beside one that computes, each wait takes as long as the interpreter takes to switch threads."""
+    slow_tasks.note("slow")
+    slow_tasks.note("slow")
+    pool, begun, ran = make(), threading.Event(), threading.Event()
+    changed, waited = pool._turn_changed, Collector()
+
+    class Counting:
+        """The condition on which a worker waits for the turn."""
+
+        notify, notify_all = changed.notify, changed.notify_all
+
+        def wait(self, seconds: float) -> bool:
+            """Wait, and count that."""
+            waited(seconds)
+            return changed.wait(seconds)
+
+    def last() -> None:
+        begun.set()
+        assert ran.wait(scaled(5))
+
+    monkeypatch.setattr(pool, "_turn_changed", Counting())
+    pool.submit(name, last)
+    assert begun.wait(scaled(5))
+    pool.submit(None, ran.set)
+    assert ran.wait(scaled(5))
+    assert len(waited.items) == waits
 
 
 def test_a_task_that_lasts_leaves_what_is_behind_it_to_workers(make: Make) -> None:
