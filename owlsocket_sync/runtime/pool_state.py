@@ -133,7 +133,7 @@ class PoolState(ABC):
             self._busy -= 1
             turn = self._turn
             if turn is not None and turn is local.turn and take_over(turn):
-                self._turn = None
+                self._turn, self._waits = None, WAITS
             thread = self._ensure_worker()
         self._start(thread)
 
@@ -197,7 +197,7 @@ class PoolState(ABC):
             # Without a turn, workers take tasks with the lock only.
             while self._turn is not None and not take_over(self._turn):
                 self._turn_changed.wait(PATIENCE)  # its worker is just taking one
-            self._turn = None
+            self._turn, self._waits = None, WAITS
             count = len(_discard(self.ready))
             for key, _, _ in _discard(self._resumed):
                 count += 1 + len(self._lanes.pop(key, None) or ())

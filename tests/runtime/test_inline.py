@@ -621,7 +621,7 @@ def test_a_run_that_fails_leaves_nothing_behind(make: Make, monkeypatch: pytest.
     pool.is_hosted = True
     pool.submit("a", ran, 1)
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
-        patched.setattr(pool, "_run_from", fail)
+        patched.setattr(InlinePool, "_run_from", fail)
         pool.run_inline(_soon(), lambda: None)
     pool.leave_to_workers()
     pool.submit("b", ran, 2)
