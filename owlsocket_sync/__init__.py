@@ -101,6 +101,15 @@ if TYPE_CHECKING:
         SocketUnsupported as SocketUnsupported,
     )
     from .errors import (
+        StoreCorrupt as StoreCorrupt,
+    )
+    from .errors import (
+        StoreError as StoreError,
+    )
+    from .errors import (
+        StoreFull as StoreFull,
+    )
+    from .errors import (
         TypeMissmatchError as TypeMissmatchError,
     )
     from .errors import (
@@ -111,6 +120,7 @@ if TYPE_CHECKING:
     from .options import Heartbeat as Heartbeat
     from .options import Limits as Limits
     from .protocol.connection_registry import instrument as instrument
+    from .protocol.delivery import Consumed as Consumed
     from .protocol.hooks import Instrument as Instrument
     from .protocol.hooks import Operation as Operation
     from .protocol.hooks import Outcome as Outcome
@@ -144,7 +154,6 @@ if TYPE_CHECKING:
     from .protocol.messages import (
         is_message as is_message,
     )
-    from .protocol.queue import Consumed as Consumed
     from .protocol.reports import ErrorContext as ErrorContext
     from .protocol.requests import Stream as Stream
     from .protocol.stats import Stats as Stats
@@ -190,6 +199,9 @@ _EXPORTS = {
         "SocketTimeout",
         "SocketUnauthorized",
         "SocketUnsupported",
+        "StoreCorrupt",
+        "StoreError",
+        "StoreFull",
         "TypeMissmatchError",
         "register_error_class",
     ),
@@ -197,6 +209,7 @@ _EXPORTS = {
     "protocol.reports": ("ErrorContext",),
     "protocol.hooks": ("Operation", "Instrument", "Outcome"),
     "protocol.connection_registry": ("instrument",),
+    "protocol.delivery": ("Consumed",),
     "protocol.messages": (
         "CALL_TIMEOUT",
         "AuthMessage",
@@ -209,7 +222,6 @@ _EXPORTS = {
         "is_event_message",
         "is_message",
     ),
-    "protocol.queue": ("Consumed",),
     "protocol.requests": ("Stream",),
     "protocol.stats": ("Stats",),
     "protocol.subscriptions": ("Subscription",),

@@ -20,11 +20,12 @@ from .deadline import Deadline, check_timeout
 from .errors.safe_text import safe_str
 from .fork import PROCESS, PerProcess
 from .protocol.connection_registry import REGISTRY
+from .protocol.delivery import Consumed
 from .protocol.events import EVERY, EventStream, message_converter
 from .protocol.hooks import Instrument
 from .protocol.messages import EventMessage, Message
 from .protocol.performers import check_stage
-from .protocol.queue import Consumed, Filter, Queue, iterate
+from .protocol.queue import Filter, MessageQueue, iterate
 from .protocol.reports import ErrorContext
 from .protocol.requests import ConvertedStream, Stream
 from .protocol.scopes import copy_for_handler
@@ -93,7 +94,7 @@ class Connection:
     def _services(self) -> Services:
         return self._core.services
 
-    def _queue(self) -> Queue:
+    def _queue(self) -> MessageQueue:
         return self._core.queue
 
     # -- state -------------------------------------------------------------------------------------------------------

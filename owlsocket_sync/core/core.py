@@ -30,7 +30,7 @@ from ..protocol.hooks import Hooks, Instrument
 from ..protocol.listeners import Listeners
 from ..protocol.oversize import TOO_BIG
 from ..protocol.performers import Performers
-from ..protocol.queue import Queue
+from ..protocol.queue import MessageQueue
 from ..protocol.reports import ErrorContext
 from ..protocol.requests import Requests
 from ..protocol.scopes import Scopes
@@ -178,7 +178,7 @@ class Core:
             performers=Performers(services, settings, registrations.performers, authentication),
             events=Events(services, sender.send_event, registrations.observers, registrations.event_queues),
             requests=Requests(services, registrations.acknowledgers, registrations.response_observers),
-            queue=Queue(services, self.options.limits.inbox_messages, self.options.limits.inbox_bytes),
+            queue=MessageQueue(services, self.options.limits.inbox_messages, self.options.limits.inbox_bytes),
             authentication=authentication,
             listeners=Listeners(
                 self.options.name, services, self.carrier, registrations.listeners, registrations.state_handlers

@@ -9,7 +9,7 @@ from ..protocol.calls import Calls
 from ..protocol.events import Events
 from ..protocol.listeners import Listeners
 from ..protocol.performers import Performers
-from ..protocol.queue import Queue
+from ..protocol.queue import MessageQueue
 from ..protocol.requests import Requests
 
 
@@ -21,6 +21,6 @@ class Families:
     performers: Performers
     events: Events
     requests: Requests
-    queue: Queue
+    queue: MessageQueue
     authentication: Authentication
     listeners: Listeners

@@ -8,8 +8,11 @@
     │   │   ├── SocketUnauthorized      the peer rejects our identity      (also PermissionError)
     │   │   └── SocketUnsupported       the peer does not have the method
     │   ├── SocketTimeout               no answer within the deadline      (also TimeoutError)
-    │   └── SocketMessageError          a message cannot be sent or received
-    │       └── SocketMessageMalformed  a message, or a value in it, is invalid
+    │   ├── SocketMessageError          a message cannot be sent or received
+    │   │   └── SocketMessageMalformed  a message, or a value in it, is invalid
+    │   └── StoreError                  a store of durable queues fails
+    │       ├── StoreFull               it has no room for a message
+    │       └── StoreCorrupt            its file is damaged
     ├── AuthError                       any failure of authentication, and its family
     │   ├── AuthMalformed               a key, a token or a model is invalid        (also ValueError)
     │   └── LoginTimeout                a step of a login was not answered in time  (also TimeoutError)
@@ -66,6 +69,9 @@ from .tree import (
     SocketTimeout,
     SocketUnauthorized,
     SocketUnsupported,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
     TypeMissmatchError,
     UnknownRecordError,
     UnsupportedArgumentError,
@@ -118,6 +124,9 @@ __all__ = [
     "SocketTimeout",
     "SocketUnauthorized",
     "SocketUnsupported",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
     "TypeMissmatchError",
     "UnknownRecordError",
     "UnsupportedArgumentError",

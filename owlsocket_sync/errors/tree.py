@@ -118,6 +118,31 @@ class SocketMessageMalformed(SocketMessageError):
     fields: Mapping[str, Any] = MappingProxyType({})
 
 
+# Not registered, and neither are its subclasses: on the wire each is a SocketError, as the reference has no stores.
+class StoreError(SocketError):
+    """A store of durable queues cannot do what was asked of it.
+
+    Attributes:
+        path: the file of the store, or ``None``.
+    """
+
+    code = "STORE"
+    path: str | None = None
+
+
+class StoreFull(StoreError):
+    """There is no room for a message: a limit is reached, or the disk is full; nothing of it was stored."""
+
+    code = "STORE_FULL"
+    retryable = True
+
+
+class StoreCorrupt(StoreError):
+    """The file of a store is damaged, or not a store at all; the message names it."""
+
+    code = "STORE_CORRUPT"
+
+
 @register_error_class
 class AuthError(PrefixedError):
     """Any failure of authentication.

@@ -74,7 +74,7 @@ def decode(text: str | bytes, depth: int = MAX_DEPTH, ignored: list[str] | None 
     try:
         if value is _REFUSED:
             value = parse_refused(text)
-        elif _has_long_integer(text):
+        elif has_long_integer(text):
             value = json.loads(text)
     except (ValueError, RecursionError):
         return text
@@ -132,10 +132,10 @@ def _is_exact(payload: Any, text: str) -> bool:
             return True
     elif kind is list and len(text) <= _SHORT and _EXACT.issuperset(map(type, payload)):
         return True
-    return not _has_long_integer(text)
+    return not has_long_integer(text)
 
 
-def _has_long_integer(text: str) -> bool:
+def has_long_integer(text: str) -> bool:
     """Return whether a JSON text may hold an integer of more than 64 bits, which orjson reads as a float."""
     # Every fifth character first, of which a long integer has four in a row: most texts need no further search.
     return (

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..deadline import Deadline
 from ..errors import SocketMessageError, SocketMessageMalformed
 from ..locks import Condition
 from .backlog import MESSAGE_COST, memory_of
+from .delivery import Consumed
 from .iterators import check_limit
 from .messages import Message, MessageType
 from .reports import ErrorContext
@@ -24,14 +25,6 @@ from .subscriptions import check_handler
 from .types.interfaces import convert, type_adapter
 
 Filter = Callable[[Any], Any]
-
-
-class Consumed(NamedTuple):
-    """A message taken from the queue; payload and id are ``None`` where a filter matched none."""
-
-    payload: Any
-    id: Any
-    remaining: int
 
 
 class Node:
@@ -109,7 +102,7 @@ class MessageList:
             self.head = self.head.next
 
 
-class Queue:
+class MessageQueue:
     """Messages of the peer that wait to be consumed, and ours on their way to the peer's queue.
 
     Args:
@@ -270,7 +263,7 @@ def check_filter(filter: Filter | None) -> None:
 
 
 def iterate(
-    queue: Callable[[], Queue],
+    queue: Callable[[], MessageQueue],
     filter: Filter | None,
     timeout: float | None,
     limit: int | None,
@@ -280,7 +273,7 @@ def iterate(
 
     Args:
         queue: return the queue of the connection, which in a forked child is another one.
-        filter: as of `Queue.take`.
+        filter: as of `MessageQueue.take`.
         timeout: seconds to wait for each message.
         limit: the number of messages after which to end.
         payload_type: the type that payloads are converted to.
@@ -291,7 +284,11 @@ def iterate(
 
 
 def _iterate(
-    queue: Callable[[], Queue], filter: Filter | None, timeout: float | None, limit: int | None, payload_type: Any
+    queue: Callable[[], MessageQueue],
+    filter: Filter | None,
+    timeout: float | None,
+    limit: int | None,
+    payload_type: Any,
 ) -> Iterator[Consumed]:
     while limit is None or limit > 0:
         source = queue()

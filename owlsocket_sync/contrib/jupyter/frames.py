@@ -15,8 +15,8 @@ from typing import Any
 
 from ...connection import Connection
 from ...errors import SocketTimeout
+from ...protocol.delivery import Consumed
 from ...protocol.messages import EventMessage, Message
-from ...protocol.queue import Consumed
 from .libraries import library
 
 PAYLOAD = "payload"

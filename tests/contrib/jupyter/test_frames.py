@@ -12,7 +12,7 @@ import pytest
 from owlsocket_sync import Connection, EventMessage, Message, SocketConnectionError
 from owlsocket_sync.contrib.jupyter import events_frame, queue_frame, to_frame
 from owlsocket_sync.contrib.jupyter.frames import dtype_of
-from owlsocket_sync.protocol.queue import Consumed
+from owlsocket_sync.protocol.delivery import Consumed
 from owlsocket_sync.server import Request
 from support.helpers import eventually, scaled
 

@@ -1,0 +1,49 @@
+"""Durable queues: stores that keep messages until the work on them is done, with a connection or without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from ..protocol.delivery import Delivery as Delivery
+    from .base import Bounds as Bounds
+    from .base import Draft as Draft
+    from .base import Entry as Entry
+    from .base import Incoming as Incoming
+    from .base import Outgoing as Outgoing
+    from .base import Position as Position
+    from .base import QueueStats as QueueStats
+    from .base import Store as Store
+    from .base import StoredQueue as StoredQueue
+    from .memory import MemoryStore as MemoryStore
+    from .queue import DeadLetter as DeadLetter
+    from .queue import Queue as Queue
+
+_EXPORTS = {
+    "base": (
+        "Bounds",
+        "Draft",
+        "Entry",
+        "Incoming",
+        "Outgoing",
+        "Position",
+        "QueueStats",
+        "Store",
+        "StoredQueue",
+    ),
+    "memory": ("MemoryStore",),
+    "queue": ("DeadLetter", "Queue"),
+}
+
+__all__ = sorted(["Delivery", *(name for names in _EXPORTS.values() for name in names)])
+_get, __dir__ = lazy_exports(__name__, _EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Delivery":
+        from ..protocol.delivery import Delivery
+
+        return Delivery
+    return _get(name)

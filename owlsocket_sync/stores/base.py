@@ -1,0 +1,280 @@
+"""The interface between queues and the places where they keep their messages.
+
+A store of your own implements `Store`; each of its queues is a `Queue` around an object with the methods of
+`StoredQueue`. One whose queues are to be the outbox or the inbox of a connection implements `Outgoing` or `Incoming`
+as well. Messages are bytes here: `Queue` writes and reads the JSON.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..deadline import Deadline
+from ..errors import StoreError, StoreFull
+from ..values import FieldwiseEq
+
+if TYPE_CHECKING:
+    from .queue import Queue
+
+MAX_MESSAGES = 100_000
+MAX_BYTES = 256 * 1024 * 1024
+
+
+class Draft(NamedTuple):
+    """A message to be stored: its id, ``None`` for one that the store gives it, and its JSON."""
+
+    id: str | None
+    payload: bytes
+
+
+class Entry(NamedTuple):
+    """A stored message.
+
+    Attributes:
+        seq: its number in the queue: counted from 1, without gaps, and never used again.
+        id: its id; `default_id` where it was stored without one.
+        payload: its JSON.
+        attempts: how often it was claimed.
+        remaining: of a claimed one: the messages that were left for others then.
+        reason: of a dead letter: why it is one.
+    """
+
+    seq: int
+    id: str
+    payload: bytes
+    attempts: int = 0
+    remaining: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class QueueStats(FieldwiseEq):
+    """The state of a queue at one point in time.
+
+    Attributes:
+        depth: messages that wait, delayed ones included.
+        bytes: the size of all messages of the queue as JSON, dead letters included.
+        oldest_age: seconds since the oldest message was put, of those that wait or are in flight; 0 without any.
+        in_flight: messages that were delivered and are not answered yet.
+        dead: dead letters.
+    """
+
+    depth: int
+    bytes: int
+    oldest_age: float
+    in_flight: int
+    dead: int
+
+
+class Bounds(NamedTuple):
+    """The numbers of the messages that an outbox holds.
+
+    Attributes:
+        first: the number of the oldest message, or `next` where there is none.
+        next: the number that the next message will get.
+        deleted: the greatest number up to which `Outgoing.delete_to` has deleted; 0 at first.
+        deleted_id: the id of that message, ``""`` at first.
+    """
+
+    first: int
+    next: int
+    deleted: int
+    deleted_id: str
+
+
+class Position(NamedTuple):
+    """A place in the stream of a peer: the number of the last message that was received, and its id."""
+
+    offset: int
+    last_id: str
+
+
+START = Position(0, "")
+"""The position in a stream of which nothing was received."""
+
+
+class Store(Protocol):
+    """Queues in one place, by name; a context manager. Threads: any."""
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue of this name, which is made with its first message."""
+        ...
+
+    def queues(self) -> list[str]:
+        """Return the names of the queues that have, or had, messages; in alphabetical order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is in flight here, and let go of files and links; idempotent."""
+        ...
+
+
+class StoredQueue(Protocol):
+    """One queue of a store. Threads: any.
+
+    Each method raises `StoreError` where the store fails.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name of the queue."""
+        ...
+
+    @property
+    def stream(self) -> str:
+        """The id of the sequence of numbers in this queue: 32 hexadecimal digits, stored with it."""
+        ...
+
+    def append(self, drafts: Sequence[Draft], delay: float = 0.0) -> list[int]:
+        """Store messages, all or none, and return their numbers; what is stored when it returns, is not lost.
+
+        Args:
+            drafts: the messages.
+            delay: seconds before which none of them is claimed.
+
+        Raises:
+            StoreFull: a limit is reached.
+        """
+        ...
+
+    def claim(self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline) -> Entry | None:
+        """Wait for the first message that is free, lease it to this process, and count the attempt.
+
+        The lease lasts at least until the message is answered, or `drop` is called, while this process lives.
+
+        Args:
+            visibility_timeout: the seconds of the lease.
+            max_attempts: a message that was claimed so often already becomes a dead letter.
+            deadline: the limit of the wait.
+        """
+        ...
+
+    def ack(self, seq: int) -> None:
+        """Remove a message, claimed or not; does nothing where it was removed before."""
+        ...
+
+    def release(self, entry: Entry, delay: float) -> bool:
+        """Give a claimed message back, to be free after ``delay`` seconds; false where the lease has ended."""
+        ...
+
+    def bury(self, entry: Entry, reason: str) -> bool:
+        """Make a claimed message a dead letter; false where the lease has ended."""
+        ...
+
+    def extend(self, entry: Entry, seconds: float) -> bool:
+        """Let a lease end after so many seconds, not earlier; false where it has ended."""
+        ...
+
+    def drop(self, entry: Entry) -> None:
+        """Let a lease end by the clock, as its holder forgot it; from a finalizer: it waits for nothing."""
+        ...
+
+    def read_after(self, seq: int, count: int) -> list[Entry]:
+        """Return the first messages with greater numbers, claimed ones included, without taking them."""
+        ...
+
+    def stats(self) -> QueueStats:
+        """Return the state of the queue."""
+        ...
+
+    def dead(self) -> list[Entry]:
+        """Return the dead letters, the oldest first."""
+        ...
+
+    def requeue(self, seq: int) -> int | None:
+        """Append a dead letter as a message without attempts; return its new number, ``None`` where there is none."""
+        ...
+
+    def purge(self, dead: bool) -> int:
+        """Delete the messages that wait, or the dead letters; return how many those were."""
+        ...
+
+
+class Outgoing(StoredQueue, Protocol):
+    """A queue that can be an outbox: its messages are sent in order, and deleted when the peer has them.
+
+    `append` gives each message its number in the stream.
+    """
+
+    def bounds(self) -> Bounds:
+        """Return the numbers of its messages."""
+        ...
+
+    def id_of(self, seq: int) -> str | None:
+        """Return the id of a message that is stored, or the last that was deleted; ``None`` for any other."""
+        ...
+
+    def delete_to(self, seq: int) -> int:
+        """Delete the messages with numbers up to this one, claimed or not, and return how many those were."""
+        ...
+
+    def renew_stream(self) -> str:
+        """Give the queue another stream id, and its messages new numbers without gaps; return the stream id.
+
+        Each message keeps its id, by which a peer knows it.
+        """
+        ...
+
+
+class Incoming(StoredQueue, Protocol):
+    """A queue that can be an inbox: it keeps how far each stream of a peer was received."""
+
+    def position(self, stream: str) -> Position:
+        """Return how far a stream was received; `START` for one that is not known."""
+        ...
+
+    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+        """Store the messages that follow the position of a stream, and move it, in one transaction.
+
+        Messages up to the position are passed over, and those from a gap in the numbers on as well.
+
+        Args:
+            stream: of the peer.
+            entries: its messages, in ascending order; their numbers are those of the stream.
+
+        Returns:
+            The position afterwards: less than the last number for a gap, or where not all had room.
+
+        Raises:
+            StoreFull: the first one of them that is new has no room.
+        """
+        ...
+
+    def move_to(self, stream: str, position: Position) -> None:
+        """Set how far a stream was received, without a message; for the start of a stream, and for a known loss."""
+        ...
+
+
+def new_stream() -> str:
+    """Return a stream id."""
+    return uuid.uuid4().hex
+
+
+def default_id(stream: str, seq: int) -> str:
+    """Return the id of a message that was put without one."""
+    return f"{stream}:{seq}"
+
+
+def no_room(queue: str, what: str) -> StoreFull:
+    """Return the error of a queue that has reached a limit."""
+    return StoreFull(
+        f"the queue {queue!r} holds {what}, dead letters included; consume or purge some, or raise the limit"
+    )
+
+
+def check_name(name: str) -> str:
+    """Return the name of a queue; raise `ValueError` unless it is a text with something in it."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"the name of a queue must be a text that is not empty, not {name!r}")
+    return name
+
+
+def interrupted_itself(what: str) -> StoreError:
+    """Return the error of a signal handler, or of a finalizer, that uses a store which its own thread is using."""
+    return StoreError(
+        f"this thread is in the middle of a use of {what!r}, which a signal handler or a finalizer (__del__) "
+        "interrupted: let another thread use it there"
+    )

@@ -1,0 +1,312 @@
+"""`Queue`: a durable queue as users hold it; payloads are written and read as JSON here.
+
+Threads: any; it has no state of its own but the stored queue's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from os import getpid
+from typing import Any, NamedTuple
+
+from ..deadline import Deadline, check_timeout
+from ..errors import SocketMessageMalformed, StoreError
+from ..errors.safe_text import logger
+from ..options import Backoff, check_type
+from ..protocol.delivery import Consumed, Delivery
+from ..protocol.iterators import check_limit
+from ..protocol.json_values import from_json, to_json
+from .base import Draft, Entry, QueueStats, StoredQueue, default_id
+
+RETRY_DELAY = Backoff(initial=1.0, factor=4.0, cap=60.0)
+"""The delay of a message that was given back, by its attempts."""
+
+
+class DeadLetter(NamedTuple):
+    """A message that is not delivered any more.
+
+    Attributes:
+        payload: as it was put; the text where it is not JSON.
+        id: its id.
+        attempts: how often it was delivered.
+        reason: why it is a dead letter.
+        seq: its number in the queue.
+    """
+
+    payload: Any
+    id: str
+    attempts: int
+    reason: str
+    seq: int
+
+
+class Queue:
+    """A durable queue of messages, each of which one consumer works on at a time.
+
+    What `put` has returned for is delivered at least once, in the order of the queue. A message whose consumer died, or
+    gave it back, is delivered again.
+
+    Args:
+        stored: the queue in its store.
+    """
+
+    def __init__(self, stored: StoredQueue) -> None:
+        self.stored = stored
+
+    @property
+    def name(self) -> str:
+        """The name of the queue in its store."""
+        return self.stored.name
+
+    @property
+    def stats(self) -> QueueStats:
+        """The state of the queue now."""
+        return self.stored.stats()
+
+    def __len__(self) -> int:
+        """Return the number of messages that wait, delayed ones included."""
+        return self.stored.stats().depth
+
+    def __bool__(self) -> bool:
+        return True  # a queue is there, also while it is empty
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def put(self, payload: Any, id: str | None = None, delay: float = 0.0) -> str:
+        """Store a message, and return its id once it cannot be lost any more.
+
+        Args:
+            payload: any value that JSON can represent.
+            id: the id of the message; by default one that no other message has.
+            delay: seconds before which it is not delivered.
+
+        Raises:
+            StoreFull: there is no room; nothing was stored.
+            SocketMessageMalformed: the payload cannot be represented as JSON.
+        """
+        if id is not None and not isinstance(id, str):
+            raise TypeError(f"id must be a string or None, not {type(id).__name__}")
+        delay = check_timeout(delay, "delay")
+        if delay == math.inf:
+            raise ValueError("delay must be finite")
+        (seq,) = self.stored.append([Draft(id, to_json(payload))], delay)
+        return default_id(self.stored.stream, seq) if id is None else id
+
+    def put_many(self, payloads: Iterable[Any]) -> list[str]:
+        """Store messages, all or none, and return their ids; much faster than one by one.
+
+        Raises:
+            StoreFull: there is no room for all of them.
+            SocketMessageMalformed: a payload cannot be represented as JSON.
+        """
+        drafts = [Draft(None, to_json(payload)) for payload in payloads]
+        stream = self.stored.stream
+        return [default_id(stream, seq) for seq in self.stored.append(drafts)] if drafts else []
+
+    def get(
+        self,
+        timeout: float = 0.0,
+        visibility_timeout: float = 60.0,
+        *,
+        max_attempts: int | None = None,
+        retry_delay: Backoff = RETRY_DELAY,
+    ) -> Delivery | None:
+        """Take the next message, which has to be answered: by ``ack``, ``nack`` or ``reject``.
+
+        Args:
+            timeout: seconds to wait for a message; ``math.inf`` for no limit.
+            visibility_timeout: seconds after which a message is delivered again that this process forgot, without an
+                answer. One that it works on stays its own, however long that takes.
+            max_attempts: a message that was delivered so often without an ``ack`` becomes a dead letter; ``None`` for
+                no limit.
+            retry_delay: the delays of ``nack``.
+
+        Returns:
+            The message, or ``None`` where there was none in time.
+        """
+        timing = _Timing(visibility_timeout, max_attempts, retry_delay)
+        return self._take(timing, Deadline(check_timeout(timeout)))
+
+    def messages(
+        self,
+        visibility_timeout: float = 60.0,
+        max_attempts: int | None = 5,
+        retry_delay: Backoff = RETRY_DELAY,
+        *,
+        timeout: float | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Delivery]:
+        """Iterate over messages: a round that ends acknowledges its message, one that does not gives it back.
+
+        So a message is given back where the body of the loop raises, or leaves it by ``break``. A body that answers a
+        message itself decides.
+
+        Args:
+            visibility_timeout: as of `get`.
+            max_attempts: as of `get`.
+            retry_delay: the delays before the next delivery of a message that was given back.
+            timeout: seconds to wait for each message, after which the iterator ends; ``None`` for no limit.
+            limit: the number of messages after which it ends.
+        """
+        check_limit(limit)
+        timing = _Timing(visibility_timeout, max_attempts, retry_delay)
+        return self._iterate(timing, check_timeout(timeout, default=math.inf), limit)
+
+    def _iterate(self, timing: _Timing, timeout: float, limit: int | None) -> Iterator[Delivery]:
+        while limit is None or limit > 0:
+            delivery = self._take(timing, Deadline(timeout))
+            if delivery is None:
+                return
+            process, done = getpid(), False
+            try:
+                yield delivery
+                done = True
+            finally:
+                # In a child of a fork within the body, the message is the parent's.
+                if not delivery.answered and process == getpid():
+                    if done:
+                        delivery.ack()
+                    else:
+                        delivery.nack()
+            limit = None if limit is None else limit - 1
+
+    def _take(self, timing: _Timing, deadline: Deadline) -> Delivery | None:
+        while True:
+            entry = self.stored.claim(timing.visibility_timeout, timing.max_attempts, deadline)
+            if entry is None:
+                return None
+            lease = EntryLease(self.stored, entry, timing)
+            try:
+                payload = from_json(entry.payload)
+            except SocketMessageMalformed as error:
+                # Another program wrote it: no attempt would end otherwise, and the others must go on.
+                logger.error("%r: the message %s becomes a dead letter: %s", self, entry.id, error)
+                lease.reject(str(error))
+            else:
+                return Delivery(payload, entry.id, entry.remaining, entry.attempts, lease)
+
+    def peek(self, limit: int = 10) -> list[Consumed]:
+        """Return the first messages without taking them, also those that are in flight."""
+        total = self.stored.stats()
+        count = total.depth + total.in_flight
+        entries = self.stored.read_after(0, limit)
+        return [Consumed(_shown(entry), entry.id, max(0, count - n)) for n, entry in enumerate(entries, 1)]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return the messages that are not delivered any more, the oldest first."""
+        return [
+            DeadLetter(_shown(entry), entry.id, entry.attempts, entry.reason, entry.seq) for entry in self.stored.dead()
+        ]
+
+    def requeue(self, letter: DeadLetter) -> None:
+        """Put a dead letter at the end of the queue, with its id and without attempts.
+
+        Raises:
+            StoreError: it is not among the dead letters any more.
+        """
+        if not isinstance(letter, DeadLetter):
+            raise TypeError(f"requeue takes what dead_letters() returns, not {type(letter).__name__}")
+        if self.stored.requeue(letter.seq) is None:
+            raise StoreError(f"the message {letter.id} is not among the dead letters of {self.name!r} any more")
+
+    def purge(self, *, dead: bool = False) -> int:
+        """Delete all messages that wait, and return how many those were; what is in flight stays.
+
+        Args:
+            dead: delete the dead letters instead.
+        """
+        return self.stored.purge(dead)
+
+
+class _Timing:
+    """The options of a delivery, validated."""
+
+    __slots__ = ("max_attempts", "retry_delay", "visibility_timeout")
+
+    def __init__(self, visibility_timeout: float, max_attempts: int | None, retry_delay: Backoff) -> None:
+        self.visibility_timeout = check_timeout(visibility_timeout, "visibility_timeout")
+        if not 0 < self.visibility_timeout < math.inf:
+            raise ValueError(f"visibility_timeout must be more than 0, and finite, not {visibility_timeout!r}")
+        if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
+            raise ValueError(f"max_attempts must be None or a whole number, 1 or more, not {max_attempts!r}")
+        check_type("retry_delay", retry_delay, Backoff)
+        self.max_attempts = max_attempts
+        self.retry_delay = retry_delay
+
+
+class EntryLease:
+    """The lease of a claimed entry; see `owlsocket_sync.protocol.delivery.Lease`.
+
+    Args:
+        stored: the queue that it was claimed from.
+        entry: what was claimed.
+        timing: the options of its delivery.
+    """
+
+    def __init__(self, stored: StoredQueue, entry: Entry, timing: _Timing) -> None:
+        self._stored = stored
+        self._entry = entry
+        self._timing = timing
+        self._process = getpid()
+        self._answer: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        """True once the message was acknowledged, given back or refused."""
+        return self._answer is not None
+
+    def ack(self) -> None:
+        """Remove the message from its queue."""
+        if self._answer != "acknowledged":
+            self._check_unanswered()
+            self._stored.ack(self._entry.seq)
+            self._answer = "acknowledged"
+
+    def nack(self, delay: float | None) -> None:
+        """Give the message back, or make it a dead letter after the last attempt."""
+        attempts, last = self._entry.attempts, self._timing.max_attempts
+        if delay is None:
+            delay = self._timing.retry_delay.delay(attempts)
+        elif check_timeout(delay, "delay") == math.inf:
+            raise ValueError("delay must be finite")
+        self._check_unanswered()
+        if delay is None or (last is not None and attempts >= last):
+            self._confirm(self._stored.bury(self._entry, f"given back after {attempts} attempts"), "refused")
+        else:
+            self._confirm(self._stored.release(self._entry, delay), "given back")
+
+    def reject(self, reason: str) -> None:
+        """Make the message a dead letter."""
+        self._check_unanswered()
+        self._confirm(self._stored.bury(self._entry, reason), "refused")
+
+    def extend(self, seconds: float) -> None:
+        """Let the lease last for so many seconds from now on."""
+        if check_timeout(seconds, "seconds") == math.inf:
+            raise ValueError("seconds must be finite")
+        self._check_unanswered()
+        self._confirm(self._stored.extend(self._entry, seconds), None)
+
+    def _check_unanswered(self) -> None:
+        if self._answer is not None:
+            raise StoreError(f"the message {self._entry.id} was {self._answer} already")
+
+    def _confirm(self, held: bool, answer: str | None) -> None:
+        if not held:
+            raise StoreError(f"the lease of the message {self._entry.id} has ended: it may have been delivered again")
+        self._answer = answer
+
+    def __del__(self) -> None:
+        # In a forked child this is a copy of the parent's, which still works on it.
+        if self._answer is None and self._process == getpid():
+            self._stored.drop(self._entry)
+
+
+def _shown(entry: Entry) -> Any:
+    """Return a payload for people: as text where it is not JSON."""
+    try:
+        return from_json(entry.payload)
+    except SocketMessageMalformed:
+        return entry.payload.decode("utf-8", errors="replace")
