@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .base import Position as Position
     from .base import QueueStats as QueueStats
     from .base import Store as Store
+    from .base import Stored as Stored
     from .base import StoredQueue as StoredQueue
     from .memory import MemoryStore as MemoryStore
     from .queue import DeadLetter as DeadLetter
@@ -31,6 +32,7 @@ _EXPORTS = {
         "Position",
         "QueueStats",
         "Store",
+        "Stored",
         "StoredQueue",
     ),
     "memory": ("MemoryStore",),

@@ -30,6 +30,13 @@ class Draft(NamedTuple):
     payload: bytes
 
 
+class Stored(NamedTuple):
+    """The number and the id of a message that was stored."""
+
+    seq: int
+    id: str
+
+
 class Entry(NamedTuple):
     """A stored message.
 
@@ -128,8 +135,8 @@ class StoredQueue(Protocol):
         """The id of the sequence of numbers in this queue: 32 hexadecimal digits, stored with it."""
         ...
 
-    def append(self, drafts: Sequence[Draft], delay: float = 0.0) -> list[int]:
-        """Store messages, all or none, and return their numbers; what is stored when it returns, is not lost.
+    def append(self, drafts: Sequence[Draft], delay: float = 0.0) -> list[Stored]:
+        """Store messages, all or none; what is stored when it returns, is not lost.
 
         Args:
             drafts: the messages.

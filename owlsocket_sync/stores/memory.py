@@ -27,6 +27,7 @@ from .base import (
     Entry,
     Position,
     QueueStats,
+    Stored,
     check_name,
     interrupted_itself,
 )
@@ -129,8 +130,8 @@ class MemoryQueue:
         """Return whether it has, or had, messages."""
         return self._shelf.is_used()
 
-    def append(self, drafts: Sequence[Draft], delay: float = 0.0) -> list[int]:
-        """Store messages, all or none, and return their numbers."""
+    def append(self, drafts: Sequence[Draft], delay: float = 0.0) -> list[Stored]:
+        """Store messages, all or none."""
         return self._do(lambda shelf: shelf.append(drafts, delay))
 
     def claim(self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline) -> Entry | None:

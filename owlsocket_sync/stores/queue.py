@@ -17,7 +17,7 @@ from ..options import Backoff, check_type
 from ..protocol.delivery import Consumed, Delivery
 from ..protocol.iterators import check_limit
 from ..protocol.json_values import from_json, to_json
-from .base import Draft, Entry, QueueStats, StoredQueue, default_id
+from .base import Draft, Entry, QueueStats, StoredQueue
 
 RETRY_DELAY = Backoff(initial=1.0, factor=4.0, cap=60.0)
 """The delay of a message that was given back, by its attempts."""
@@ -91,8 +91,7 @@ class Queue:
         delay = check_timeout(delay, "delay")
         if delay == math.inf:
             raise ValueError("delay must be finite")
-        (seq,) = self.stored.append([Draft(id, to_json(payload))], delay)
-        return default_id(self.stored.stream, seq) if id is None else id
+        return self.stored.append([Draft(id, to_json(payload))], delay)[0].id
 
     def put_many(self, payloads: Iterable[Any]) -> list[str]:
         """Store messages, all or none, and return their ids; much faster than one by one.
@@ -102,8 +101,7 @@ class Queue:
             SocketMessageMalformed: a payload cannot be represented as JSON.
         """
         drafts = [Draft(None, to_json(payload)) for payload in payloads]
-        stream = self.stored.stream
-        return [default_id(stream, seq) for seq in self.stored.append(drafts)] if drafts else []
+        return [stored.id for stored in self.stored.append(drafts)] if drafts else []
 
     def get(
         self,

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from ..clock import monotonic
-from .base import START, Bounds, Draft, Entry, Position, QueueStats, default_id, new_stream, no_room
+from .base import START, Bounds, Draft, Entry, Position, QueueStats, Stored, default_id, new_stream, no_room
 
 
 class ShelfRecord:
@@ -72,21 +72,21 @@ class Shelf:
         held = len(self._records) + len(self._dead) + len(drafts)
         return held <= self._max_messages and self._bytes + _size(drafts) <= self._max_bytes
 
-    def append(self, drafts: Sequence[Draft], delay: float) -> list[int]:
-        """Add messages, all or none, and return their numbers."""
+    def append(self, drafts: Sequence[Draft], delay: float) -> list[Stored]:
+        """Add messages, all or none."""
         if not self.has_room(drafts):
             held = len(self._records) + len(self._dead)
             raise no_room(self._name, f"{held} messages of {self._bytes} bytes")
         return [self._add(draft, delay) for draft in drafts]
 
-    def _add(self, draft: Draft, delay: float) -> int:
+    def _add(self, draft: Draft, delay: float) -> Stored:
         seq = self._next
         self._next += 1
         record = ShelfRecord(default_id(self.stream, seq) if draft.id is None else draft.id, draft.payload)
         self._records[seq] = record
         self._bytes += len(draft.payload)
         self._free(seq, record, delay)
-        return seq
+        return Stored(seq, record.id)
 
     def _free(self, seq: int, record: ShelfRecord, delay: float) -> None:
         """Make a message free, at once or after a delay."""
@@ -219,7 +219,7 @@ class Shelf:
         if record is None:
             return None
         self._bytes -= len(record.payload)
-        return self._add(Draft(record.id, record.payload), 0.0)
+        return self._add(Draft(record.id, record.payload), 0.0).seq
 
     def purge(self, dead: bool) -> int:
         """Delete the messages that wait, or the dead letters."""

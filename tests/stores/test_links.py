@@ -6,7 +6,7 @@ import pytest
 
 from owlsocket_sync import StoreFull
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.stores import Bounds, Draft, Entry, Incoming, Outgoing, Position, Store
+from owlsocket_sync.stores import Bounds, Draft, Entry, Incoming, Outgoing, Position, Store, Stored
 from owlsocket_sync.stores.base import START
 
 from .conftest import MakeStore
@@ -43,7 +43,7 @@ def test_an_outbox_reads_its_messages_in_order_without_taking_them(store: Store)
     assert [entry.payload for entry in stored.read_after(2, 2)] == [b"3", b"4"]
     assert stored.read_after(0, 1)[0].id == f"{stored.stream}:1"
     assert stored.read_after(5, 10) == []
-    assert stored.append([Draft("mine", b"6")]) == [6]
+    assert stored.append([Draft("mine", b"6")]) == [Stored(6, "mine")]
     assert stored.read_after(5, 10) == [Entry(6, "mine", b"6")]
 
 
@@ -80,9 +80,9 @@ def test_numbers_are_never_used_again(store: Store) -> None:
     """A message that is acknowledged late must not be another one."""
     stored = outgoing(store)
     stored.delete_to(5)
-    assert stored.append([Draft(None, b"6")]) == [6]
+    assert stored.append([Draft(None, b"6")])[0].seq == 6
     store.queue("outbox").purge()
-    assert stored.append([Draft(None, b"7")]) == [7]
+    assert stored.append([Draft(None, b"7")])[0].seq == 7
 
 
 def test_a_claimed_message_is_deleted_as_well(store: Store) -> None:
@@ -114,8 +114,8 @@ def test_a_renewed_stream_has_other_numbers_and_the_same_ids(store: Store) -> No
     assert [entry.id for entry in entries] == [f"{before}:2", f"{before}:4", f"{before}:5", "mine"]
     assert not stored.release(held, 0)
     assert store.queue("outbox").stats.in_flight == 0
-    (seq,) = stored.append([Draft(None, b"7")])
-    assert stored.id_of(seq) == f"{after}:{seq}"
+    (added,) = stored.append([Draft(None, b"7")])
+    assert stored.id_of(added.seq) == added.id == f"{after}:{added.seq}"
     assert [delivery.payload for delivery in store.queue("outbox").messages(timeout=0)] == [2, 4, 5, 6, 7]
     assert [letter.payload for letter in store.queue("outbox").dead_letters()] == [1]
 
