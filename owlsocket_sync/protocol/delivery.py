@@ -48,16 +48,17 @@ class Delivery(Consumed):
 
     Attributes:
         attempts: the number of deliveries, this one included; 1 for the first.
+        lease: its lease; ``None`` for one that needs no answer.
     """
 
     attempts: int = 1
-    _lease: Lease | None = None
+    lease: Lease | None = None
 
     def __new__(cls, payload: Any, id: Any, remaining: int, attempts: int = 1, lease: Lease | None = None) -> Delivery:
         """Make a delivery."""
         delivery = super().__new__(cls, payload, id, remaining)
         delivery.attempts = attempts
-        delivery._lease = lease
+        delivery.lease = lease
         return delivery
 
     def __reduce__(self) -> tuple[Callable[..., Consumed], tuple[Any, ...]]:
@@ -67,7 +68,7 @@ class Delivery(Consumed):
     @property
     def answered(self) -> bool:
         """True once it was acknowledged, given back or refused."""
-        return self._lease is None or self._lease.answered
+        return self.lease is None or self.lease.answered
 
     def ack(self) -> None:
         """Acknowledge: the work is done, and the message is removed. A repetition does nothing.
@@ -75,8 +76,8 @@ class Delivery(Consumed):
         Raises:
             StoreError: it was given back or refused before.
         """
-        if self._lease is not None:
-            self._lease.ack()
+        if self.lease is not None:
+            self.lease.ack()
 
     def nack(self, delay: float | None = None) -> None:
         """Give the message back.
@@ -87,8 +88,8 @@ class Delivery(Consumed):
         Raises:
             StoreError: it was answered before, or its lease has ended and it was delivered again.
         """
-        if self._lease is not None:
-            self._lease.nack(delay)
+        if self.lease is not None:
+            self.lease.nack(delay)
 
     def reject(self, reason: str = "") -> None:
         """Refuse the message: it becomes a dead letter, and is not delivered again.
@@ -99,8 +100,8 @@ class Delivery(Consumed):
         Raises:
             StoreError: as of `nack`.
         """
-        if self._lease is not None:
-            self._lease.reject(reason)
+        if self.lease is not None:
+            self.lease.reject(reason)
 
     def extend(self, seconds: float) -> None:
         """Let the lease last for at least so many seconds from now on.
@@ -108,5 +109,5 @@ class Delivery(Consumed):
         Raises:
             StoreError: as of `nack`.
         """
-        if self._lease is not None:
-            self._lease.extend(seconds)
+        if self.lease is not None:
+            self.lease.extend(seconds)

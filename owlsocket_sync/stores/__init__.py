@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .memory import MemoryStore as MemoryStore
     from .queue import DeadLetter as DeadLetter
     from .queue import Queue as Queue
+    from .sqlite import SqliteStore as SqliteStore
 
 _EXPORTS = {
     "base": (
@@ -37,6 +38,7 @@ _EXPORTS = {
     ),
     "memory": ("MemoryStore",),
     "queue": ("DeadLetter", "Queue"),
+    "sqlite": ("SqliteStore",),
 }
 
 __all__ = sorted(["Delivery", *(name for names in _EXPORTS.values() for name in names)])

@@ -147,7 +147,9 @@ class StoredQueue(Protocol):
         """
         ...
 
-    def claim(self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline) -> Entry | None:
+    def claim(
+        self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline, done: int | None = None
+    ) -> Entry | None:
         """Wait for the first message that is free, lease it to this process, and count the attempt.
 
         The lease lasts at least until the message is answered, or `drop` is called, while this process lives.
@@ -156,6 +158,7 @@ class StoredQueue(Protocol):
             visibility_timeout: the seconds of the lease.
             max_attempts: a message that was claimed so often already becomes a dead letter.
             deadline: the limit of the wait.
+            done: the number of a message to acknowledge first, whatever is found; best in the same transaction.
         """
         ...
 

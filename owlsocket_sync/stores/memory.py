@@ -134,8 +134,12 @@ class MemoryQueue:
         """Store messages, all or none."""
         return self._do(lambda shelf: shelf.append(drafts, delay))
 
-    def claim(self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline) -> Entry | None:
+    def claim(
+        self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline, done: int | None = None
+    ) -> Entry | None:
         """Wait for the first message that is free, and lease it."""
+        if done is not None:
+            self.ack(done)
         while True:
             # The version in the same step: a message that comes in between is not waited for.
             entry, version = self._do(lambda shelf: (shelf.claim(visibility_timeout, max_attempts), shelf.version))

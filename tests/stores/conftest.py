@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from owlsocket_sync.stores import MemoryStore, Queue, Store
+from owlsocket_sync.stores import MemoryStore, Queue, SqliteStore, Store
 
 MakeStore = Callable[..., Store]
 
 KINDS: dict[str, Callable[[Path], MakeStore]] = {
     "memory": lambda folder: MemoryStore,
+    "sqlite": lambda folder: partial(SqliteStore, folder / "queue.db"),
 }
 
 

@@ -1,0 +1,262 @@
+"""`Database`: the connections of a process to a store file.
+
+There are three, on one file in WAL mode: what the durable one commits is on the disk when it returns, what the lazy one
+commits may be lost at a power cut, and the third one only reads. So a message that was put is safe, while to take and
+to acknowledge one needs no wait for the disk: losing that means a second delivery, which is allowed.
+
+Threads: writers take turns by `FileTurn`. ``_read_lock`` guards the connection that reads; its holder waits for
+nothing. No connection is open during a fork (`before_fork`), as SQLite demands.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any, TypeVar
+
+from ..clock import wall_time
+from ..errors import StoreCorrupt, StoreError
+from ..errors.safe_text import logger
+from ..fork import ensure_process
+from ..locks import make_process_lock
+from .base import interrupted_itself
+from .file_turn import FileTurn
+from .forks import closed_in_forks, leave_fork
+from .mounts import check_file_system
+from .schema import MIN_SQLITE, prepare
+from .sqlite_errors import translated
+
+Result = TypeVar("Result")
+Action = Callable[[sqlite3.Connection], Result]
+
+WAL_LIMIT = 64 * 1024 * 1024
+WAL_WARNING = 256 * 1024 * 1024
+WAL_CHECK = 500
+"""Transactions after which the size of the WAL is looked at."""
+FORK_PATIENCE = 5.0
+
+_inherited: list[Any] = []
+"""Connections of a parent that were open at a fork by C code: to close one would damage the file."""
+
+
+class Database:
+    """A store file, opened at its first use in a process.
+
+    Args:
+        path: of the file.
+        synchronous: ``full`` or ``normal``.
+        busy_timeout: seconds to wait for other writers.
+        quarantine: set a damaged file aside, instead of raising.
+    """
+
+    def __init__(self, path: str, synchronous: str, busy_timeout: float, quarantine: bool) -> None:
+        self.path = path
+        self.turn = FileTurn(path, busy_timeout)
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._quarantine = quarantine
+        self.closed = False
+        self.generation = 0
+        """Changes with the file: what is remembered of one file does not hold for the next."""
+        self._begin()
+        check_file_system(path)
+        closed_in_forks(self)
+
+    def _begin(self) -> None:
+        self._read_lock = make_process_lock()
+        self._reading = False
+        self._durable: sqlite3.Connection | None = None
+        self._lazy: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._file_id: tuple[int, int] | None = None
+        self._writes = 0
+
+    # -- use ---------------------------------------------------------------------------------------------------------
+
+    def write(self, action: Action[Result], *, durable: bool, committed: list[Any] | None = None) -> Result:
+        """Run an action in a transaction, and return its result once that is committed; from any thread.
+
+        Args:
+            action: gets the connection; it may run twice, and only what the last run does is kept.
+            durable: wait until it is on the disk.
+            committed: gets an item once it is committed, also where an interrupt takes the result away.
+        """
+        ensure_process()
+        with self.turn.among_threads():
+            return self.write_in_turn(action, durable=durable, committed=committed)
+
+    def write_in_turn(self, action: Action[Result], *, durable: bool, committed: list[Any] | None = None) -> Result:
+        """Do the same, on a thread that has the turn among those of this process."""
+        self.check_open()
+        committed = [] if committed is None else committed
+        with self.turn.among_processes():
+            try:
+                return self._transact(action, durable, committed)
+            except StoreCorrupt as error:
+                if not self._quarantine:
+                    raise
+                self._set_aside(error)
+                return self._transact(action, durable, committed)
+
+    def read(self, action: Action[Result]) -> Result:
+        """Run an action that only reads, and return its result; from any thread, also during a transaction."""
+        try:
+            return self._read(action)
+        except StoreCorrupt as error:
+            if not self._quarantine:
+                raise
+            with self.turn.among_threads(), self.turn.among_processes():
+                if not self._is_replaced():
+                    self._set_aside(error)
+            return self._read(action)
+
+    def _read(self, action: Action[Result]) -> Result:
+        ensure_process()
+        self.check_open()
+        if self._reader is None or self._is_replaced():
+            self.write(lambda connection: None, durable=False)  # which opens the file, and makes the tables
+        with self._read_lock, translated(self.path):
+            if self._reading:
+                raise interrupted_itself(self.path)
+            try:
+                self._reading = True
+                if self._reader is None:
+                    self._reader = self._connect("NORMAL")
+                return action(self._reader)
+            finally:
+                self._reading = False
+
+    def check_open(self) -> None:
+        """Raise `StoreError` where the store is closed."""
+        if self.closed:
+            raise StoreError("the store is closed")
+
+    def _transact(self, action: Action[Result], durable: bool, committed: list[Any]) -> Result:
+        with translated(self.path):
+            self._open()
+            connection = self._durable if durable else self._lazy
+            assert connection is not None
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                result = action(connection)
+                # One builtin call: an interrupt comes before it, or finds the item.
+                committed.extend(map(connection.execute, ("COMMIT",)))
+            finally:
+                # After an error, of a full disk for one, SQLite may have rolled back by itself.
+                if connection.in_transaction:
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+        self._writes += 1
+        if self._writes % WAL_CHECK == 0:
+            self._check_wal()
+        return result
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the file where it is not open, or is another one by now; the turn to write is held."""
+        if self._lazy is not None and not self._is_replaced():
+            return
+        if self._lazy is not None:
+            logger.warning("%s was replaced by another file, or deleted: opening what is there now", self.path)
+            self._close_connections()
+        self.generation += 1
+        try:
+            self._durable = self._connect("FULL" if self._synchronous == "full" else "NORMAL")
+            self._lazy = self._connect("NORMAL")
+            self._durable.execute("BEGIN IMMEDIATE")
+            prepare(self._durable, self.path)
+            self._durable.execute("COMMIT")
+        except BaseException:
+            self._close_connections()
+            raise
+        self._file_id = self._current_id()
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < MIN_SQLITE:
+            raise StoreError(f"SqliteStore needs SQLite 3.35 or newer, and this is {sqlite3.sqlite_version}")
+        connection = sqlite3.connect(
+            self.path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=min(self._busy_timeout, 86_400.0),
+            cached_statements=64,
+        )
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise StoreError(f"{self.path}: its file system does not support SQLite's WAL mode (got {mode!r})")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("PRAGMA fullfsync = 1")  # macOS: an ordinary sync leaves data in the disk's cache
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _current_id(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _is_replaced(self) -> bool:
+        return self._current_id() != self._file_id
+
+    def _set_aside(self, error: StoreCorrupt) -> None:
+        """Rename a damaged file, with its WAL, and report it; the turn to write is held, so one process does it."""
+        self._close_connections()
+        aside = f"{self.path}.corrupt-{wall_time():.0f}-{os.getpid()}"
+        for suffix in ("-shm", "-wal", ""):
+            with suppress(FileNotFoundError):
+                os.rename(self.path + suffix, aside + suffix)
+        logger.error("%s was set aside as %s, and an empty store takes its place: %s", self.path, aside, error)
+
+    def _check_wal(self) -> None:
+        try:
+            size = os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return
+        if size > WAL_WARNING:
+            logger.warning(
+                "%s-wal has grown to %d MiB: some program keeps a transaction of this file open, which has to end "
+                "before the space is used again",
+                self.path,
+                size >> 20,
+            )
+
+    def _close_connections(self) -> None:
+        with self._read_lock:
+            connections = (self._reader, self._lazy, self._durable)
+            self._reader = self._lazy = self._durable = self._file_id = None
+        for connection in connections:
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+
+    def close_in_turn(self) -> None:
+        """Close the connections for good; the turn among the threads is held."""
+        self.closed = True
+        self._close_connections()
+        self.turn.close()
+
+    # -- forks -------------------------------------------------------------------------------------------------------
+
+    def enter_fork(self, stack: ExitStack) -> None:
+        """Close the connections, and keep all threads from opening them until the stack is closed."""
+        # A thread whose transaction lasts longer is forked with its connection, as by C code.
+        with suppress(StoreError):
+            stack.enter_context(self.turn.among_threads(FORK_PATIENCE))
+            self._close_connections()
+            stack.enter_context(self._read_lock)
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections, locks and files, without a word to SQLite; in the child."""
+        leave_fork()
+        _inherited.extend((self._durable, self._lazy, self._reader))
+        self.turn.close()
+        self.turn.begin()
+        self._begin()

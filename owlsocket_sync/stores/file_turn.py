@@ -1,0 +1,123 @@
+"""`FileTurn`: one writer of a file at a time, among threads and processes, and a fair one.
+
+SQLite's own way to wait sleeps for up to 0.1 s between two looks, so that a process which writes without a pause lets
+another one wait for seconds. Here the process that is next holds a lock of its own (``-next``) while it waits for the
+lock of the file (``-lock``): a process that has just written cannot be next at once.
+
+Threads: ``_turn_lock`` is held during a transaction. A thread that waits for it, or for the other processes, gives up
+after its timeout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+
+from ..deadline import Deadline
+from ..errors import StoreError
+from ..locks import make_process_lock
+from .base import interrupted_itself
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.001
+
+
+class FileTurn:
+    """The turn to write to a file.
+
+    Args:
+        path: of the file; the locks are on files beside it.
+        timeout: seconds to wait for the turn.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        if fcntl is None:
+            raise StoreError("SqliteStore needs the module fcntl, which this platform does not have")
+        self._path = path
+        self._timeout = timeout
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with a lock that no other thread holds, and without open files."""
+        self._turn_lock = make_process_lock()
+        self._taken = False
+        self._files: tuple[FileIO, FileIO] | None = None
+
+    @contextmanager
+    def among_threads(self, timeout: float | None = None) -> Iterator[None]:
+        """Hold the turn among the threads of this process.
+
+        Raises:
+            StoreError: the turn of another thread lasts, or this thread has it already.
+        """
+        if not Deadline(self._timeout if timeout is None else timeout).acquire(self._turn_lock):
+            raise _busy(self._path, "another thread")
+        try:
+            if self._taken:
+                raise interrupted_itself(self._path)
+            try:
+                self._taken = True
+                yield
+            finally:
+                self._taken = False
+        finally:
+            self._turn_lock.release()
+
+    @contextmanager
+    def among_processes(self) -> Iterator[None]:
+        """Hold the turn among the processes as well; the turn among the threads is held."""
+        following, turn = self._files or self._open_files()
+        deadline = Deadline(self._timeout)
+        try:
+            try:
+                self._lock(following, deadline)
+                self._lock(turn, deadline)
+            finally:
+                fcntl.flock(following, fcntl.LOCK_UN)
+            yield
+        finally:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+
+    def _open_files(self) -> tuple[FileIO, FileIO]:
+        try:
+            self._files = (FileIO(f"{self._path}-next", "a"), FileIO(f"{self._path}-lock", "a"))
+        except OSError as refusal:
+            error = StoreError(f"{self._path} cannot be opened: {refusal.strerror}")
+            error.path = self._path
+            raise error from refusal
+        return self._files
+
+    def _lock(self, file: FileIO, deadline: Deadline) -> None:
+        pause = SHORTEST_PAUSE
+        while not try_lock(file):
+            if deadline.expired():
+                raise _busy(self._path, "another process")
+            time.sleep(pause)
+            pause = min(1.1 * pause, LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Close the files; in a forked child, this leaves the locks of the parent alone."""
+        files, self._files = self._files, None
+        for file in files or ():
+            file.close()
+
+
+def try_lock(file: FileIO) -> bool:
+    """Lock a file where no other process has it locked; return whether it is."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _busy(path: str, who: str) -> StoreError:
+    error = StoreError(f"{path} is in use by {who} for longer than busy_timeout")
+    error.retryable, error.path = True, path
+    return error

@@ -1,0 +1,114 @@
+"""Owners of leases: processes, each known by a file that it has locked as long as it lives.
+
+The system frees the lock of a process that dies, however it dies, so others notice it at once. A copy of the lock in a
+child that C code has forked would outlive the process: then its id and the moment of its start tell that it is gone.
+
+An owner writes the deliveries that it forgot into its file, from a finalizer. Others let those leases end by the clock,
+and renew all others of an owner that lives: so a lease needs no thread that renews it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from io import FileIO
+from typing import NamedTuple
+
+from .file_turn import try_lock
+
+
+class LeaseOwner(NamedTuple):
+    """A process that may have leases, as it is in the table of owners."""
+
+    number: int
+    token: str
+    pid: int
+    started: str
+
+
+class OwnFile:
+    """The file of this process, for one store.
+
+    Args:
+        path: of the store.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.pid = os.getpid()
+        self.token = uuid.uuid4().hex[:16]
+        self.started = process_start(self.pid)
+        self._path = owner_path(path, self.token)
+        self._file = FileIO(self._path, "a")
+        try_lock(self._file)  # it is new, and in no table yet
+
+    def note_dropped(self, place: int, attempts: int) -> None:
+        """Note that a delivery was forgotten; one system call, and no lock: a finalizer calls this."""
+        # It is closed where the store is, whose leases have ended with it.
+        with suppress(OSError, ValueError):
+            self._file.write(b"%d %d\n" % (place, attempts))
+
+    def remove(self) -> None:
+        """Close and delete the file; others take the process for dead."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        self._file.close()
+
+    def leave(self) -> None:
+        """Close the copy of the parent's file, which keeps its lock; in a forked child."""
+        self._file.close()
+
+
+def owner_path(path: str, token: str) -> str:
+    """Return the path of the file of an owner."""
+    return f"{path}-owner-{token}"
+
+
+def is_dead(path: str, owner: LeaseOwner) -> bool:
+    """Return whether the process of an owner has ended; its file is deleted then."""
+    own_path = owner_path(path, owner.token)
+    try:
+        file = FileIO(own_path, "r")
+    except OSError:
+        return True
+    with file:
+        if not try_lock(file) and not _is_gone(owner):
+            return False
+        with suppress(OSError):
+            os.unlink(own_path)
+    return True
+
+
+def read_dropped(path: str, owner: LeaseOwner) -> set[tuple[int, int]]:
+    """Return the deliveries that an owner forgot, as pairs of place and attempts."""
+    try:
+        with FileIO(owner_path(path, owner.token), "r") as file:
+            lines = file.readall().splitlines()
+    except OSError:
+        return set()
+    pairs = (line.split() for line in lines)
+    return {(int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2}
+
+
+def process_start(pid: int) -> str:
+    """Return the moment at which a process was started, and where its id is valid; ``""`` where that is unknown."""
+    try:
+        with FileIO(f"/proc/{pid}/stat", "r") as file:
+            # The name of the program, in parentheses, may hold spaces.
+            started = file.readall().rpartition(b")")[2].split()[19].decode()
+        return f"{started} {os.readlink('/proc/self/ns/pid')}"
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_gone(owner: LeaseOwner) -> bool:
+    """Return whether the system says that a process has ended, or that its id belongs to another one by now."""
+    if not owner.started or not os.path.exists("/proc/self/stat"):
+        return False
+    _, _, space = owner.started.partition(" ")
+    try:
+        if os.readlink("/proc/self/ns/pid") != space:
+            return False  # the process of another container, which has ids of its own
+    except OSError:
+        return False
+    return process_start(owner.pid) != owner.started

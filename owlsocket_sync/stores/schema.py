@@ -1,0 +1,61 @@
+"""The tables of a store file.
+
+A message lies at a *place*: the number of its queue in the upper bits, and its number in the queue in the lower ones.
+So the messages of one queue follow each other, and one integer finds a message.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..clock import wall_time
+from ..errors import StoreError
+
+APPLICATION_ID = 0x6F776C73
+"""``owls``, in the header of the file: what has another one is some other program's."""
+VERSION = 1
+MIN_SQLITE = (3, 35, 0)
+SEQ_BITS = 43
+MAX_QUEUES = (1 << (63 - SEQ_BITS)) - 1
+POSITION_SECONDS = 30 * 86_400.0
+"""Seconds after which the position in a stream that sends nothing any more is forgotten."""
+
+TABLES = f"""
+CREATE TABLE queues(
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stream TEXT NOT NULL, next INTEGER NOT NULL DEFAULT 1,
+    count INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0, deleted_id TEXT NOT NULL DEFAULT '');
+CREATE TABLE messages(
+    place INTEGER PRIMARY KEY, id TEXT, payload BLOB NOT NULL, added REAL NOT NULL, until REAL NOT NULL DEFAULT 0,
+    owner INTEGER, attempts INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX ready ON messages(place) WHERE until = 0;
+CREATE INDEX held ON messages(until) WHERE until > 0;
+CREATE TABLE dead(
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL, payload BLOB NOT NULL, attempts INTEGER NOT NULL,
+    reason TEXT NOT NULL, died REAL NOT NULL);
+CREATE TABLE owners(
+    number INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL);
+CREATE TABLE positions(
+    queue INTEGER NOT NULL, stream TEXT NOT NULL, offset INTEGER NOT NULL, last_id TEXT NOT NULL, used REAL NOT NULL,
+    PRIMARY KEY(queue, stream)) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """Make the tables in a new file, and check those of any other; within a transaction.
+
+    Raises:
+        StoreError: it is a file of another program, or of a later version.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] and not version:
+        for statement in TABLES.split(";"):
+            connection.execute(statement)
+    elif application != APPLICATION_ID:
+        raise StoreError(f"{path} is an SQLite file of another program; give a store a file of its own")
+    elif version != VERSION:
+        raise StoreError(f"{path} has the tables of version {version}, and this release reads version {VERSION}")
+    connection.execute("DELETE FROM positions WHERE used < ?", (wall_time() - POSITION_SECONDS,))
