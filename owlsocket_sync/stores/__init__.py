@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .base import Draft as Draft
     from .base import Entry as Entry
     from .base import Incoming as Incoming
+    from .base import Lead as Lead
     from .base import Outgoing as Outgoing
     from .base import Position as Position
     from .base import QueueStats as QueueStats
@@ -29,6 +30,7 @@ _EXPORTS = {
         "Draft",
         "Entry",
         "Incoming",
+        "Lead",
         "Outgoing",
         "Position",
         "QueueStats",

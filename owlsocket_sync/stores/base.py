@@ -203,11 +203,23 @@ class StoredQueue(Protocol):
         ...
 
 
+class Lead(Protocol):
+    """The right to be the one that sends the messages of an outbox; it ends with its process."""
+
+    def release(self) -> None:
+        """Give it up; idempotent, from any thread."""
+        ...
+
+
 class Outgoing(StoredQueue, Protocol):
     """A queue that can be an outbox: its messages are sent in order, and deleted when the peer has them.
 
     `append` gives each message its number in the stream.
     """
+
+    def take_lead(self) -> Lead | None:
+        """Become the one that sends its messages, among all processes; ``None`` where another one is, without a wait."""
+        ...
 
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""

@@ -194,6 +194,17 @@ class MemoryQueue:
         """Delete the messages that wait, or the dead letters."""
         return self._do(lambda shelf: shelf.purge(dead))
 
+    def take_lead(self) -> MemoryLead | None:
+        """Become the one that sends its messages."""
+        lead = MemoryLead(self)
+        return lead if self._do(lambda shelf: shelf.lead_of(lead)) is lead else None
+
+    def give_up(self, lead: MemoryLead) -> None:
+        """Let another one send its messages."""
+        with self._entries_lock:
+            if self._shelf.lead is lead:
+                self._shelf.lead = None
+
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""
         return self._do(Shelf.bounds)
@@ -238,3 +249,18 @@ class MemoryQueue:
                 self._busy = False
                 if version != self._shelf.version:
                     self._entries_changed.notify_all()
+
+
+class MemoryLead:
+    """The right to send the messages of a queue in memory.
+
+    Args:
+        queue: the queue.
+    """
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self._queue = queue
+
+    def release(self) -> None:
+        """Give it up."""
+        self._queue.give_up(self)

@@ -48,6 +48,7 @@ class Shelf:
         stream: the id of the sequence of numbers.
         version: grows whenever a message may have become free.
         positions: how far each stream of a peer was received.
+        lead: the right to send the messages, where it is taken.
     """
 
     def __init__(self, name: str, max_messages: int, max_bytes: int) -> None:
@@ -56,6 +57,7 @@ class Shelf:
         self.stream = new_stream()
         self.version = 0
         self.positions: dict[str, Position] = {}
+        self.lead: object = None
         self._records: dict[int, ShelfRecord] = {}
         self._dead: dict[int, tuple[ShelfRecord, str]] = {}
         self._ready: list[int] = []
@@ -238,6 +240,11 @@ class Shelf:
     def is_used(self) -> bool:
         """Return whether it has, or had, messages."""
         return self._next > 1 or bool(self.positions)
+
+    def lead_of(self, lead: object) -> object:
+        """Take the lead where nothing has it, and return what has it now."""
+        self.lead = self.lead or lead
+        return self.lead
 
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""

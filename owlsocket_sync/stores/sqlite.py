@@ -16,6 +16,7 @@ from .arrivals import Arrivals
 from .base import MAX_BYTES, MAX_MESSAGES, check_name
 from .commits import GroupCommits
 from .database import Database
+from .leads import FileLeads
 from .leases import Leases
 from .queue import Queue
 from .queue_row import QueueRow
@@ -32,7 +33,7 @@ class SqliteStore:
     Args:
         path: of the file, which is made where there is none. Beside it are files with the same beginning, which belong
             to it: ``-wal`` and ``-shm`` of SQLite, ``-lock`` and ``-next`` for the turns of the processes, and one
-            ``-owner-…`` for each process that takes messages.
+            ``-owner-…`` for each process that takes messages, and one ``-lead-…`` for each queue that is an outbox.
         synchronous: ``"full"``: what `Queue.put` has returned for survives a power cut. ``"normal"``: it survives the
             end of the process, however that comes, but what was put last may be lost at a power cut; faster.
         max_messages: messages in one queue, dead letters included; one more raises `StoreFull`.
@@ -71,13 +72,14 @@ class SqliteStore:
         self._commits = GroupCommits(self._database)
         self._leases = Leases(self._database)
         self._arrivals = Arrivals()
+        self._leads = FileLeads()
         register(self)
 
     def queue(self, name: str) -> Queue:
         """Return the queue of this name, which is made with its first message."""
         self._database.check_open()
         row = QueueRow(check_name(name), *self._limits)
-        return Queue(SqliteQueue(self._database, self._commits, self._leases, self._arrivals, row))
+        return Queue(SqliteQueue(self._database, self._commits, self._leases, self._arrivals, self._leads, row))
 
     def queues(self) -> list[str]:
         """Return the names of the queues that have, or had, messages."""
@@ -88,6 +90,7 @@ class SqliteStore:
         ensure_process()
         if self._database.closed:
             return
+        self._leads.close()
         with self._database.turn.among_threads():
             try:
                 self._leases.give_back()
@@ -100,6 +103,7 @@ class SqliteStore:
         self._database.after_fork()
         self._leases.after_fork()
         self._commits.forget()
+        self._leads.after_fork()
         self._arrivals.begin()
 
     def __enter__(self) -> SqliteStore:

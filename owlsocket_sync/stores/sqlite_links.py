@@ -15,6 +15,7 @@ from .arrivals import Arrivals
 from .base import START, Bounds, Draft, Entry, Position, new_stream
 from .commits import GroupCommits
 from .database import Action, Database
+from .leads import FileLead, FileLeads
 from .queue_row import QueueRow, id_of_row
 from .schema import SEQ_BITS
 
@@ -44,14 +45,18 @@ class SqliteLinks:
         database: of the store.
         commits: its durable transactions.
         arrivals: of the store.
+        leads: what this process sends of it.
         row: of the queue.
     """
 
-    def __init__(self, database: Database, commits: GroupCommits, arrivals: Arrivals, row: QueueRow) -> None:
+    def __init__(
+        self, database: Database, commits: GroupCommits, arrivals: Arrivals, leads: FileLeads, row: QueueRow
+    ) -> None:
         self.name = row.name
         self._database = database
         self._commits = commits
         self._arrivals = arrivals
+        self._leads = leads
         self._row = row
 
     @property
@@ -59,6 +64,12 @@ class SqliteLinks:
         """The id of the sequence of numbers in this queue."""
         found = self._database.read(self._row.find)
         return found[1] if found is not None else self._commits.commit(self._row.make)[1]
+
+    def take_lead(self) -> FileLead | None:
+        """Become the one that sends its messages, among all processes."""
+        found = self._database.read(self._row.find)
+        number, _ = found if found is not None else self._commits.commit(self._row.make)
+        return self._leads.take(f"{self._database.path}-lead-{number}")
 
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""

@@ -16,6 +16,7 @@ from .arrivals import Arrivals
 from .base import Draft, Entry, QueueStats, Stored
 from .commits import GroupCommits
 from .database import Database
+from .leads import FileLeads
 from .leases import Leases, end_leases
 from .queue_row import QueueRow, id_of_row
 from .schema import SEQ_BITS
@@ -53,13 +54,20 @@ class SqliteQueue(SqliteLinks):
         commits: its durable transactions.
         leases: what is leased of it.
         arrivals: of the store.
+        leads: what this process sends of the store.
         row: of the queue.
     """
 
     def __init__(
-        self, database: Database, commits: GroupCommits, leases: Leases, arrivals: Arrivals, row: QueueRow
+        self,
+        database: Database,
+        commits: GroupCommits,
+        leases: Leases,
+        arrivals: Arrivals,
+        leads: FileLeads,
+        row: QueueRow,
     ) -> None:
-        super().__init__(database, commits, arrivals, row)
+        super().__init__(database, commits, arrivals, leads, row)
         self._leases = leases
         self._base = 0
         """The place before its first message, once one was claimed: a finalizer must not look it up."""

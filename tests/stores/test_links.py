@@ -164,3 +164,22 @@ def test_an_inbox_takes_what_has_room(make_store: MakeStore) -> None:
     assert delivery is not None
     delivery.ack()
     assert stored.receive(STREAM, received(3)) == Position(3, "id-3")
+
+
+def test_one_at_a_time_sends_the_messages_of_an_outbox(store: Store) -> None:
+    """Though any may add to it; whoever gives it up leaves it to the next."""
+    stored = outgoing(store)
+    lead = stored.take_lead()
+    assert lead is not None
+    again: Outgoing = store.queue("outbox").stored  # type: ignore[assignment]
+    assert stored.take_lead() is again.take_lead() is None
+    other: Outgoing = store.queue("another").stored  # type: ignore[assignment]
+    second = other.take_lead()
+    assert second is not None
+    lead.release()
+    third = again.take_lead()
+    assert third is not None
+    lead.release()
+    assert stored.take_lead() is None
+    for each in (second, third):
+        each.release()
