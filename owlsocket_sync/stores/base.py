@@ -218,7 +218,7 @@ class Outgoing(StoredQueue, Protocol):
     """
 
     def take_lead(self) -> Lead | None:
-        """Become the one that sends its messages, among all processes; ``None`` where another one is, without a wait."""
+        """Become the one that sends its messages, among all processes; ``None``, at once, where another one is."""
         ...
 
     def bounds(self) -> Bounds:

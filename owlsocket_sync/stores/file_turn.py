@@ -34,13 +34,16 @@ class FileTurn:
     Args:
         path: of the file; the locks are on files beside it.
         timeout: seconds to wait for the turn.
+
+    Attributes:
+        timeout: the same.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
         if fcntl is None:
             raise StoreError("SqliteStore needs the module fcntl, which this platform does not have")
         self._path = path
-        self._timeout = timeout
+        self.timeout = timeout
         self.begin()
 
     def begin(self) -> None:
@@ -56,7 +59,7 @@ class FileTurn:
         Raises:
             StoreError: the turn of another thread lasts, or this thread has it already.
         """
-        if not Deadline(self._timeout if timeout is None else timeout).acquire(self._turn_lock):
+        if not Deadline(self.timeout if timeout is None else timeout).acquire(self._turn_lock):
             raise _busy(self._path, "another thread")
         try:
             if self._taken:
@@ -73,7 +76,7 @@ class FileTurn:
     def among_processes(self) -> Iterator[None]:
         """Hold the turn among the processes as well; the turn among the threads is held."""
         following, turn = self._files or self._open_files()
-        deadline = Deadline(self._timeout)
+        deadline = Deadline(self.timeout)
         try:
             try:
                 self._lock(following, deadline)

@@ -5,7 +5,10 @@ Threads: any; see the modules that it is made of. It starts none.
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
+from contextlib import suppress
 from types import TracebackType
 
 from ..deadline import check_timeout
@@ -22,6 +25,8 @@ from .queue import Queue
 from .queue_row import QueueRow
 from .sqlite_queue import SqliteQueue
 
+_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+EXIT_SECONDS = 1.0
 _USED = "SELECT name FROM queues WHERE next > 1 OR number IN (SELECT queue FROM positions)"
 
 
@@ -74,6 +79,7 @@ class SqliteStore:
         self._arrivals = Arrivals()
         self._leads = FileLeads()
         register(self)
+        _stores.add(self)
 
     def queue(self, name: str) -> Queue:
         """Return the queue of this name, which is made with its first message."""
@@ -85,11 +91,17 @@ class SqliteStore:
         """Return the names of the queues that have, or had, messages."""
         return self._database.read(lambda connection: sorted(row[0] for row in connection.execute(_USED).fetchall()))
 
-    def close(self) -> None:
-        """Give back what this process has in flight, and close the file; idempotent."""
+    def close(self, timeout: float | None = None) -> None:
+        """Give back what this process has in flight, and close the file; idempotent.
+
+        Args:
+            timeout: seconds to wait for others that write; by default ``busy_timeout``.
+        """
         ensure_process()
         if self._database.closed:
             return
+        if timeout is not None:
+            self._database.turn.timeout = check_timeout(timeout)
         self._leads.close()
         with self._database.turn.among_threads():
             try:
@@ -116,3 +128,14 @@ class SqliteStore:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path}>"
+
+
+def _close_stores() -> None:
+    """Close the stores that are still open, at the exit of the interpreter: what they have in flight is free then."""
+    for store in list(_stores):
+        # The disk may be full, or the file gone: then the end of the process frees it.
+        with suppress(StoreError):
+            store.close(EXIT_SECONDS)
+
+
+atexit.register(_close_stores)

@@ -1,0 +1,137 @@
+"""Processes that die while they use a store: nothing is lost, and their messages are free at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from owlsocket_sync import Backoff
+from owlsocket_sync.stores import SqliteStore
+from support.child_processes import Child, environment
+from support.helpers import eventually, scaled, whole
+
+pytestmark = pytest.mark.slow
+
+APPS = Path(__file__).parent / "apps"
+AT_ONCE = Backoff(initial=0, cap=0)
+
+USE = """
+import os, signal, sys, time
+from owlsocket_sync.stores import SqliteStore
+store = SqliteStore(sys.argv[1])
+queue = store.queue("jobs")
+"""
+
+
+def using(path: Path, source: str) -> Child:
+    """A process of its own that uses a store by this source."""
+    return Child([sys.executable, "-c", USE + source, str(path)], environment())
+
+
+@pytest.mark.stress
+def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
+    """At any moment, those that put and those that work: each message is worked on, again only as a repetition."""
+    kills, per_life = whole((8, 60), (200, 120))
+    path = tmp_path / "queue.db"
+    command = [sys.executable, str(APPS / "kills.py"), str(path), str(kills), str(per_life)]
+    with Child(command, environment()) as child:
+        done = child.finish(whole(60, 600))
+    assert (done.code, done.complaints) == (0, "")
+    seen = json.loads(done.out)
+    safe, worked = seen["safe"], seen["worked"]
+    assert set(safe) <= {number for number, _ in worked}
+    assert len({tuple(each) for each in worked}) == len(worked)
+    first = list(dict.fromkeys(number for number, _ in worked))
+    assert first == sorted(first)
+    assert [attempts for number, attempts in worked if attempts == 1] == [1] * len(first)
+    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_what_a_killed_process_worked_on_is_free_at_once(tmp_path: Path) -> None:
+    """Within a second of its death, for a process that waits already; however long the lease was meant to last."""
+    path = tmp_path / "queue.db"
+    with (
+        SqliteStore(path) as store,
+        using(path, "d = queue.get(); print('has it', flush=True); time.sleep(600)") as child,
+    ):
+        store.queue("jobs").put("work")
+        assert child.line() == "has it"
+        assert store.queue("jobs").get() is None
+        assert child.send(9) > 0
+        killed = time.monotonic()
+        again = store.queue("jobs").get(timeout=scaled(10))
+        assert time.monotonic() - killed < scaled(1.0)
+        assert again is not None
+        assert again.attempts == 2
+        again.ack()
+        assert store.queue("jobs").stats.in_flight == 0
+
+
+def test_a_message_that_kills_its_worker_becomes_a_dead_letter(tmp_path: Path) -> None:
+    """After exactly so many deliveries; those behind it go on within a second."""
+    path = tmp_path / "queue.db"
+    source = """
+for _ in range(6):
+    child = os.fork()
+    if child == 0:
+        for delivery in queue.messages(max_attempts=3, timeout=0):
+            print(delivery.payload, delivery.attempts, flush=True)
+            if delivery.payload == "poison":
+                os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+"""
+    with SqliteStore(path) as store:
+        queue = store.queue("jobs")
+        queue.put_many(["poison", "fine"])
+        with using(path, source) as child:
+            done = child.finish()
+        assert done.out.splitlines() == ["poison 1", "poison 2", "poison 3", "fine 1"]
+        (letter,) = queue.dead_letters()
+        assert (letter.payload, letter.attempts) == ("poison", 3)
+        assert queue.stats.depth == queue.stats.in_flight == 0
+
+
+def test_another_process_puts_and_this_one_takes(tmp_path: Path) -> None:
+    """Without a wait of seconds; and what a process forgets, it leaves to the others while it lives."""
+    path = tmp_path / "queue.db"
+    source = """
+queue.put("hello")
+delivery = store.queue("late").get(timeout=30, visibility_timeout=0.05)
+del delivery
+print("forgot", flush=True)
+time.sleep(600)
+"""
+    with SqliteStore(path) as store, using(path, source) as child:
+        queue = store.queue("jobs")
+        delivery = queue.get(timeout=scaled(20))
+        assert delivery is not None
+        delivery.ack()
+        store.queue("late").put("forgotten")
+        assert child.line() == "forgot"
+        again = store.queue("late").get(timeout=scaled(5))
+        assert again is not None
+        assert (again.payload, again.attempts) == ("forgotten", 2)
+        again.ack()
+
+
+def test_the_next_process_sends_an_outbox_when_its_sender_dies(tmp_path: Path) -> None:
+    """Both may add to it; the lead is free within a second."""
+    path = tmp_path / "queue.db"
+    source = "lead = queue.stored.take_lead(); queue.put(1); print(lead is not None, flush=True); time.sleep(600)"
+    with SqliteStore(path) as store, using(path, source) as child:
+        assert child.line() == "True"
+        stored = store.queue("jobs").stored
+        assert stored.take_lead() is None  # type: ignore[attr-defined]
+        store.queue("jobs").put(2)
+        child.send(9)
+        leads: list[object] = []
+        eventually(lambda: leads.extend(filter(None, [stored.take_lead()])) or leads, 1.0)  # type: ignore[attr-defined]
+        leads[0].release()  # type: ignore[attr-defined]
+        assert [entry.payload for entry in stored.read_after(0, 10)] == [b"1", b"2"]
