@@ -95,8 +95,10 @@ def process_start(pid: int) -> str:
     try:
         with FileIO(f"/proc/{pid}/stat", "r") as file:
             # The name of the program, in parentheses, may hold spaces.
-            started = file.readall().rpartition(b")")[2].split()[19].decode()
-        return f"{started} {os.readlink('/proc/self/ns/pid')}"
+            fields = file.readall().rpartition(b")")[2].split()
+        if fields[0] in (b"Z", b"X"):
+            return ""  # it has ended, and its parent has not been told
+        return f"{fields[19].decode()} {os.readlink('/proc/self/ns/pid')}"
     except (OSError, IndexError):
         return ""
 

@@ -134,7 +134,7 @@ def test_a_damaged_file_is_set_aside_where_that_is_asked_for(
 
 
 def test_a_damaged_file_is_set_aside_by_a_reader_as_well(tmp_path: Path) -> None:
-    """`len` and `peek` go on, too; and another store of the same file takes the new one, which it does not set aside."""
+    """`len` and `peek` go on, too; and another store takes the new file, which it does not set aside."""
     path = tmp_path / "queue.db"
     filled(path)
     with (
