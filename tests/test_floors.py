@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "auth",
         "server",
         "contrib",
+        "stores",
         "cli",
     },
     "testing": WORDS | CORE | {"__init__", "inherited", "server", "lazy", "testing"},

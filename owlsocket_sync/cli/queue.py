@@ -1,4 +1,4 @@
-"""``owlsocket queue``: put messages on the queue of the peer, and take messages from our own."""
+"""``owlsocket queue``: messages on the queues of a connection, and in those of a store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,49 @@ from .connect_options import ConnectOptions, client_command
 from .listen import report_close
 from .output import print_error, print_json
 from .payloads import read_arguments
+from .stores import dead, is_store, list_queues, peek, pull_from_store, purge, push_to_store, requeue
 
 
-@click.group(cls=PlainGroup)
+class QueueGroup(PlainGroup):
+    """The group ``queue``, in which ``push`` and ``pull`` are other commands for a store than for a connection."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command for these arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        of_store = {"push": push_to_store, "pull": pull_from_store}.get(name or "")
+        return name, of_store if of_store is not None and _names_store(of_store, ctx, rest) else command, rest
+
+
+def _names_store(command: click.Command, ctx: click.Context, args: list[str]) -> bool:
+    """Return whether the first argument, among options and their values, is a store."""
+    parser = command.make_parser(ctx)
+    parser.ignore_unknown_options = True
+    try:
+        first = parser.parse_args(args=list(args))[0].get("store")
+    except click.UsageError:
+        return False  # the command itself reports the mistake
+    return isinstance(first, str) and is_store(first)
+
+
+@click.group(cls=QueueGroup)
 def queue() -> None:
-    """Put messages on the queue of the peer, and take the messages that the peer put on ours.
+    """Put messages on a queue, and take them: of the peer of a connection, or of a store on this machine.
 
     \b
     owlsocket queue push ws://localhost:8080 '{"order": 7}' --id o-7
     owlsocket queue pull ws://localhost:8080 --limit 1
+    owlsocket queue push queue.db orders '{"order": 7}' --id o-7
+    owlsocket queue pull queue.db orders --limit 1
+
+    push and pull take an SQLite file, or a name that ends with .db or .sqlite, for a store, and all else for a URL. The
+    other commands are for stores.
     """
+
+
+for _command in (list_queues, peek, dead, requeue, purge):
+    queue.add_command(_command)
 
 
 @queue.command(cls=UrlCommand)
@@ -34,7 +67,8 @@ def push(options: ConnectOptions, payloads: tuple[str, ...], id: str | None) -> 
     owlsocket queue push ws://localhost:8080 '{"order": 7}' --id o-7
     owlsocket queue push ws://localhost:8080 @first.json @second.json
 
-    PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin.
+    PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin. With the path of a store
+    in place of the URL, the name of a queue follows: owlsocket queue push queue.db orders --help.
     """
     if id is not None and len(payloads) > 1:
         raise click.UsageError("--id is for one PAYLOAD only")
@@ -57,7 +91,8 @@ def pull(options: ConnectOptions, limit: int | None) -> ExitCode:
     owlsocket queue pull ws://localhost:8080 --timeout inf
 
     A message is {"payload": …, "id": …}. A pause after at least one message ends the command with exit code 0; no
-    message at all is a timeout (4), a connection that is closed before is 3.
+    message at all is a timeout (4), a connection that is closed before is 3. With the path of a store in place of the
+    URL, the name of a queue follows: owlsocket queue pull queue.db orders --help.
     """
     count = 0
     with options.connecting() as connection:
