@@ -60,6 +60,10 @@ PRINTED = {
         done: 4 pending: 0
         timed out, as expected
     """,
+    "own_store.py": """
+        order: lantern
+        order: perch
+    """,
     "typed_payloads.py": """
         on offer: lantern 15.90 SMALL
         on offer: perch 4.10 LARGE
@@ -119,8 +123,40 @@ def test_the_login_leads_to_the_guarded_server() -> None:
 
 def test_every_sample_is_run() -> None:
     """None is forgotten here."""
-    ours = {*PRINTED, "auth_server.py", "login.py", "browser_chat", "flask_app", "django_view", "notebook.ipynb"}
+    ours = {
+        *PRINTED,
+        "auth_server.py",
+        "login.py",
+        "browser_chat",
+        "flask_app",
+        "orders",
+        "django_view",
+        "notebook.ipynb",
+    }
     assert {path.name for path in SAMPLES.iterdir() if not path.name.startswith("__")} == ours
+
+
+def test_orders_of_the_flask_app_reach_its_worker(tmp_path: Path) -> None:
+    """In another process; one that cannot be delivered is set aside."""
+    from samples.orders import create_app
+
+    path = str(tmp_path / "orders.db")
+    app = create_app(path)
+    client = app.test_client()
+    bad = {"count": 2}
+    for order in ({"dish": "pie", "count": 1}, bad, {"dish": "soup", "count": 3}):
+        answer = client.post("/orders", json=order)
+        assert answer.status_code == 202
+    command = [sys.executable, "-W", "error", "-m", "samples.orders.worker", "0"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=scaled(30), cwd=ROOT, env={**os.environ, "ORDERS": path}
+    )
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    first, refused, last = ran.stdout.splitlines()
+    assert (first, last) == ("delivered: 1 x pie", "delivered: 3 x soup")
+    assert "an order needs the field 'dish'" in refused
+    assert client.get("/orders").get_json() == {"waiting": 0, "in_flight": 0, "dead": 1}
+    app.extensions["orders"].close()
 
 
 @pytest.fixture

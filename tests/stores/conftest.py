@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 
 from owlsocket_sync.stores import MemoryStore, Queue, SqliteStore, Store
+from samples.own_store import MappingStore
 
 MakeStore = Callable[..., Store]
 
 KINDS: dict[str, Callable[[Path], MakeStore]] = {
     "memory": lambda folder: MemoryStore,
+    "own": lambda folder: partial(MappingStore, {}),
     "sqlite": lambda folder: partial(SqliteStore, folder / "queue.db"),
 }
+
+LINKED = ["memory", "sqlite"]
+"""Those whose queues can be the outbox and the inbox of a connection."""
 
 
 @pytest.fixture(params=list(KINDS))

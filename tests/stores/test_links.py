@@ -9,7 +9,9 @@ from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import Bounds, Draft, Entry, Incoming, Outgoing, Position, Store, Stored
 from owlsocket_sync.stores.base import START
 
-from .conftest import MakeStore
+from .conftest import LINKED, MakeStore
+
+pytestmark = pytest.mark.parametrize("make_store", LINKED, indirect=True)
 
 STREAM = "5" * 32
 
