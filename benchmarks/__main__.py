@@ -18,6 +18,7 @@ from .measures import (
     compressed,
     connecting,
     crowd,
+    durable,
     events,
     growth,
     idle,
@@ -79,6 +80,8 @@ MEASURES: dict[str, Measure] = {
     "observed": Measure(growth.measure_observed),
     "queue": Measure(growth.measure_queue),
     "crowd": Measure(crowd.measure),
+    "durable": Measure(durable.measure),
+    "durable_waits": Measure(durable.measure_waits),
     "wait": Measure(idle.measure_wait),
     "idle": Measure(idle.measure_idle),
 }

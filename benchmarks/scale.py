@@ -34,6 +34,8 @@ class Scale:
     connects: int
     wakes: int
     one_way_sizes: tuple[int, ...]
+    durable: int
+    durable_waits: int
 
 
 WHOLE = Scale(
@@ -60,6 +62,8 @@ WHOLE = Scale(
     connects=100,
     wakes=40,
     one_way_sizes=(MIB, 16 * MIB),
+    durable=640,
+    durable_waits=100,
 )
 
 SHORT = Scale(
@@ -86,4 +90,6 @@ SHORT = Scale(
     connects=5,
     wakes=10,
     one_way_sizes=(MIB,),
+    durable=64,
+    durable_waits=10,
 )
