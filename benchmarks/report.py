@@ -21,7 +21,7 @@ from .targets import Verdict
 
 PACKAGES = (
     "websocket-client orjson websockets python-socketio rpyc grpcio picows uvloop aiohttp requests dataclasses-json "
-    "msgspec cattrs"
+    "msgspec cattrs huey litequeue persist-queue"
 ).split()
 
 

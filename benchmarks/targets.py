@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from .affinity import FREE, ONE_CORE
 from .clients import GRPC, OURS, OURS_BATCH, READER_TUNED, RPYC, SOCKETIO, TUNED, WEBSOCKETS
 from .measures.crowd import ALONE
+from .measures.durable import FULL, HUEY, MANY, PERSIST
 from .measures.imports import OURS as OURS_ALONE
 from .measures.imports import OURS_CONNECT, WEBSOCKET
 from .measures.server import CROWD, SLEEPING
@@ -205,6 +206,17 @@ def _broadcast(result: Result) -> Iterator[Verdict]:
     yield _figure(result, "threads", "broadcast: threads that it starts", 0.0, "")
 
 
+def _durable(result: Result) -> Iterator[Verdict]:
+    for peer in (PERSIST, HUEY):
+        yield _against(result, FULL, peer, "both", f"durable queue: put and take, to that of {peer}", 0.67)
+        yield _against(result, MANY, peer, "put", f"durable queue, 64 put together: each, to one of {peer}", 0.1)
+
+
+def _durable_waits(result: Result) -> Iterator[Verdict]:
+    what = "durable queue beside a process that puts without a pause: second longest wait"
+    yield Verdict(what, result.figure(FULL, "worst"), 50.0, unit=MILLIS)
+
+
 _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "latency": _latency,
     "in_flight": _in_flight,
@@ -228,6 +240,8 @@ _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "queue": _queue,
     "crowd": _crowd,
     "broadcast": _broadcast,
+    "durable": _durable,
+    "durable_waits": _durable_waits,
 }
 
 

@@ -73,9 +73,12 @@ class GroupCommits:
         job = CommitJob(action)
         self._jobs.append(job)
         try:
-            with self._database.turn.among_threads():
+            self._database.turn.enter_thread()
+            try:
                 if not job.done:
                     self._commit_waiting(job)
+            finally:
+                self._database.turn.leave_thread()
         finally:
             # An interrupt, or no turn in time.
             if not job.done:

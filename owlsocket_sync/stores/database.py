@@ -26,7 +26,7 @@ from .file_turn import FileTurn
 from .forks import closed_in_forks, leave_fork
 from .mounts import check_file_system
 from .schema import MIN_SQLITE, prepare
-from .sqlite_errors import translated
+from .sqlite_errors import translate, translated
 
 Result = TypeVar("Result")
 Action = Callable[[sqlite3.Connection], Result]
@@ -84,21 +84,26 @@ class Database:
             committed: gets an item once it is committed, also where an interrupt takes the result away.
         """
         ensure_process()
-        with self.turn.among_threads():
+        self.turn.enter_thread()
+        try:
             return self.write_in_turn(action, durable=durable, committed=committed)
+        finally:
+            self.turn.leave_thread()
 
     def write_in_turn(self, action: Action[Result], *, durable: bool, committed: list[Any] | None = None) -> Result:
         """Do the same, on a thread that has the turn among those of this process."""
         self.check_open()
         committed = [] if committed is None else committed
-        with self.turn.among_processes():
-            try:
-                return self._transact(action, durable, committed)
-            except StoreCorrupt as error:
-                if not self._quarantine:
-                    raise
-                self._set_aside(error)
-                return self._transact(action, durable, committed)
+        self.turn.enter_process()
+        try:
+            return self._transact(action, durable, committed)
+        except StoreCorrupt as error:
+            if not self._quarantine:
+                raise
+            self._set_aside(error)
+            return self._transact(action, durable, committed)
+        finally:
+            self.turn.leave_process()
 
     def read(self, action: Action[Result]) -> Result:
         """Run an action that only reads, and return its result; from any thread, also during a transaction."""
@@ -134,8 +139,9 @@ class Database:
             raise StoreError("the store is closed")
 
     def _transact(self, action: Action[Result], durable: bool, committed: list[Any]) -> Result:
-        with translated(self.path):
-            self._open()
+        try:
+            if self._lazy is None or self._current_id() != self._file_id:
+                self._open()
             connection = self._durable if durable else self._lazy
             assert connection is not None
             try:
@@ -148,6 +154,8 @@ class Database:
                 if connection.in_transaction:
                     with suppress(sqlite3.Error):
                         connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
         self._writes += 1
         if self._writes % WAL_CHECK == 0:
             self._check_wal()
@@ -156,9 +164,7 @@ class Database:
     # -- files -------------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        """Open the file where it is not open, or is another one by now; the turn to write is held."""
-        if self._lazy is not None and not self._is_replaced():
-            return
+        """Open the file, which is not open, or is another one by now; the turn to write is held."""
         if self._lazy is not None:
             logger.warning("%s was replaced by another file, or deleted: opening what is there now", self.path)
             self._close_connections()

@@ -21,9 +21,11 @@ from ..locks import make_process_lock
 from .base import interrupted_itself
 
 try:
-    import fcntl
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    HAS_LOCKS = False
+else:
+    HAS_LOCKS = True
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.001
 
@@ -40,7 +42,7 @@ class FileTurn:
     """
 
     def __init__(self, path: str, timeout: float) -> None:
-        if fcntl is None:
+        if not HAS_LOCKS:
             raise StoreError("SqliteStore needs the module fcntl, which this platform does not have")
         self._path = path
         self.timeout = timeout
@@ -54,38 +56,60 @@ class FileTurn:
 
     @contextmanager
     def among_threads(self, timeout: float | None = None) -> Iterator[None]:
-        """Hold the turn among the threads of this process.
+        """Hold the turn among the threads of this process; see `enter_thread`."""
+        self.enter_thread(timeout)
+        try:
+            yield
+        finally:
+            self.leave_thread()
+
+    def enter_thread(self, timeout: float | None = None) -> None:
+        """Take the turn among the threads of this process.
 
         Raises:
             StoreError: the turn of another thread lasts, or this thread has it already.
         """
-        if not Deadline(self.timeout if timeout is None else timeout).acquire(self._turn_lock):
+        lock = self._turn_lock
+        if not lock.acquire(False) and not Deadline(self.timeout if timeout is None else timeout).acquire(lock):
             raise _busy(self._path, "another thread")
-        try:
-            if self._taken:
-                raise interrupted_itself(self._path)
-            try:
-                self._taken = True
-                yield
-            finally:
-                self._taken = False
-        finally:
-            self._turn_lock.release()
+        if self._taken:
+            lock.release()
+            raise interrupted_itself(self._path)
+        self._taken = True
+
+    def leave_thread(self) -> None:
+        """Leave the turn to another thread."""
+        self._taken = False
+        self._turn_lock.release()
 
     @contextmanager
     def among_processes(self) -> Iterator[None]:
-        """Hold the turn among the processes as well; the turn among the threads is held."""
-        following, turn = self._files or self._open_files()
-        deadline = Deadline(self.timeout)
+        """Hold the turn among the processes as well; see `enter_process`."""
+        self.enter_process()
         try:
-            try:
-                self._lock(following, deadline)
-                self._lock(turn, deadline)
-            finally:
-                fcntl.flock(following, fcntl.LOCK_UN)
             yield
         finally:
-            fcntl.flock(turn, fcntl.LOCK_UN)
+            self.leave_process()
+
+    def enter_process(self) -> None:
+        """Take the turn among the processes; the turn among the threads is held.
+
+        Raises:
+            StoreError: that of another process lasts.
+        """
+        following, turn = self._files or self._open_files()
+        try:
+            if not (try_lock(following) and try_lock(turn)):
+                deadline = Deadline(self.timeout)
+                self._lock(following, deadline)
+                self._lock(turn, deadline)
+        finally:
+            flock(following, LOCK_UN)
+
+    def leave_process(self) -> None:
+        """Leave the turn to another process."""
+        if self._files is not None:
+            flock(self._files[1], LOCK_UN)
 
     def _open_files(self) -> tuple[FileIO, FileIO]:
         try:
@@ -114,7 +138,7 @@ class FileTurn:
 def try_lock(file: FileIO) -> bool:
     """Lock a file where no other process has it locked; return whether it is."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(file, LOCK_EX | LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -72,7 +72,7 @@ class Leases:
         """Return whether `sweep` would free something; without a transaction."""
         now = monotonic()
         if connection.execute(
-            "SELECT 1 FROM messages INDEXED BY held WHERE until > 0 AND until <= ? LIMIT 1", (wall_time(),)
+            "SELECT 1 FROM messages INDEXED BY due WHERE until > 0 AND until <= ? LIMIT 1", (wall_time(),)
         ).fetchall():
             self._swept = 0.0
             return True
@@ -87,7 +87,7 @@ class Leases:
     def _free_what_is_due(self, connection: sqlite3.Connection) -> None:
         now = wall_time()
         held = connection.execute(
-            "SELECT place, attempts, owner FROM messages INDEXED BY held WHERE until > 0 AND until <= ?", (now,)
+            "SELECT place, attempts, owner FROM messages INDEXED BY due WHERE until > 0 AND until <= ?", (now,)
         ).fetchall()
         if not held:
             return

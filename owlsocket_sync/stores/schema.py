@@ -1,7 +1,9 @@
 """The tables of a store file.
 
 A message lies at a *place*: the number of its queue in the upper bits, and its number in the queue in the lower ones.
-So the messages of one queue follow each other, and one integer finds a message.
+So the messages of one queue follow each other, and one integer finds a message. ``until`` is 0 for a message that is
+free, and else the moment until which it is leased or delayed: of those that are free, the index has the first of each
+queue beside the last of the queue before, however many are not.
 """
 
 from __future__ import annotations
@@ -28,8 +30,7 @@ CREATE TABLE queues(
 CREATE TABLE messages(
     place INTEGER PRIMARY KEY, id TEXT, payload BLOB NOT NULL, added REAL NOT NULL, until REAL NOT NULL DEFAULT 0,
     owner INTEGER, attempts INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX ready ON messages(place) WHERE until = 0;
-CREATE INDEX held ON messages(until) WHERE until > 0;
+CREATE INDEX due ON messages(until);
 CREATE TABLE dead(
     place INTEGER PRIMARY KEY, id TEXT NOT NULL, payload BLOB NOT NULL, attempts INTEGER NOT NULL,
     reason TEXT NOT NULL, died REAL NOT NULL);

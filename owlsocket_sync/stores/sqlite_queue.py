@@ -25,9 +25,7 @@ from .sqlite_links import SqliteLinks
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.02
 """Seconds between two looks into the file of a thread that waits: from the first to the last ones."""
 
-_READY = (
-    "SELECT place FROM messages INDEXED BY ready WHERE until = 0 AND place > ? AND place < ? ORDER BY place LIMIT 1"
-)
+_READY = "SELECT place FROM messages INDEXED BY due WHERE until = 0 AND place > ? AND place < ? ORDER BY place LIMIT 1"
 _CLAIM = f"""UPDATE messages SET attempts = attempts + 1, until = ?, owner = ? WHERE place = ({_READY})
     RETURNING place, id, payload, attempts"""
 _COUNT_CLAIMED = "UPDATE queues SET in_flight = in_flight + 1 WHERE number = ? RETURNING count - in_flight"

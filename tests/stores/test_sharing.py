@@ -188,7 +188,7 @@ def test_a_turn_that_does_not_come_is_an_error(tmp_path: Path) -> None:
 
 def test_without_file_locks_there_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows, which is said at once."""
-    monkeypatch.setattr(file_turn, "fcntl", None)
+    monkeypatch.setattr(file_turn, "HAS_LOCKS", False)
     with pytest.raises(StoreError, match="fcntl"):
         SqliteStore(tmp_path / "queue.db")
 
