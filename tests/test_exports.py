@@ -19,7 +19,7 @@ SocketConnectionError SocketUnauthorized SocketUnsupported SocketTimeout SocketM
 AuthError AuthUnknown AuthManagerError AuthManagerUnsupported AuthenFailed AuthenExists AuthenPayloadError
 AuthPluginError TypeMissmatchError AuthorizationError AuthForbidden ProfileError ProfileConsistencyError AuthenCredError
 AuthFailedError AccessError AuthMalformed LoginTimeout MissingExtra Instrument Operation Outcome instrument connections
-ANONYMOUS Deflate
+ANONYMOUS Deflate StoreError StoreFull StoreCorrupt
 """.split()
 
 VERBS = """
@@ -38,6 +38,7 @@ DEAR = [
     "rich",
     "cryptography",
     "websocket",
+    "sqlite3",
 ]
 
 
@@ -57,7 +58,9 @@ def test_all_names_nothing_that_is_not_there() -> None:
         _ = owlsocket_sync.nothing
 
 
-@pytest.mark.parametrize("package", ["owlsocket_sync", "owlsocket_sync.auth", "owlsocket_sync.testing"])
+@pytest.mark.parametrize(
+    "package", ["owlsocket_sync", "owlsocket_sync.auth", "owlsocket_sync.testing", "owlsocket_sync.stores"]
+)
 def test_no_exported_name_is_that_of_a_module(package: str) -> None:
     """The import of the module, by any other part, would put the module in the place of what it defines."""
     module = import_module(package)
@@ -100,6 +103,23 @@ def test_what_authentication_offers_can_be_imported(name: str) -> None:
 
     assert name in auth.__all__
     assert getattr(auth, name) is not None
+
+
+STORES = """
+SqliteStore MemoryStore Queue Delivery DeadLetter QueueStats Store StoredQueue Outgoing Incoming Lead Draft Stored Entry
+Bounds Position
+""".split()
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_what_stores_offer_can_be_imported(name: str) -> None:
+    """From one place."""
+    from owlsocket_sync import stores
+
+    assert name in stores.__all__
+    assert getattr(stores, name) is not None
+    with pytest.raises(AttributeError):
+        _ = stores.nothing
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
 
 MODULES = [
     "owlsocket_sync",
-    *(f"owlsocket_sync.{module}" for module in ("errors", "server", "auth", "context", "testing")),
+    *(f"owlsocket_sync.{module}" for module in ("errors", "server", "stores", "auth", "context", "testing")),
 ]
 CONTRIB = ["flask", "django", "jupyter", "otel", "prometheus"]
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
