@@ -6,8 +6,13 @@ waits is freed by `Arrivals.notify`, or by its deadline.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..deadline import Deadline
 from ..locks import Condition, make_process_lock
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.02
+"""Seconds between two looks into the file of a thread that waits: from the first to the last ones."""
 
 
 class Arrivals:
@@ -33,6 +38,18 @@ class Arrivals:
         with self._arrivals_lock:
             self.count += 1
             self._arrived.notify_all()
+
+    def watch(self, condition: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until a condition holds, which another process may bring about; return whether it does, in time."""
+        pause = SHORTEST_PAUSE
+        while True:
+            count = self.count
+            if condition():
+                return True
+            if deadline.expired():
+                return False
+            woken = self.wait(count, deadline.sooner(Deadline(pause)))
+            pause = SHORTEST_PAUSE if woken else min(1.5 * pause, LONGEST_PAUSE)
 
     def wait(self, count: int, deadline: Deadline) -> bool:
         """Wait until the number is another one than this, which was read before; return whether it is, in time."""

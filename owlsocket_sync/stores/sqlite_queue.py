@@ -22,9 +22,6 @@ from .queue_row import QueueRow, id_of_row
 from .schema import SEQ_BITS
 from .sqlite_links import SqliteLinks
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.02
-"""Seconds between two looks into the file of a thread that waits: from the first to the last ones."""
-
 _READY = "SELECT place FROM messages INDEXED BY due WHERE until = 0 AND place > ? AND place < ? ORDER BY place LIMIT 1"
 _CLAIM = f"""UPDATE messages SET attempts = attempts + 1, until = ?, owner = ? WHERE place = ({_READY})
     RETURNING place, id, payload, attempts"""
@@ -85,12 +82,11 @@ class SqliteQueue(SqliteLinks):
     ) -> Entry | None:
         """Wait for the first message that is free, and lease it."""
         while True:
-            seen = self._arrivals.count
             entry = self._claim_now(visibility_timeout, max_attempts, done)
             done = None
             if entry is not None or deadline.expired():
                 return entry
-            self._await(seen, deadline)
+            self._arrivals.watch(lambda: self._database.read(self._has_work), deadline)
 
     def _claim_now(self, visibility_timeout: float, max_attempts: int | None, done: int | None) -> Entry | None:
         claimed: list[Entry] = []
@@ -126,14 +122,6 @@ class SqliteQueue(SqliteLinks):
             if max_attempts is None or attempts <= max_attempts:
                 return Entry(place - base, id_of_row(id, stream, place - base), payload, attempts, left)
             self._row.bury(connection, place, attempts - 1, f"no answer after {attempts - 1} attempts")
-
-    def _await(self, seen: int, deadline: Deadline) -> None:
-        """Wait until a message may be free, or the deadline."""
-        pause = SHORTEST_PAUSE
-        while not deadline.expired():
-            if self._arrivals.wait(seen, deadline.sooner(Deadline(pause))) or self._database.read(self._has_work):
-                return
-            pause = min(1.5 * pause, LONGEST_PAUSE)
 
     def _has_work(self, connection: sqlite3.Connection) -> bool:
         found = self._row.find(connection)
