@@ -11,7 +11,7 @@ after its timeout.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 
@@ -39,6 +39,7 @@ class FileTurn:
 
     Attributes:
         timeout: the same.
+        on_free: is called after each turn of a thread.
     """
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -46,6 +47,7 @@ class FileTurn:
             raise StoreError("SqliteStore needs the module fcntl, which this platform does not have")
         self._path = path
         self.timeout = timeout
+        self.on_free: Callable[[], None] | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -69,18 +71,29 @@ class FileTurn:
         Raises:
             StoreError: the turn of another thread lasts, or this thread has it already.
         """
-        lock = self._turn_lock
-        if not lock.acquire(False) and not Deadline(self.timeout if timeout is None else timeout).acquire(lock):
-            raise _busy(self._path, "another thread")
+        deadline = None if self.try_enter_thread() else Deadline(self.timeout if timeout is None else timeout)
+        if deadline is not None:
+            if not deadline.acquire(self._turn_lock):
+                raise self.busy("another thread")
+            self._taken = True
+
+    def try_enter_thread(self) -> bool:
+        """Take the turn among the threads where it is free; return whether it is taken."""
+        if not self._turn_lock.acquire(False):
+            return False
         if self._taken:
-            lock.release()
+            self._turn_lock.release()
             raise interrupted_itself(self._path)
         self._taken = True
+        return True
 
     def leave_thread(self) -> None:
-        """Leave the turn to another thread."""
+        """Leave the turn to another thread, and tell those who wait to be told."""
         self._taken = False
         self._turn_lock.release()
+        # Afterwards: one that has come meanwhile, and found it taken, has said before that it waits.
+        if self.on_free is not None:
+            self.on_free()
 
     @contextmanager
     def among_processes(self) -> Iterator[None]:
@@ -124,9 +137,15 @@ class FileTurn:
         pause = SHORTEST_PAUSE
         while not try_lock(file):
             if deadline.expired():
-                raise _busy(self._path, "another process")
+                raise self.busy("another process")
             time.sleep(pause)
             pause = min(1.1 * pause, LONGEST_PAUSE)
+
+    def busy(self, who: str) -> StoreError:
+        """Return the error of a turn that does not come in time."""
+        error = StoreError(f"{self._path} is in use by {who} for longer than busy_timeout")
+        error.retryable, error.path = True, self._path
+        return error
 
     def close(self) -> None:
         """Close the files; in a forked child, this leaves the locks of the parent alone."""
@@ -142,9 +161,3 @@ def try_lock(file: FileIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _busy(path: str, who: str) -> StoreError:
-    error = StoreError(f"{path} is in use by {who} for longer than busy_timeout")
-    error.retryable, error.path = True, path
-    return error
