@@ -284,10 +284,17 @@ def default_id(stream: str, seq: int) -> str:
     return f"{stream}:{seq}"
 
 
-def no_room(queue: str, what: str) -> StoreFull:
-    """Return the error of a queue that has reached a limit."""
+def no_room(queue: str, held: tuple[int, int], limits: tuple[int, int]) -> StoreFull:
+    """Return the error of a queue that has no room for more.
+
+    Args:
+        queue: its name.
+        held: the messages that it holds, and their size.
+        limits: how many it may hold, and of which size.
+    """
     return StoreFull(
-        f"the queue {queue!r} holds {what}, dead letters included; consume or purge some, or raise the limit"
+        f"the queue {queue!r} holds {held[0]} messages of {held[1]} bytes, dead letters included, and has no room for "
+        f"more (max_messages={limits[0]}, max_bytes={limits[1]}): consume or purge some, or raise the limit"
     )
 
 

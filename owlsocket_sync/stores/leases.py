@@ -95,13 +95,12 @@ class Leases:
         dropped = {
             number: read_dropped(self._path, owners[number]) for number in {row[2] for row in held} if number in owners
         }
-        renewed = [
-            row[0] for row in held if row[2] in owners and (row[0], row[1]) not in dropped[row[2]]
-        ]  # their process lives, as far as is known, and works on them
+        # Their process lives, as far as is known, and works on them.
+        renewed = {row[0] for row in held if row[2] in owners and (row[0], row[1]) not in dropped[row[2]]}
         connection.executemany(
             "UPDATE messages SET until = ? WHERE place = ?", [(now + RENEWAL, place) for place in renewed]
         )
-        freed = [row for row in held if row[0] not in set(renewed)]
+        freed = [row for row in held if row[0] not in renewed]
         connection.executemany(
             "UPDATE messages SET until = 0, owner = NULL WHERE place = ?", [(row[0],) for row in freed]
         )

@@ -15,6 +15,7 @@ from contextlib import suppress
 from io import FileIO
 from typing import NamedTuple
 
+from ..errors import StoreError
 from .file_turn import try_lock
 
 
@@ -39,7 +40,10 @@ class OwnFile:
         self.token = uuid.uuid4().hex[:16]
         self.started = process_start(self.pid)
         self._path = owner_path(path, self.token)
-        self._file = FileIO(self._path, "a")
+        try:
+            self._file = FileIO(self._path, "a")
+        except OSError as refusal:
+            raise StoreError(f"{self._path} cannot be made: {refusal.strerror}") from refusal
         try_lock(self._file)  # it is new, and in no table yet
 
     def note_dropped(self, place: int, attempts: int) -> None:

@@ -66,8 +66,7 @@ class QueueRow:
         limits = (self._max_messages, self._max_bytes)
         rows = connection.execute(_MAKE_ROOM, (len(drafts), size, number, *limits)).fetchall()
         if not rows:
-            messages, held = connection.execute(_HELD, (number,)).fetchall()[0]
-            raise no_room(self.name, f"{messages} messages of {held} bytes")
+            raise no_room(self.name, connection.execute(_HELD, (number,)).fetchall()[0], limits)
         first, now = rows[0][0] - len(drafts), wall_time()
         until = now + delay if delay > 0 else 0
         place = (number << SEQ_BITS) + first

@@ -77,8 +77,8 @@ class Shelf:
     def append(self, drafts: Sequence[Draft], delay: float) -> list[Stored]:
         """Add messages, all or none."""
         if not self.has_room(drafts):
-            held = len(self._records) + len(self._dead)
-            raise no_room(self._name, f"{held} messages of {self._bytes} bytes")
+            held = (len(self._records) + len(self._dead), self._bytes)
+            raise no_room(self._name, held, (self._max_messages, self._max_bytes))
         return [self._add(draft, delay) for draft in drafts]
 
     def _add(self, draft: Draft, delay: float) -> Stored:
