@@ -151,7 +151,7 @@ def test_a_damaged_file_is_set_aside_by_a_reader_as_well(tmp_path: Path) -> None
         for each in (other, store):
             each._database._close_connections()
         data = path.read_bytes()
-        path.write_bytes(data[:120_000] + b"\xa5" * 60_000 + data[180_000:])  # no page that is read to open it
+        path.write_bytes(data[:122_880] + b"\xa5" * 61_440 + data[184_320:])  # whole pages, none of which opens it
         assert store.queue("jobs").peek(1000) == []
         store.queue("jobs").put("new")
         assert [message.payload for message in other.queue("jobs").peek()] == ["new"]
