@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,30 @@ time.sleep(600)
         assert again is not None
         assert (again.payload, again.attempts) == ("forgotten", 2)
         again.ack()
+
+
+@pytest.mark.stress
+def test_processes_that_share_a_queue_get_each_message_once(tmp_path: Path) -> None:
+    """Whichever of them puts it, and whichever takes it."""
+    path, (processes, count) = tmp_path / "queue.db", whole((2, 60), (4, 2_000))
+    put = f"for n in range({count}): queue.put([os.getpid(), n])\nprint('put', flush=True); store.close()"
+    take = """
+for delivery in queue.messages(timeout=20):
+    print(delivery.payload, flush=True)
+    if delivery.payload is None:
+        delivery.ack()
+        break
+store.close()
+"""
+    with ExitStack() as stack:
+        queue = stack.enter_context(SqliteStore(path)).queue("jobs")
+        consumers = [stack.enter_context(using(path, take)) for _ in range(processes)]
+        producers = [stack.enter_context(using(path, put)) for _ in range(processes)]
+        assert [producer.finish().out for producer in producers] == ["put\n"] * processes
+        queue.put_many([None] * processes)
+        taken = [line for consumer in consumers for line in consumer.finish().out.splitlines() if line != "None"]
+        assert len(queue) == queue.stats.in_flight == 0
+    assert len(taken) == len(set(taken)) == processes * count
 
 
 def test_the_next_process_sends_an_outbox_when_its_sender_dies(tmp_path: Path) -> None:
