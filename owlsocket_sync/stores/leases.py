@@ -36,21 +36,22 @@ class Leases:
 
     def _begin(self) -> None:
         self._file: OwnFile | None = None
-        self._number = self._generation = 0
+        self._registered = (0, 0)
         self._swept = self._looked = 0.0
 
     def own_number(self, connection: sqlite3.Connection) -> int:
-        """Return the number of this process in the table of owners, in which it is from now on."""
+        """Return the number of this process in the table of owners; a new one, until `register` is called."""
         if self._file is None:
             self._file = OwnFile(self._path)
-        is_known = self._generation == self._database.generation
-        # Looked up each time: the transaction that inserted it may have been rolled back.
-        if not (is_known and connection.execute("SELECT 1 FROM owners WHERE number = ?", (self._number,)).fetchall()):
-            row = (self._file.token, self._file.pid, self._file.started)
-            inserted = connection.execute("INSERT INTO owners(token, pid, started) VALUES(?, ?, ?)", row)
-            self._number = inserted.lastrowid or 0
-            self._generation = self._database.generation
-        return self._number
+        generation, number = self._registered
+        if generation == self._database.generation:
+            return number
+        row = (self._file.token, self._file.pid, self._file.started)
+        return connection.execute("INSERT INTO owners(token, pid, started) VALUES(?, ?, ?)", row).lastrowid or 0
+
+    def register(self, generation: int, number: int) -> None:
+        """Keep the number of a transaction that was committed, for this generation of the file."""
+        self._registered = (generation, number)
 
     def drop(self, place: int, attempts: int) -> None:
         """Let a lease of this process end by the clock."""
@@ -120,8 +121,9 @@ class Leases:
         file, self._file = self._file, None
         if file is not None:
             try:
-                if self._generation == self._database.generation:
-                    self._database.write_in_turn(lambda each: free_owner(each, self._number), durable=False)
+                generation, number = self._registered
+                if generation == self._database.generation:
+                    self._database.write_in_turn(lambda each: free_owner(each, number), durable=False)
             finally:
                 file.remove()
 

@@ -25,7 +25,7 @@ from .sqlite_links import SqliteLinks
 _READY = "SELECT place FROM messages INDEXED BY due WHERE until = 0 AND place > ? AND place < ? ORDER BY place LIMIT 1"
 _CLAIM = f"""UPDATE messages SET attempts = attempts + 1, until = ?, owner = ? WHERE place = ({_READY})
     RETURNING place, id, payload, attempts"""
-_COUNT_CLAIMED = "UPDATE queues SET in_flight = in_flight + 1 WHERE number = ? RETURNING count - in_flight"
+_COUNT_CLAIMED = "UPDATE queues SET in_flight = in_flight + 1 WHERE number = ? RETURNING count - in_flight, stream"
 _RELEASE = "UPDATE messages SET until = ?, owner = NULL WHERE place = ? AND attempts = ? AND owner IS NOT NULL"
 _LEASED = "SELECT 1 FROM messages WHERE place = ? AND attempts = ? AND owner IS NOT NULL"
 _EXTEND = "UPDATE messages SET until = max(until, ?) WHERE place = ? AND attempts = ? AND owner IS NOT NULL"
@@ -64,8 +64,11 @@ class SqliteQueue(SqliteLinks):
     ) -> None:
         super().__init__(database, commits, arrivals, leads, row)
         self._leases = leases
-        self._base = 0
-        """The place before its first message, once one was claimed: a finalizer must not look it up."""
+        self._claimed = (0, 0)
+        """The generation of the file from which a message was claimed, and the place before the first of this queue.
+
+        So the queue has a row there, which is never removed: neither an answer nor a finalizer has to look it up.
+        """
 
     # -- putting -----------------------------------------------------------------------------------------------------
 
@@ -91,34 +94,44 @@ class SqliteQueue(SqliteLinks):
     def _claim_now(self, visibility_timeout: float, max_attempts: int | None, done: int | None) -> Entry | None:
         claimed: list[Entry] = []
         committed: list[Any] = []
+        registered = (0, 0)
 
         def claim(connection: sqlite3.Connection) -> Entry | None:
+            nonlocal registered
             claimed.clear()
             if done is not None:
                 self._row.remove(connection, self._place(connection, done))
             self._leases.sweep(connection)
-            entry = self._claim_in(connection, wall_time() + visibility_timeout, max_attempts)
+            registered = (self._database.generation, self._leases.own_number(connection))
+            entry = self._claim_in(connection, wall_time() + visibility_timeout, registered[1], max_attempts)
             claimed.extend(() if entry is None else (entry,))
             return entry
 
         try:
-            return self._database.write(claim, durable=False, committed=committed)
+            entry = self._database.write(claim, durable=False, committed=committed)
         except BaseException:
             # An interrupt right behind the commit: the delivery is lost, and so its lease must end.
             if committed and claimed:
                 self.drop(claimed[0])
             raise
+        self._leases.register(*registered)
+        return entry
 
-    def _claim_in(self, connection: sqlite3.Connection, until: float, max_attempts: int | None) -> Entry | None:
-        number, stream = self._row.make(connection)
-        owner = self._leases.own_number(connection)
-        self._base = base = number << SEQ_BITS
+    def _place(self, connection: sqlite3.Connection, seq: int) -> int:
+        generation, base = self._claimed
+        return base + seq if generation == self._database.generation else super()._place(connection, seq)
+
+    def _claim_in(
+        self, connection: sqlite3.Connection, until: float, owner: int, max_attempts: int | None
+    ) -> Entry | None:
+        base = self._place(connection, 0)
         while True:
             rows = connection.execute(_CLAIM, (until, owner, base, base + (1 << SEQ_BITS))).fetchall()
             if not rows:
                 return None
             place, id, payload, attempts = rows[0]
-            left = connection.execute(_COUNT_CLAIMED, (number,)).fetchall()[0][0]
+            left, stream = connection.execute(_COUNT_CLAIMED, (base >> SEQ_BITS,)).fetchall()[0]
+            self._claimed = (self._database.generation, base)
             if max_attempts is None or attempts <= max_attempts:
                 return Entry(place - base, id_of_row(id, stream, place - base), payload, attempts, left)
             self._row.bury(connection, place, attempts - 1, f"no answer after {attempts - 1} attempts")
@@ -175,7 +188,7 @@ class SqliteQueue(SqliteLinks):
 
     def drop(self, entry: Entry) -> None:
         """Let a lease end by the clock."""
-        self._leases.drop(self._base + entry.seq, entry.attempts)
+        self._leases.drop(self._claimed[1] + entry.seq, entry.attempts)
 
     # -- looking, and putting in order -------------------------------------------------------------------------------
 
