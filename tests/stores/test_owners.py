@@ -59,6 +59,7 @@ def test_a_lock_that_a_child_has_copied_does_not_keep_an_owner_alive(tmp_path: P
 
 
 @needs_proc
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_process_that_has_ended_has_no_start() -> None:
     """Also one whose parent has not been told yet."""
     assert process_start(os.getpid())

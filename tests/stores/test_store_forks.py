@@ -128,6 +128,7 @@ def test_a_fork_by_c_code_leaves_the_connections_of_the_parent_alone(tmp_path: P
     assert (done.code, done.out, done.complaints) == (0, "0 1 1\n2\n", "")
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_begins_with_an_empty_store_in_memory() -> None:
     """The messages are the parent's, which works on them."""
     with MemoryStore() as store:
