@@ -50,7 +50,9 @@ def test_nothing_is_lost_when_workers_are_killed(tmp_path: Path) -> None:
     first = list(dict.fromkeys(number for number, _ in worked))
     assert first == sorted(first)
     assert [attempts for number, attempts in worked if attempts == 1] == [1] * len(first)
-    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
 
 
 def test_what_a_killed_process_worked_on_is_free_at_once(tmp_path: Path) -> None:

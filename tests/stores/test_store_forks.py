@@ -95,7 +95,6 @@ queue.put("parent")
 held = queue.get()
 child = ctypes.PyDLL(None).fork()
 if child == 0:
-    ctypes.pythonapi.PyOS_AfterFork_Child()
     del held
     queue.put("child")
     store.close()
