@@ -51,7 +51,7 @@ def open_store(name: str, *, create: bool = False) -> Store:
 @contextmanager
 def opened(store: str, name: str | None) -> Iterator[Queue]:
     """Open a queue of a store that is there; the only one, where it is not named."""
-    with open_store(store) as found:  # type: ignore[attr-defined]
+    with open_store(store) as found:
         names = found.queues()
         if name is None and len(names) != 1:
             listed = ", ".join(names) or "none"
@@ -82,7 +82,7 @@ def list_queues(store: str) -> None:
     \b
     owlsocket queue ls queue.db
     """
-    with open_store(store) as found:  # type: ignore[attr-defined]
+    with open_store(store) as found:
         for name in found.queues():
             stats = found.queue(name).stats
             print_json(
@@ -129,7 +129,7 @@ def push_to_store(store: str, name: str, payloads: tuple[str, ...], id: str | No
     if id is not None and len(payloads) > 1:
         raise click.UsageError("--id is for one PAYLOAD only")
     values = read_arguments(payloads)
-    with open_store(store, create=True) as found:  # type: ignore[attr-defined]
+    with open_store(store, create=True) as found:
         for value in values:
             print_json({"id": found.queue(name).put(value, id, delay)})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..deadline import Deadline
@@ -117,6 +118,12 @@ class Store(Protocol):
     def close(self) -> None:
         """Give back what is in flight here, and let go of files and links; idempotent."""
         ...
+
+    def __enter__(self) -> Store: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
 
 class StoredQueue(Protocol):

@@ -462,7 +462,7 @@ def test_a_closed_store_refuses_and_frees_those_who_wait(store: Store) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    with store:  # type: ignore[attr-defined]
+    with store:
         pass
     store.close()
     thread.join(scaled(5))
