@@ -244,13 +244,6 @@ class Outgoing(StoredQueue, Protocol):
         """Delete the messages with numbers up to this one, claimed or not, and return how many those were."""
         ...
 
-    def discard(self, seq: int, reason: str) -> bool:
-        """Make a message a dead letter, claimed or not; false where it is not there.
-
-        Its number is missing from then on: a peer that expects it gets `renew_stream`.
-        """
-        ...
-
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers without gaps; return the stream id.
 

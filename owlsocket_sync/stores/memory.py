@@ -226,10 +226,6 @@ class MemoryQueue:
         """Delete the messages with numbers up to this one."""
         return self._do(lambda shelf: shelf.delete_to(seq))
 
-    def discard(self, seq: int, reason: str) -> bool:
-        """Make a message a dead letter, claimed or not."""
-        return self._do(lambda shelf: shelf.discard(seq, reason))
-
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers."""
         return self._do(Shelf.renew_stream)

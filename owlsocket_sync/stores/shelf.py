@@ -113,7 +113,7 @@ class Shelf:
             if record is None or record.until:
                 continue
             if max_attempts is not None and record.attempts >= max_attempts:
-                self.discard(seq, f"no answer after {record.attempts} attempts")
+                self._bury(seq, f"no answer after {record.attempts} attempts")
                 continue
             record.attempts += 1
             record.until, record.lease_end = math.inf, monotonic() + visibility_timeout
@@ -166,15 +166,14 @@ class Shelf:
 
     def bury(self, entry: Entry, reason: str) -> bool:
         """Make a claimed message a dead letter."""
-        return self._leased(entry) is not None and self.discard(entry.seq, reason)
+        return self._leased(entry) is not None and self._bury(entry.seq, reason)
 
-    def discard(self, seq: int, reason: str) -> bool:
-        """Make a message a dead letter, claimed or not."""
+    def _bury(self, seq: int, reason: str) -> bool:
         record = self.remove(seq)
         if record is not None:
             self._bytes += len(record.payload)
             self._dead[seq] = (record, reason)
-        return record is not None
+        return True
 
     def extend(self, entry: Entry, seconds: float) -> bool:
         """Let a lease end after so many seconds, not earlier."""

@@ -123,18 +123,6 @@ class SqliteLinks:
 
         return self._write(delete_to)
 
-    def discard(self, seq: int, reason: str) -> bool:
-        """Make a message a dead letter, claimed or not."""
-
-        def discard(connection: sqlite3.Connection) -> bool:
-            place = self._place(connection, seq)
-            found = connection.execute("SELECT attempts FROM messages WHERE place = ?", (place,)).fetchall()
-            if found:
-                self._row.bury(connection, place, found[0][0], reason)
-            return bool(found)
-
-        return self._write(discard)
-
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers."""
 

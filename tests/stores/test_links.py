@@ -201,23 +201,3 @@ def test_a_sender_is_woken_by_what_is_put(store: Store) -> None:
     store.queue("outbox").put("next")
     thread.join(scaled(10))
     assert woken == [True]
-
-
-def test_a_message_that_the_peer_refuses_is_set_aside(store: Store) -> None:
-    """Without a lease; those behind it get numbers without a gap."""
-    stored = outgoing(store)
-    assert stored.claim(60, None, Deadline(0)) is not None
-    assert stored.discard(1, "too large")
-    assert stored.discard(3, "invalid")
-    assert not stored.discard(3, "again")
-    assert [entry.seq for entry in stored.read_after(0, 10)] == [2, 4, 5]
-    letters = store.queue("outbox").dead_letters()
-    assert [(letter.payload, letter.reason, letter.attempts) for letter in letters] == [
-        (1, "too large", 1),
-        (3, "invalid", 0),
-    ]
-    stats = store.queue("outbox").stats
-    assert (stats.depth, stats.in_flight, stats.dead, stats.bytes) == (3, 0, 2, 5)
-    stored.renew_stream()
-    first, following, *_ = stored.bounds()
-    assert [entry.seq for entry in stored.read_after(0, 10)] == list(range(first, following))
