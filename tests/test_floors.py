@@ -99,7 +99,7 @@ ROOMS = {
     "pandas": {"contrib"},
     "prometheus_client": {"contrib"},
     "tqdm": {"contrib"},
-    "redis": set(),
+    "redis": {"stores"},
     "requests": {"auth"},
     "dataclasses_json": {"auth"},
     "cryptography": {"auth"},
@@ -107,7 +107,7 @@ ROOMS = {
     "base58": {"auth"},
     "rfc8785": {"auth"},
 }
-THREADS_START_IN = {"runtime", "client", "server", "cli", "testing"}
+THREADS_START_IN = {"stores", "runtime", "client", "server", "cli", "testing"}
 FACADE = "connection"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

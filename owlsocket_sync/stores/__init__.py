@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .memory import MemoryStore as MemoryStore
     from .queue import DeadLetter as DeadLetter
     from .queue import Queue as Queue
+    from .redis import RedisStore as RedisStore
     from .sqlite import SqliteStore as SqliteStore
 
 _EXPORTS = {
@@ -40,6 +41,7 @@ _EXPORTS = {
     ),
     "memory": ("MemoryStore",),
     "queue": ("DeadLetter", "Queue"),
+    "redis": ("RedisStore",),
     "sqlite": ("SqliteStore",),
 }
 

@@ -1,0 +1,169 @@
+"""`RedisLinks`: a queue in Redis as an end of a connection sees it, and how the steps of a queue are run.
+
+Threads: any; it has no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..deadline import Deadline
+from ..errors.safe_text import logger
+from . import redis_scripts as scripts
+from .base import Bounds, Entry, Position, new_stream, no_room
+from .redis_link import RedisLink
+from .redis_tools import KEYS, Script
+
+
+class _Known(NamedTuple):
+    """The stream id of a queue and its next number, as a reply had them."""
+
+    stream: str = ""
+    next: int = 0
+
+
+class RedisLinks:
+    """The part of a queue in Redis that an outbox and an inbox need.
+
+    Args:
+        name: of the queue.
+        prefix: of its keys.
+        link: of the store.
+        limits: messages that the queue may hold, and their size.
+    """
+
+    def __init__(self, name: str, prefix: str, link: RedisLink, limits: tuple[int, int]) -> None:
+        self.name = name
+        # Braces would end the hash tag.
+        tag = name.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+        self._keys = [encode(f"{prefix}:{{{tag}}}:{key}") for key in KEYS]
+        self._names = f"{prefix}:queues"
+        self._link = link
+        self._limits = limits
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin without knowing anything of the queue."""
+        self._known = _Known()
+        self._announced = ""
+        self._changes_seen: dict[tuple[str, str], object] = {}
+
+    # -- an end of a connection --------------------------------------------------------------------------------------
+
+    @property
+    def stream(self) -> str:
+        """The id of the sequence of numbers in this queue."""
+        return self._run(scripts.OPEN)[0]
+
+    def bounds(self) -> Bounds:
+        """Return the numbers of its messages."""
+        first, deleted, deleted_id = self._run(scripts.BOUNDS)[1]
+        return Bounds(int(first), self._known.next, int(deleted), decode(deleted_id))
+
+    def id_of(self, seq: int) -> str | None:
+        """Return the id of a message."""
+        ids = self._run(scripts.ID_OF, seq)[1]
+        return decode(ids[0]) if ids else None
+
+    def delete_to(self, seq: int) -> int:
+        """Delete the messages with numbers up to this one."""
+        return int(self._run(scripts.DELETE_TO, seq)[1])
+
+    def renew_stream(self) -> str:
+        """Give the queue another stream id, and its messages new numbers."""
+        stream = new_stream()
+        self._changes_seen[self._known.stream, stream] = None
+        return self._run(scripts.RENEW, durable=True, candidate=stream)[0]
+
+    def position(self, stream: str) -> Position:
+        """Return how far a stream was received."""
+        return _position(self._run(scripts.POSITION, encode(stream))[1])
+
+    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+        """Store the messages that follow the position of a stream, and move it."""
+        arguments: list[Any] = [encode(stream), *self._limits]
+        for entry in entries:
+            arguments += (entry.seq, encode(entry.id), entry.payload)
+        return _position(self._add(scripts.RECEIVE, arguments)[1])
+
+    def move_to(self, stream: str, position: Position) -> None:
+        """Set how far a stream was received."""
+        self._announce()
+        place = b"%d %s" % (position.offset, encode(position.last_id))
+        self._run(scripts.MOVE_TO, encode(stream), place, durable=True)
+
+    # -- what all have in common -------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        script: Script,
+        *arguments: Any,
+        deadline: Deadline | None = None,
+        durable: bool = False,
+        closing: bool = False,
+        candidate: str = "",
+    ) -> tuple[str, Any]:
+        """Run a script; return the stream id of the queue, and the result."""
+        candidate = candidate or new_stream()
+        reply = self._link.run(
+            script,
+            self._keys,
+            lambda: (candidate, *self._known),
+            arguments,
+            deadline=deadline,
+            durable=durable,
+            closing=closing,
+        )
+        stream, result = reply[0].decode(), reply[3]
+        known, self._known = self._known, _Known(stream, int(reply[1]))
+        if known.stream and stream != known.stream:
+            self._report(known.stream, stream, int(reply[2]))
+        return stream, result
+
+    def _report(self, before: str, after: str, lost: int) -> None:
+        mine = object()
+        if self._changes_seen.setdefault((before, after), mine) is not mine:
+            return
+        count = f", at least {lost} messages" if lost else ""
+        logger.error(
+            "the queue %r of %s has lost what it had%s: Redis was emptied, or has an older state; its numbers have "
+            "another stream id (%s, before: %s), unless another process has renewed that",
+            self.name,
+            self._link.place,
+            count,
+            after,
+            before,
+        )
+
+    def _add(self, script: Script, arguments: Sequence[Any]) -> tuple[str, bytes]:
+        """Run a script that adds messages, or raise where there is no room; return the stream id and its result."""
+        self._announce()
+        stream, (outcome, *results) = self._run(script, *arguments, durable=True)
+        self._announce()
+        if outcome == b"full":
+            raise no_room(self.name, f"{int(results[0])} messages of {int(results[1])} bytes")
+        return stream, results[0]
+
+    def _announce(self) -> None:
+        """Have the name of the queue among those of the store: before its first message, and in a Redis that is new."""
+        if not self._announced or self._announced != self._known.stream:
+            if not self._known.stream:
+                self._run(scripts.OPEN)
+            self._link.command("SADD", self._names, encode(self.name))
+            self._announced = self._known.stream
+
+
+def encode(text: str) -> bytes:
+    """Return a text as Redis keeps it; also one that is not Unicode."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decode(data: bytes) -> str:
+    """Return a text that Redis has kept."""
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _position(data: bytes) -> Position:
+    offset, _, last_id = data.partition(b" ")
+    return Position(int(offset), decode(last_id))

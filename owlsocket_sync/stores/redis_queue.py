@@ -1,0 +1,209 @@
+"""`RedisQueue`: one queue in Redis; its steps are the scripts of `redis_scripts`.
+
+Threads: any; it has no lock. A thread that waits for a message is freed by one, from whatever process (it waits for an
+item of the list ``bell``), by the moment of a delayed one, by the end of a lease, or by its deadline. It looks around
+every `LONGEST_WAIT` seconds: for processes that have died, and for `RedisStore.close`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from ..clock import monotonic
+from ..deadline import Deadline
+from ..errors import StoreError
+from . import redis_scripts as scripts
+from .base import Draft, Entry, QueueStats, Stored, default_id
+from .redis_leases import QueueLeases, RedisLeases, held_for
+from .redis_link import RedisLink
+from .redis_links import RedisLinks, decode, encode
+from .redis_owner import is_dead
+from .redis_tools import KEYS, Script
+
+LONGEST_WAIT = OWNERS_INTERVAL = 0.5
+PAGE = 1000
+
+
+class RedisQueue(RedisLinks):
+    """A queue in Redis; see `owlsocket_sync.stores.Outgoing` and `owlsocket_sync.stores.Incoming`.
+
+    Args:
+        name: of the queue.
+        prefix: of its keys.
+        link: of the store.
+        owner: whose leases those of this process are.
+        limits: messages that the queue may hold, and their size.
+    """
+
+    def __init__(self, name: str, prefix: str, link: RedisLink, owner: RedisLeases, limits: tuple[int, int]) -> None:
+        self._owner = owner
+        self.leases = QueueLeases()
+        super().__init__(name, prefix, link, limits)
+        self._bell = self._keys[KEYS.index("bell")]
+
+    def begin(self) -> None:
+        """Begin without leases, and as a writer of its own; in a forked child as well."""
+        super().begin()
+        self.leases.begin()
+        self._looked = -math.inf
+        self._claims = itertools.count()
+        self._appends = itertools.count()
+        # A writer appends one batch at a time: so there are as many as threads that append at once.
+        self._writers: deque[str] = deque()
+        self._writer_numbers = itertools.count()
+
+    # -- putting -----------------------------------------------------------------------------------------------------
+
+    def append(self, drafts: Sequence[Draft], delay: float = 0.0) -> list[Stored]:
+        """Store messages, all or none."""
+        if not drafts:
+            return []
+        try:
+            writer = self._writers.pop()
+        except IndexError:
+            writer = f"{self._owner.owner.rpartition('/')[2]}-{next(self._writer_numbers)}"
+        arguments: list[Any] = [math.ceil(delay * 1000), *self._limits, writer, next(self._appends)]
+        for draft in drafts:
+            arguments += ("" if draft.id is None else b"=" + encode(draft.id), draft.payload)
+        try:
+            stream, first = self._add(scripts.APPEND, arguments)
+        finally:
+            self._writers.append(writer)
+        numbers = range(int(first), int(first) + len(drafts))
+        return [
+            Stored(seq, default_id(stream, seq) if draft.id is None else draft.id)
+            for seq, draft in zip(numbers, drafts, strict=True)
+        ]
+
+    # -- taking ------------------------------------------------------------------------------------------------------
+
+    def claim(self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline) -> Entry | None:
+        """Wait for the first message that is free, and lease it."""
+        while True:
+            self.tell_changes()
+            self._free_what_the_dead_left()
+            entry, due = self._claim_now(visibility_timeout, max_attempts, deadline)
+            if entry is not None or deadline.expired():
+                return entry
+            self._link.await_item(self._bell, min(deadline.remaining(), due, LONGEST_WAIT))
+
+    def _claim_now(self, visibility: float, most: int | None, deadline: Deadline) -> tuple[Entry | None, float]:
+        """Lease the first message that is free, or return the seconds until one may be."""
+        arguments = (_milliseconds(held_for(visibility)), -1 if most is None else most, self._owner.owner)
+        _, claimed = self._run(scripts.CLAIM, *arguments, next(self._claims), deadline=deadline)
+        if len(claimed) == 1:
+            milliseconds = int(claimed[0])
+            return None, math.inf if milliseconds < 0 else milliseconds / 1000
+        entry = _entry(*claimed)
+        self.leases.take(entry.seq, entry.attempts, visibility)
+        self._owner.wake()
+        if self._link.closed:
+            self.give_back()
+            raise StoreError("the store is closed")
+        return entry, 0.0
+
+    def tell_changes(self) -> None:
+        """Tell Redis of the leases that are renewed, or were dropped."""
+        changes = self.leases.changes()
+        if changes:
+            rows = [(seq, attempts, _milliseconds(seconds)) for seq, attempts, seconds in changes]
+            _, leased = self._run(scripts.LEASE, *itertools.chain(*rows))
+            for (seq, attempts, _), is_leased in zip(changes, leased, strict=True):
+                if not is_leased:
+                    self.leases.end(seq, attempts)
+
+    def _free_what_the_dead_left(self) -> None:
+        """Free what processes of this machine have leased that died; at the first use, and not at each one."""
+        now = monotonic()
+        if now < self._looked + OWNERS_INTERVAL:
+            return
+        self._looked = now
+        for holder in self._run(scripts.HOLDERS)[1]:
+            if is_dead(holder.decode()):
+                self._run(scripts.FREE_OWNER, holder)
+
+    def give_back(self) -> None:
+        """Free what this process has leased; at the end of its store."""
+        if not self.leases.is_empty():
+            self.leases.begin()
+            self._run(scripts.FREE_OWNER, self._owner.owner, closing=True)
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def ack(self, seq: int) -> None:
+        """Remove a message."""
+        self._run(scripts.REMOVE, seq)
+        self.leases.end(seq)
+
+    def release(self, entry: Entry, delay: float) -> bool:
+        """Give a claimed message back."""
+        return self._answer(scripts.RELEASE, entry, math.ceil(delay * 1000))
+
+    def bury(self, entry: Entry, reason: str) -> bool:
+        """Make a claimed message a dead letter."""
+        return self._answer(scripts.BURY, entry, encode(reason))
+
+    def _answer(self, script: Script, entry: Entry, argument: Any) -> bool:
+        held = bool(self._run(script, entry.seq, entry.attempts, argument)[1])
+        self.leases.end(entry.seq, entry.attempts)
+        return held
+
+    def extend(self, entry: Entry, seconds: float) -> bool:
+        """Let a lease end after so many seconds, not earlier."""
+        hold = self.leases.holds.get((entry.seq, entry.attempts))
+        least = 0.0 if hold is None else max(held_for(hold.visibility), hold.end - monotonic())
+        row = (entry.seq, entry.attempts, _milliseconds(max(seconds, least)))
+        held = bool(self._run(scripts.LEASE, *row)[1][0])
+        if held:
+            self.leases.extend(entry.seq, entry.attempts, monotonic() + seconds)
+        return held
+
+    def drop(self, entry: Entry) -> None:
+        """Let a lease end by the clock."""
+        self.leases.drop(entry.seq, entry.attempts)
+
+    # -- looking, and putting in order -------------------------------------------------------------------------------
+
+    def read_after(self, seq: int, count: int) -> list[Entry]:
+        """Return the first messages with greater numbers."""
+        return [_entry(*row) for row in self._run(scripts.READ_AFTER, seq, count)[1]] if count > 0 else []
+
+    def stats(self) -> QueueStats:
+        """Return the state of the queue."""
+        self.tell_changes()
+        depth, size, age, in_flight, dead = map(int, self._run(scripts.STATS)[1])
+        return QueueStats(depth, size, age / 1000, in_flight, dead)
+
+    def dead(self) -> list[Entry]:
+        """Return the dead letters."""
+        letters: list[Entry] = []
+        start = b"-"
+        while True:
+            page: list[Any] = self._run(scripts.DEAD, start, PAGE)[1]
+            for _, fields in page:
+                payload, id, seq, attempts, reason = fields[1::2]
+                letters.append(_entry(seq, id, payload, attempts, reason=decode(reason)))
+            if len(page) < PAGE:
+                return letters
+            start = b"(" + page[-1][0]
+
+    def requeue(self, seq: int) -> int | None:
+        """Append a dead letter as a message without attempts."""
+        number = self._run(scripts.REQUEUE, seq, durable=True)[1]
+        return int(number) if number else None
+
+    def purge(self, dead: bool) -> int:
+        """Delete the messages that wait, or the dead letters."""
+        return int(self._run(scripts.PURGE, int(dead))[1])
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, math.ceil(seconds * 1000))
+
+
+def _entry(seq: bytes, id: bytes, payload: bytes, attempts: bytes, remaining: bytes = b"0", reason: str = "") -> Entry:
+    return Entry(int(seq), decode(id), payload, int(attempts), int(remaining), reason)
