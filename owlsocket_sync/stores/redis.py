@@ -34,7 +34,9 @@ class RedisStore:
 
     Args:
         url_or_client: ``redis://``, ``rediss://`` (TLS) or ``unix://``; or a client of redis-py, such as that of a
-            Sentinel or of a cluster, whose timeouts and retries are its own.
+            Sentinel or of a cluster. Its timeouts are its own. It should repeat nothing by itself
+            (``retry=Retry(NoBackoff(), 0)``): a repetition that the store does not know of may lease a message to
+            no consumer, until the lease is over.
         prefix: of all keys.
         max_messages: messages in one queue, dead letters included; one more raises `StoreFull`.
         max_bytes: their size as JSON.

@@ -219,7 +219,7 @@ class RedisLink:
     def _translated(self, error: Exception) -> StoreError:
         text = self._text(error)
         # Within a script the error of a full memory is a text.
-        is_full = isinstance(error, redis_errors.OutOfMemoryError) or "OOM command not allowed" in text
+        is_full = isinstance(error, redis_errors.OutOfMemoryError) or "used memory > 'maxmemory'" in text
         kind = StoreFull if is_full else StoreError
         return kind(f"{self.place}: {text}")
 

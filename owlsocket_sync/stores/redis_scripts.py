@@ -14,7 +14,7 @@ APPEND = Script(
     """
 local known = call('HGET', writers, ARGV[8])
 local count, first = string.match(known or '', '^(%d+) (%d+)')
-if again and count == ARGV[9] then return reply({'ok', first}) end
+if count == ARGV[9] then return reply({'ok', first}) end
 local bytes = 0
 for n = 11, #ARGV, 2 do bytes = bytes + #ARGV[n] end
 local room, kept, size = has_room((#ARGV - 9) / 2, bytes, ARGV[6], ARGV[7])

@@ -38,18 +38,20 @@ class RedisServer:
         folder: for its files.
         fsync: ``always`` or ``everysec``: it keeps a log of all writes; without, a restart leaves it empty.
         options: more words of its command line.
+        config: a file that makes it a Sentinel.
 
     Attributes:
         url: where it is.
     """
 
-    def __init__(self, folder: Path, fsync: str | None = None, *options: str) -> None:
+    def __init__(self, folder: Path, fsync: str | None = None, *options: str, config: Path | None = None) -> None:
         self._program = redis_program()
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         log = ("--appendonly", "yes", "--appendfsync", fsync) if fsync else ("--appendonly", "no")
-        self._options = ("--save", "", *log, *options)
+        self._options = ("--save", "", *log, *options) if config is None else (*options, "--sentinel")
+        self._config = () if config is None else (str(config),)
 
     def __enter__(self) -> RedisServer:
         self.start()
@@ -63,7 +65,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
-        command = [self._program, *place, "--logfile", "redis.log", *self._options]
+        command = [self._program, *self._config, *place, "--logfile", "redis.log", *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + scaled(PATIENCE)
         while not self._answers():
