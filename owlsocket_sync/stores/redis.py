@@ -5,6 +5,8 @@ Threads: any; it has no lock. `RedisLeases` has a thread, while there are leases
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -18,6 +20,8 @@ from .queue import Queue
 from .redis_leases import QueueLeases, RedisLeases
 from .redis_link import RedisLink
 from .redis_queue import RedisQueue
+
+_stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
 class RedisStore:
@@ -64,6 +68,7 @@ class RedisStore:
         self._link = RedisLink(url_or_client, replicas)
         self._leases = RedisLeases(self._renewals)
         register(self)
+        _stores.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._link.place}>"
@@ -89,12 +94,13 @@ class RedisStore:
             return
         self._link.closed = True
         self._leases.close()
-        for queue in self._queues.copy().values():
-            try:
+        try:
+            for queue in self._queues.copy().values():
                 queue.give_back()
-            except StoreError as error:
-                logger.warning("what is in flight here is given back by the end of its leases: %s", error)
-        self._link.close()
+        except StoreError as error:
+            logger.warning("what is in flight here is given back by the end of its leases: %s", error)
+        finally:
+            self._link.close()
 
     def after_fork(self) -> None:
         """Leave the connections and the leases of the parent to it."""
@@ -114,3 +120,12 @@ class RedisStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close_stores() -> None:
+    """Close the stores that are still open, at the exit of the interpreter: what they have in flight is free then."""
+    for store in list(_stores):
+        store.close()
+
+
+atexit.register(_close_stores)

@@ -43,7 +43,12 @@ def held_for(visibility: float) -> float:
 
 
 class QueueLeases:
-    """The leases of one queue, by number and attempts."""
+    """The leases of one queue, by number and attempts.
+
+    Attributes:
+        holds: those of messages.
+        leads: the right to send its messages, by the name of its holder: the moment at which it has to be renewed.
+    """
 
     def __init__(self) -> None:
         self.begin()
@@ -51,6 +56,7 @@ class QueueLeases:
     def begin(self) -> None:
         """Begin with none."""
         self.holds: dict[tuple[int, int], Hold] = {}
+        self.leads: dict[str, float] = {}
         self._dropped: deque[tuple[int, int, float]] = deque()
 
     def take(self, seq: int, attempts: int, visibility: float) -> None:
@@ -72,7 +78,7 @@ class QueueLeases:
 
     def is_empty(self) -> bool:
         """Return whether nothing is left to be renewed, or to be let go of."""
-        return not self.holds and not self._dropped
+        return not self.holds and not self._dropped and not self.leads
 
     def changes(self) -> list[tuple[int, int, float]]:
         """Return what has to be told to Redis now: number, attempts, and the seconds until the end of the lease."""

@@ -139,6 +139,8 @@ class RedisLink:
             return evaluate()
         except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
             raise self._translated(error) from error
+        finally:
+            self._close_idle()
 
     def command(self, *words: Any) -> Any:
         """Run one command that may be repeated, and return its reply."""
@@ -156,6 +158,9 @@ class RedisLink:
             # The command that follows waits for Redis, and reports.
         except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
             raise self._translated(error) from error
+        finally:
+            if self.closed:
+                self._close_idle()
 
     def _try(self, action: Callable[[], Result], deadline: Deadline | None) -> Result:
         patience = Deadline(PATIENCE)
@@ -165,6 +170,8 @@ class RedisLink:
             self._check_open()
             try:
                 result = action()
+                if self.closed:
+                    self._close_idle()
             except (*OUTAGES, _ReplicasBehind) as error:
                 if isinstance(error, REFUSALS) or end.remaining() <= pause:
                     raise self._translated(error) from error
@@ -227,10 +234,13 @@ class RedisLink:
         """Close the connections, and free the threads that use them."""
         self.closed = True
         self._stop.set()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Close the connections that no thread uses; each thread does so with its own once the store is closed."""
         client = self._client.peek()
         if self._is_own and client is not None:
-            client.close()
-            client.connection_pool.disconnect()
+            client.connection_pool.disconnect(inuse_connections=False)
 
 
 def _evaluate_alone(client: Any, *words: Any) -> Any:

@@ -16,9 +16,10 @@ from typing import Any
 from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import StoreError
+from ..errors.safe_text import logger
 from . import redis_scripts as scripts
 from .base import Draft, Entry, QueueStats, Stored, default_id
-from .redis_leases import QueueLeases, RedisLeases, held_for
+from .redis_leases import MIN_LEASE, QueueLeases, RedisLeases, held_for
 from .redis_link import RedisLink
 from .redis_links import RedisLinks, decode, encode
 from .redis_owner import is_dead
@@ -81,20 +82,28 @@ class RedisQueue(RedisLinks):
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
-    def claim(self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline) -> Entry | None:
+    def claim(
+        self, visibility_timeout: float, max_attempts: int | None, deadline: Deadline, done: int | None = None
+    ) -> Entry | None:
         """Wait for the first message that is free, and lease it."""
         while True:
             self.tell_changes()
             self._free_what_the_dead_left()
-            entry, due = self._claim_now(visibility_timeout, max_attempts, deadline)
+            entry, due = self._claim_now(visibility_timeout, max_attempts, deadline, done)
+            done = None
             if entry is not None or deadline.expired():
                 return entry
             self._link.await_item(self._bell, min(deadline.remaining(), due, LONGEST_WAIT))
 
-    def _claim_now(self, visibility: float, most: int | None, deadline: Deadline) -> tuple[Entry | None, float]:
+    def _claim_now(
+        self, visibility: float, most: int | None, deadline: Deadline, done: int | None
+    ) -> tuple[Entry | None, float]:
         """Lease the first message that is free, or return the seconds until one may be."""
-        arguments = (_milliseconds(held_for(visibility)), -1 if most is None else most, self._owner.owner)
-        _, claimed = self._run(scripts.CLAIM, *arguments, next(self._claims), deadline=deadline)
+        lease = (_milliseconds(held_for(visibility)), -1 if most is None else most)
+        holder = (self._owner.owner, next(self._claims))
+        _, claimed = self._run(scripts.CLAIM, *lease, *holder, "" if done is None else done, deadline=deadline)
+        if done is not None:
+            self.leases.end(done)
         if len(claimed) == 1:
             milliseconds = int(claimed[0])
             return None, math.inf if milliseconds < 0 else milliseconds / 1000
@@ -115,6 +124,7 @@ class RedisQueue(RedisLinks):
             for (seq, attempts, _), is_leased in zip(changes, leased, strict=True):
                 if not is_leased:
                     self.leases.end(seq, attempts)
+        self._renew_leads()
 
     def _free_what_the_dead_left(self) -> None:
         """Free what processes of this machine have leased that died; at the first use, and not at each one."""
@@ -128,9 +138,12 @@ class RedisQueue(RedisLinks):
 
     def give_back(self) -> None:
         """Free what this process has leased; at the end of its store."""
+        leads = list(self.leases.leads)
         if not self.leases.is_empty():
             self.leases.begin()
             self._run(scripts.FREE_OWNER, self._owner.owner, closing=True)
+        for holder in leads:
+            self._run(scripts.LEAVE_LEAD, holder, closing=True)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -166,6 +179,41 @@ class RedisQueue(RedisLinks):
         """Let a lease end by the clock."""
         self.leases.drop(entry.seq, entry.attempts)
 
+    # -- the right to send -------------------------------------------------------------------------------------------
+
+    def take_lead(self) -> RedisLead | None:
+        """Become the one that sends its messages."""
+        holder = f"{self._owner.owner} {next(self._claims)}"
+        leader = self._take_lead(holder)
+        if leader != holder and is_dead(leader.partition(" ")[0]):
+            leader = self._take_lead(holder, leader)
+        if leader != holder:
+            return None
+        self.leases.leads[holder] = monotonic() + MIN_LEASE / 3
+        self._owner.wake()
+        return RedisLead(self, holder)
+
+    def _take_lead(self, holder: str, dead: str = "") -> str:
+        return decode(self._run(scripts.TAKE_LEAD, holder, dead, _milliseconds(MIN_LEASE))[1])
+
+    def _renew_leads(self) -> None:
+        for holder, renewal in list(self.leases.leads.items()):
+            if renewal <= monotonic():
+                if self._take_lead(holder) == holder and holder in self.leases.leads:
+                    self.leases.leads[holder] = monotonic() + MIN_LEASE / 3
+                elif self.leases.leads.pop(holder, None) is not None:
+                    logger.error(
+                        "another process sends the messages of the queue %r by now: this one was suspended, "
+                        "or could not reach Redis, for too long",
+                        self.name,
+                    )
+
+    def give_up(self, holder: str) -> None:
+        """Let another process send its messages."""
+        # Without it: it was given up, or lost, or is a parent's.
+        if self.leases.leads.pop(holder, None) is not None:
+            self._run(scripts.LEAVE_LEAD, holder)
+
     # -- looking, and putting in order -------------------------------------------------------------------------------
 
     def read_after(self, seq: int, count: int) -> list[Entry]:
@@ -199,6 +247,23 @@ class RedisQueue(RedisLinks):
     def purge(self, dead: bool) -> int:
         """Delete the messages that wait, or the dead letters."""
         return int(self._run(scripts.PURGE, int(dead))[1])
+
+
+class RedisLead:
+    """The right to send the messages of a queue in Redis, renewed while its process lives.
+
+    Args:
+        queue: the queue.
+        holder: its name in Redis.
+    """
+
+    def __init__(self, queue: RedisQueue, holder: str) -> None:
+        self._queue = queue
+        self._holder = holder
+
+    def release(self) -> None:
+        """Give it up."""
+        self._queue.give_up(self._holder)
 
 
 def _milliseconds(seconds: float) -> int:

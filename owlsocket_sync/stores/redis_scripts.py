@@ -37,7 +37,7 @@ return reply({'ok', first})
     adds=True,
 )
 
-# milliseconds of the lease, most attempts or -1, owner, token of the claim
+# milliseconds of the lease, most attempts or -1, owner, token of the claim, number of a message that is done or ""
 CLAIM = Script("""
 local holder, most = ARGV[7] .. ' ' .. ARGV[8], tonumber(ARGV[6])
 local cursor = tonumber(call('HGET', meta, 'cursor'))
@@ -57,6 +57,7 @@ local function hand_out(entry, seq)
   return reply({seq, entry[2][4], entry[2][2], count, int(left)})
 end
 
+if ARGV[9] ~= '' then remove(ARGV[9]) end
 if again then
   local all = call('HGETALL', owners)
   for n = 1, #all, 2 do
@@ -96,14 +97,7 @@ return hand_out(entry, seq)
 """)
 
 # number
-REMOVE = Script("""
-local entry = find(ARGV[5])
-if entry then
-  take_out(ARGV[5])
-  grow(-#entry[2][2])
-end
-return reply(1)
-""")
+REMOVE = Script("remove(ARGV[5])\nreturn reply(1)")
 
 # number, attempts, milliseconds of delay
 RELEASE = Script("""
@@ -210,6 +204,17 @@ while true do
   if purged == dead and #page < 1000 then call('DEL', dead, graves) end
 end
 """)
+
+# holder, another one that is dead or "", milliseconds
+TAKE_LEAD = Script("""
+local holder = call('GET', lead)
+if holder and holder ~= ARGV[5] and holder ~= ARGV[6] then return reply(holder) end
+call('SET', lead, ARGV[5], 'PX', ARGV[7])
+return reply(ARGV[5])
+""")
+
+# holder
+LEAVE_LEAD = Script("if call('GET', lead) == ARGV[5] then call('DEL', lead) end\nreturn reply(1)")
 
 BOUNDS = Script("""
 local oldest = call('XRANGE', log, '-', '+', 'COUNT', 1)[1]

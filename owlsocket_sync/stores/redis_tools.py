@@ -11,6 +11,7 @@ The keys of a queue have one hash tag, so they are in one slot of a cluster:
   counts the claims of a message.
 - ``dead`` is a stream of dead letters, whose entries ``graves`` finds by number. ``positions`` are those of peers.
 - ``writers`` has the last append of each writer, so that one whose answer was lost is not repeated.
+- ``lead`` is the process that sends the messages of an outbox.
 - ``bell`` is a list that has an item where a message may be free; threads that wait for one wait for that item.
 
 Every script gets a stream id for a queue that is new, the stream id and the next number that the caller knows, and
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-KEYS = "meta log ready held leases owners holders attempts dead graves positions writers bell".split()
+KEYS = "meta log ready held leases owners holders attempts dead graves positions writers bell lead".split()
 
 _TOOLS = f"""
 local {", ".join(KEYS)} = unpack(KEYS)
@@ -56,6 +57,14 @@ end
 
 local function is_leased(seq, count)
   return call('HEXISTS', owners, seq) == 1 and call('HGET', attempts, seq) == count
+end
+
+local function remove(seq)
+  local entry = find(seq)
+  if entry then
+    take_out(seq)
+    grow(-#entry[2][2])
+  end
 end
 
 local function bury(entry, reason)

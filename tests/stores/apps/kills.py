@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import IO
 
 from owlsocket_sync import Backoff
-from owlsocket_sync.stores import Queue, SqliteStore
+from owlsocket_sync.stores import Queue, RedisStore, SqliteStore
 
 
 def produce(queue: Queue, start: int, note: Callable[[str], None]) -> None:
@@ -45,9 +45,10 @@ class Worker:
             finally:
                 os._exit(1)
         os.close(writing)
-        self.lines: IO[str] = os.fdopen(reading)
+        # Unbuffered: a line that was read ahead would not wake the selector.
+        self.lines: IO[bytes] = os.fdopen(reading, "rb", buffering=0)
 
-    def kill(self) -> list[str]:
+    def kill(self) -> list[bytes]:
         """Kill it, and return what it noted meanwhile."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
@@ -55,10 +56,10 @@ class Worker:
             return self.lines.read().splitlines()
 
 
-def main(path: str, kills: int, per_life: int) -> None:
+def main(place: str, kills: int, per_life: int) -> None:
     """Run workers until so many were killed, and then until all messages are done."""
     random.seed(kills)
-    with SqliteStore(path) as store:
+    with RedisStore(place) if place.startswith("redis://") else SqliteStore(place) as store:
         print(json.dumps(run(store.queue("jobs"), kills, per_life)))
 
 
@@ -68,9 +69,9 @@ def run(queue: Queue, kills: int, per_life: int) -> dict[str, object]:
     safe, worked = [0], list[list[int]]()
     roles = {"put": produce, "work": consume}
 
-    def take(line: str) -> None:
+    def take(line: bytes) -> None:
         word, *numbers = line.split()
-        if word == "put":
+        if word == b"put":
             safe.append(int(numbers[0]))
         else:
             worked.append([int(number) for number in numbers])
@@ -88,7 +89,7 @@ def run(queue: Queue, kills: int, per_life: int) -> dict[str, object]:
         take(line)
     with selectors.DefaultSelector() as selector:
         selector.register(workers["work"].lines, selectors.EVENT_READ)
-        while {number for number, _ in worked} < set(safe) and selector.select(timeout=30):
+        while not {number for number, _ in worked} >= set(safe) and selector.select(timeout=30):
             take(workers["work"].lines.readline())
     for line in workers["work"].kill():
         take(line)

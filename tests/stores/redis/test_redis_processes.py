@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from owlsocket_sync import Backoff
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import RedisStore, redis_owner
 from support.child_processes import Child, environment
 from support.figures import Figure
-from support.helpers import eventually, scaled
+from support.helpers import eventually, scaled, whole
 from support.redis_servers import RedisServer
 
 pytestmark = pytest.mark.slow
 
-AT_ONCE = Backoff(initial=0, cap=0)
+APPS = Path(__file__).parents[1] / "apps"
 USE = """
 import os, signal, sys, time
 from owlsocket_sync.stores import RedisStore
@@ -50,6 +51,23 @@ def test_what_a_killed_process_worked_on_is_free_at_once(
         assert again.attempts == 2
         again.ack()
         assert queue.stats.in_flight == 0
+
+
+@pytest.mark.stress
+def test_nothing_is_lost_when_workers_are_killed(server: RedisServer, store: RedisStore) -> None:
+    """At any moment, those that put and those that work: each message is worked on, again only as a repetition."""
+    kills, per_life = whole((8, 60), (200, 120))
+    with Child([sys.executable, str(APPS / "kills.py"), server.url, str(kills), str(per_life)], environment()) as child:
+        done = child.finish(whole(60, 600))
+    assert (done.code, done.complaints) == (0, "")
+    seen = json.loads(done.out)
+    safe, worked = seen["safe"], seen["worked"]
+    assert set(safe) <= {number for number, _ in worked}
+    assert len({tuple(each) for each in worked}) == len(worked)
+    first = list(dict.fromkeys(number for number, _ in worked))
+    assert first == sorted(first)
+    # A worker may die after Redis has given it a message, and before it knows.
+    assert sum(attempts == 1 for _, attempts in worked) >= len(first) - kills
 
 
 def test_a_new_process_begins_with_what_a_killed_one_left(server: RedisServer, store: RedisStore) -> None:

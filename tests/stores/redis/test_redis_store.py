@@ -48,7 +48,7 @@ def test_all_keys_of_a_queue_have_one_hash_tag(tmp_path: Path) -> None:
             eventually(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), 20)
         names = ["jobs", "a}b{c", "{}", "100 %"]
         connect_to_cluster: Any = redis.RedisCluster
-        with connect_to_cluster(port=server.port, host="127.0.0.1") as cluster, RedisStore(cluster) as store:
+        with connect_to_cluster(host="127.0.0.1", port=server.port) as cluster, RedisStore(cluster) as store:
             for name in names:
                 queue = store.queue(name)
                 queue.put(name, delay=0.01)
@@ -77,7 +77,7 @@ def test_an_append_whose_answer_was_lost_is_not_repeated(
         queue = store.queue("jobs")
         queue.put("before")
         lose: list[Script] = []
-        execute = redis.Redis.execute_command
+        execute: Any = redis.Redis.execute_command
 
         def losing(self: Any, *words: Any, **options: Any) -> Any:
             answer = execute(self, *words, **options)
@@ -303,6 +303,53 @@ def test_a_closed_store_gives_back_what_was_in_flight(server: RedisServer, store
     assert delivery is not None
     assert delivery.attempts == 2
     delivery.ack()
+
+
+def test_a_closed_store_frees_a_thread_that_waits_in_redis(server: RedisServer, client: Any) -> None:
+    """Within half a second, and without a connection that is left open."""
+    store = RedisStore(server.url)
+    caught: list[str] = []
+
+    def wait() -> None:
+        try:
+            store.queue("jobs").get(timeout=scaled(60))
+        except StoreError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    eventually(lambda: client.info("clients")["blocked_clients"] == 1)
+    store.close()
+    thread.join(scaled(2))
+    assert caught == ["the store is closed"]
+    eventually(lambda: client.info("clients")["connected_clients"] == 1)
+
+
+def test_the_lead_of_an_outbox_ends_with_its_process(
+    server: RedisServer, store: RedisStore, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or with its store; it is renewed meanwhile, and who has lost it knows."""
+    stored: Any = store.queue("outbox").stored
+    with RedisStore(server.url) as other:
+        theirs: Any = other.queue("outbox").stored
+        assert theirs.take_lead() is not None
+        assert stored.take_lead() is None
+    lead = stored.take_lead()
+    assert lead is not None
+    client.pexpire("owlsocket:{outbox}:lead", 60_000)
+    stored.leases.leads = dict.fromkeys(stored.leases.leads, 0.0)  # as after two seconds
+    eventually(lambda: client.pttl("owlsocket:{outbox}:lead") < 10_000)
+    machine, pid, start, unique = store._leases.owner.split("/")
+    client.set("owlsocket:{outbox}:lead", f"{machine}/{pid}/{int(start) + 1}/{unique} 7")
+    stored.leases.leads = dict.fromkeys(stored.leases.leads, 0.0)
+    eventually(lambda: not stored.leases.leads)
+    assert "another process sends the messages of the queue 'outbox'" in errors(caplog)[0]
+    lead.release()
+    assert client.exists("owlsocket:{outbox}:lead")
+    again = stored.take_lead()
+    assert again is not None  # that process is dead
+    again.release()
+    assert not client.exists("owlsocket:{outbox}:lead")
 
 
 def test_writers_of_long_ago_are_forgotten(store: RedisStore, client: Any) -> None:
