@@ -39,7 +39,7 @@ def _names_store(command: click.Command, ctx: click.Context, args: list[str]) ->
 
 @click.group(cls=QueueGroup)
 def queue() -> None:
-    """Put messages on a queue, and take them: of the peer of a connection, or of a store on this machine.
+    """Put messages on a queue, and take them: of the peer of a connection, or of a store.
 
     \b
     owlsocket queue push ws://localhost:8080 '{"order": 7}' --id o-7
@@ -47,8 +47,8 @@ def queue() -> None:
     owlsocket queue push queue.db orders '{"order": 7}' --id o-7
     owlsocket queue pull queue.db orders --limit 1
 
-    push and pull take an SQLite file, or a name that ends with .db or .sqlite, for a store, and all else for a URL. The
-    other commands are for stores.
+    push and pull take an SQLite file, a name that ends with .db or .sqlite, or a redis:// URL for a store, and all else
+    for the URL of a server. The other commands are for stores.
     """
 
 

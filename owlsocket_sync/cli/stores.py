@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contrib.exit_codes import ExitCode
+from ..urls import redact
 from .arguments import Seconds
 from .output import print_error, print_json
 from .payloads import read_arguments
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from ..stores import Queue, Store
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
+REDIS = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://")
 _SQLITE = b"SQLite format 3\0"
 
 
 def is_store(word: str) -> bool:
-    """Return whether an argument names a store: an SQLite file, or the name of one to be made."""
+    """Return whether an argument names a store: a Redis, an SQLite file, or the name of one to be made."""
+    if word.startswith(REDIS):
+        return True
     try:
         with open(word, "rb") as file:
             return file.read(len(_SQLITE)) == _SQLITE or word.endswith(SUFFIXES)
@@ -35,17 +39,28 @@ def open_store(name: str, *, create: bool = False) -> Store:
     """Return the store that an argument names; the one place that knows the kinds of stores.
 
     Args:
-        name: the path of its file.
+        name: the path of its file, or the URL of a Redis.
         create: make one where there is none.
 
     Raises:
         click.UsageError: there is none.
     """
+    if name.startswith(REDIS):
+        from ..stores import RedisStore
+
+        try:
+            return RedisStore(name)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
     from ..stores import SqliteStore
 
     if not create and not Path(name).is_file():
         raise click.UsageError(f"{name}: there is no such store")
     return SqliteStore(name)
+
+
+def _shown(store: str) -> str:
+    return redact(store) if store.startswith(REDIS) else store
 
 
 @contextmanager
@@ -55,9 +70,10 @@ def opened(store: str, name: str | None) -> Iterator[Queue]:
         names = found.queues()
         if name is None and len(names) != 1:
             listed = ", ".join(names) or "none"
-            raise click.UsageError(f"{store} has these queues: {listed}; name one of them")
+            raise click.UsageError(f"{_shown(store)} has these queues: {listed}; name one of them")
         if name is not None and name not in names:
-            raise click.UsageError(f"{store} has no queue {name!r}; it has these: {', '.join(names) or 'none'}")
+            listed = ", ".join(names) or "none"
+            raise click.UsageError(f"{_shown(store)} has no queue {name!r}; it has these: {listed}")
         yield found.queue(name or names[0])
 
 
@@ -77,10 +93,11 @@ def store_command(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("ls")
 @click.argument("store")
 def list_queues(store: str) -> None:
-    """Print the state of each queue of STORE, which is the path of a file.
+    """Print the state of each queue of STORE, which is the path of a file, or the URL of a Redis.
 
     \b
     owlsocket queue ls queue.db
+    owlsocket queue ls redis://localhost:6379/0
     """
     with open_store(store) as found:
         for name in found.queues():

@@ -11,6 +11,7 @@ import pytest
 
 from owlsocket_sync.cli import main
 from owlsocket_sync.stores import SqliteStore
+from support.redis_servers import RedisServer
 
 Run = Callable[..., tuple[int, list[Any], str]]
 
@@ -116,3 +117,24 @@ def test_a_damaged_store_is_an_error(path: Path, run: Run) -> None:
     path.write_bytes(b"SQLite format 3\0" + b"\xa5" * 8000)
     code, printed, complaint = run("ls", path)
     assert (code, printed, "queue.db is damaged" in complaint) == (1, [], True)
+
+
+def test_a_redis_is_a_store_as_well(run: Run, tmp_path: Path) -> None:
+    """By its URL, whose password is shown nowhere."""
+    with RedisServer(tmp_path) as server:
+        assert run("push", server.url, "orders", '{"order": 7}', "--id", "o-7") == (0, [{"id": "o-7"}], "")
+        assert run("ls", server.url)[1][0]["depth"] == 1
+        assert run("peek", server.url, "orders")[1] == [{"payload": {"order": 7}, "id": "o-7"}]
+        secret = server.url.replace("redis://", "redis://:hunter2@")
+        code, _, complaint = run("peek", secret, "others")
+        assert code != 0
+        assert complaint
+        assert "hunter2" not in complaint
+        code, printed, _ = run("pull", server.url)
+        assert (code, printed[0]["attempts"]) == (0, 1)
+        code, _, complaint = run("peek", server.url, "others")
+        assert code == 2
+        assert "it has these: orders" in complaint
+    code, _, complaint = run("ls", "redis://localhost:port")
+    assert code == 2
+    assert "not a URL of Redis" in complaint
