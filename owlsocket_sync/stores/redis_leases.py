@@ -58,6 +58,7 @@ class QueueLeases:
         self.holds: dict[tuple[int, int], Hold] = {}
         self.leads: dict[str, float] = {}
         self._dropped: deque[tuple[int, int, float]] = deque()
+        self._lost: deque[int] = deque()
 
     def take(self, seq: int, attempts: int, visibility: float) -> None:
         """Note a lease that was taken."""
@@ -78,7 +79,15 @@ class QueueLeases:
 
     def is_empty(self) -> bool:
         """Return whether nothing is left to be renewed, or to be let go of."""
-        return not self.holds and not self._dropped and not self.leads
+        return not self.holds and not self._dropped and not self._lost and not self.leads
+
+    def lose(self, claim: int) -> None:
+        """Note a claim that was interrupted: its message, if there is one, has no consumer."""
+        self._lost.append(claim)
+
+    def lost(self) -> list[int]:
+        """Return the claims that were interrupted, to be given back now."""
+        return [self._lost.popleft() for _ in range(len(self._lost))]
 
     def changes(self) -> list[tuple[int, int, float]]:
         """Return what has to be told to Redis now: number, attempts, and the seconds until the end of the lease."""
@@ -132,9 +141,14 @@ class RedisLeases:
             self._rest.pop()
         except IndexError:
             return
-        if not self._stop.is_set():
+        if self._stop.is_set():
+            return
+        try:
             self._thread = threading.Thread(target=self._run, name="owlsocket-leases", daemon=True)
             self._thread.start()
+        except BaseException:
+            self._rest.append(None)
+            raise
 
     def _run(self) -> None:
         stop, rest = self._stop, self._rest

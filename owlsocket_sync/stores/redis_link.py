@@ -74,6 +74,7 @@ class RedisLink:
         self._replicas = replicas
         self._is_own = isinstance(url_or_client, str)
         self._stop = threading.Event()
+        self._is_checked = False
         self.closed = False
         # An item while Redis answers. The thread that takes it reports the outage: once, without a lock.
         self._answers: deque[None] = deque([None], 1)
@@ -85,6 +86,8 @@ class RedisLink:
             self._note_secrets(make_client(url))  # which opens no connection, and refuses a wrong URL now
         else:
             check_client(url_or_client)
+            if replicas and not hasattr(url_or_client, "connection_pool"):
+                raise ValueError("replicas needs a client of one server: WAIT is about the writes of one connection")
             self.place = f"the Redis of {type(url_or_client).__name__}"
             self._secrets = []
             self._client = PerProcess(lambda: url_or_client)
@@ -145,6 +148,27 @@ class RedisLink:
     def command(self, *words: Any) -> Any:
         """Run one command that may be repeated, and return its reply."""
         return self._try(lambda: self._client.get().execute_command(*words), None)
+
+    def check_policy(self) -> None:
+        """Warn, once, of a Redis that would throw messages away when its memory is full."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        # Of a cluster it is an answer for each server, and some services refuse the question.
+        memory = self._try(self._ask_policy, None)
+        policy = memory.get("maxmemory_policy", "noeviction") if isinstance(memory, dict) else "noeviction"
+        if str(policy) != "noeviction" and memory.get("maxmemory"):
+            logger.warning(
+                "%s has the maxmemory-policy %s: it deletes messages when its memory is full; set noeviction",
+                self.place,
+                policy,
+            )
+
+    def _ask_policy(self) -> Any:
+        try:
+            return self._client.get().execute_command("INFO", "memory")
+        except redis_errors.ResponseError:
+            return None
 
     def await_item(self, key: bytes, seconds: float) -> None:
         """Take an item from a list, or wait for one for so many seconds."""

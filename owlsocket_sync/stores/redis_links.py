@@ -148,6 +148,8 @@ class RedisLinks:
     def _announce(self) -> None:
         """Have the name of the queue among those of the store: before its first message, and in a Redis that is new."""
         if not self._announced or self._announced != self._known.stream:
+            if not self._announced:
+                self._link.check_policy()
             if not self._known.stream:
                 self._run(scripts.OPEN)
             self._link.command("SADD", self._names, encode(self.name))

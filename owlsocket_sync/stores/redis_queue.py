@@ -100,23 +100,38 @@ class RedisQueue(RedisLinks):
     ) -> tuple[Entry | None, float]:
         """Lease the first message that is free, or return the seconds until one may be."""
         lease = (_milliseconds(held_for(visibility)), -1 if most is None else most)
-        holder = (self._owner.owner, next(self._claims))
-        _, claimed = self._run(scripts.CLAIM, *lease, *holder, "" if done is None else done, deadline=deadline)
-        if done is not None:
-            self.leases.end(done)
-        if len(claimed) == 1:
-            milliseconds = int(claimed[0])
-            return None, math.inf if milliseconds < 0 else milliseconds / 1000
-        entry = _entry(*claimed)
-        self.leases.take(entry.seq, entry.attempts, visibility)
-        self._owner.wake()
+        claim, entry = next(self._claims), None
+        arguments = (*lease, self._owner.owner, claim, "" if done is None else done)
+        try:
+            _, claimed = self._run(scripts.CLAIM, *arguments, deadline=deadline)
+            if done is not None:
+                self.leases.end(done)
+            if len(claimed) == 1:
+                milliseconds = int(claimed[0])
+                return None, math.inf if milliseconds < 0 else milliseconds / 1000
+            entry = _entry(*claimed)
+            self.leases.take(entry.seq, entry.attempts, visibility)
+            self._owner.wake()
+            if self._link.closed:
+                raise StoreError("the store is closed")
+            return entry, 0.0
+        except BaseException:
+            # An interrupt, or an outage that was too long: Redis may have leased a message, which has no consumer.
+            self._lose(claim, entry)
+            raise
+
+    def _lose(self, claim: int, entry: Entry | None) -> None:
+        if entry is not None:
+            self.leases.end(entry.seq, entry.attempts)
         if self._link.closed:
-            self.give_back()
-            raise StoreError("the store is closed")
-        return entry, 0.0
+            self._run(scripts.FREE, f"{self._owner.owner} {claim}", closing=True)
+        else:
+            self.leases.lose(claim)
 
     def tell_changes(self) -> None:
-        """Tell Redis of the leases that are renewed, or were dropped."""
+        """Tell Redis of the leases that are renewed, were dropped, or have no consumer."""
+        for claim in self.leases.lost():
+            self._run(scripts.FREE, f"{self._owner.owner} {claim}")
         changes = self.leases.changes()
         if changes:
             rows = [(seq, attempts, _milliseconds(seconds)) for seq, attempts, seconds in changes]
@@ -134,14 +149,14 @@ class RedisQueue(RedisLinks):
         self._looked = now
         for holder in self._run(scripts.HOLDERS)[1]:
             if is_dead(holder.decode()):
-                self._run(scripts.FREE_OWNER, holder)
+                self._run(scripts.FREE, holder)
 
     def give_back(self) -> None:
         """Free what this process has leased; at the end of its store."""
         leads = list(self.leases.leads)
         if not self.leases.is_empty():
             self.leases.begin()
-            self._run(scripts.FREE_OWNER, self._owner.owner, closing=True)
+            self._run(scripts.FREE, self._owner.owner, closing=True)
         for holder in leads:
             self._run(scripts.LEAVE_LEAD, holder, closing=True)
 

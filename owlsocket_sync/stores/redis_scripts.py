@@ -134,17 +134,16 @@ return reply(held_here)
 
 HOLDERS = Script("return reply(call('HKEYS', holders))")
 
-# owner
-FREE_OWNER = Script("""
+# owner, or owner and token of a claim
+FREE = Script("""
 local all, count = call('HGETALL', owners), 0
 for n = 1, #all, 2 do
-  if string.match(all[n + 1], '^[^ ]+') == ARGV[5] then
+  if all[n + 1] == ARGV[5] or string.match(all[n + 1], '^[^ ]+') == ARGV[5] then
     unlease(all[n])
     call('ZADD', ready, all[n], all[n])
     count = count + 1
   end
 end
-call('HDEL', holders, ARGV[5])
 if count > 0 then ring() end
 return reply(count)
 """)

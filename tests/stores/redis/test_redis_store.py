@@ -352,6 +352,49 @@ def test_the_lead_of_an_outbox_ends_with_its_process(
     assert not client.exists("owlsocket:{outbox}:lead")
 
 
+def test_a_claim_that_was_interrupted_is_given_back(
+    store: RedisStore, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the next look, though its lease is long: no consumer knows of it."""
+    queue = store.queue("jobs")
+    queue.put(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(store._leases, "wake", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            queue.get()
+    assert client.zcard("owlsocket:{jobs}:leases") == 1
+    again = queue.get()
+    assert again is not None
+    assert again.attempts == 2
+    again.ack()
+    assert client.exists("owlsocket:{jobs}:holders") == 0
+
+
+@pytest.mark.parametrize(("policy", "warnings"), [("allkeys-lru", 1), ("noeviction", 0)])
+def test_a_redis_that_throws_messages_away_is_warned_of(
+    server: RedisServer, client: Any, caplog: pytest.LogCaptureFixture, policy: str, warnings: int
+) -> None:
+    """Once: what it would do with a full memory is no error before."""
+    client.config_set("maxmemory", 100_000_000)
+    client.config_set("maxmemory-policy", policy)
+    with RedisStore(server.url) as store:
+        store.queue("jobs").put(1)
+        store.queue("others").put(1)
+    assert sum("maxmemory-policy" in record.getMessage() for record in caplog.records) == warnings
+
+
+def test_many_messages_at_once(store: RedisStore) -> None:
+    """As many as a queue holds by default, in one batch."""
+    queue = store.queue("jobs")
+    assert len(queue.put_many(range(100_000))) == len(queue) == 100_000
+    with pytest.raises(StoreFull, match="100000 messages"):
+        queue.put(1)
+    queue.stored.renew_stream()  # type: ignore[attr-defined]
+    assert queue.stored.delete_to(150_000) == 50_000  # type: ignore[attr-defined]
+    assert queue.purge() == 50_000
+    assert queue.stats.bytes == 0
+
+
 def test_writers_of_long_ago_are_forgotten(store: RedisStore, client: Any) -> None:
     """Each process is one, so there would be ever more."""
     client.hset("owlsocket:{jobs}:writers", mapping={f"w{n}": f"1 1 {n}" for n in range(600)})
