@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..clock import monotonic
@@ -27,11 +27,13 @@ class Hold(NamedTuple):
     """A lease of this process.
 
     Attributes:
+        attempts: of the message.
         visibility: the seconds of the lease, once it is dropped.
         end: the moment at which it ends then.
         renewal: the moment at which it has to be renewed.
     """
 
+    attempts: int
     visibility: float
     end: float
     renewal: float
@@ -43,10 +45,10 @@ def held_for(visibility: float) -> float:
 
 
 class QueueLeases:
-    """The leases of one queue, by number and attempts.
+    """The leases of one queue.
 
     Attributes:
-        holds: those of messages.
+        holds: those of messages, by number.
         leads: the right to send its messages, by the name of its holder: the moment at which it has to be renewed.
     """
 
@@ -55,26 +57,32 @@ class QueueLeases:
 
     def begin(self) -> None:
         """Begin with none."""
-        self.holds: dict[tuple[int, int], Hold] = {}
+        self.holds: dict[int, Hold] = {}
         self.leads: dict[str, float] = {}
         self._dropped: deque[tuple[int, int, float]] = deque()
         self._lost: deque[int] = deque()
+        self._looked = 0.0
 
     def take(self, seq: int, attempts: int, visibility: float) -> None:
         """Note a lease that was taken."""
         now = monotonic()
-        self.holds[seq, attempts] = Hold(visibility, now + visibility, now + held_for(visibility) / 3)
+        self.holds[seq] = Hold(attempts, visibility, now + visibility, now + held_for(visibility) / 3)
+
+    def find(self, seq: int, attempts: int) -> Hold | None:
+        """Return a lease; ``None`` where it was answered, dropped or lost."""
+        hold = self.holds.get(seq)
+        return hold if hold is not None and hold.attempts == attempts else None
 
     def extend(self, seq: int, attempts: int, end: float) -> None:
         """Note that a lease ends later."""
-        hold = self.holds.get((seq, attempts))
+        hold = self.find(seq, attempts)
         if hold is not None:
-            self.holds[seq, attempts] = hold._replace(end=max(hold.end, end))
+            self.holds[seq] = hold._replace(end=max(hold.end, end))
 
     def drop(self, seq: int, attempts: int) -> None:
         """Note that a lease is to end by the clock; from a finalizer."""
-        hold = self.holds.pop((seq, attempts), None)
-        if hold is not None:
+        hold = self.find(seq, attempts)
+        if hold is not None and self.holds.pop(seq, None) is not None:
             self._dropped.append((seq, attempts, hold.end))
 
     def is_empty(self) -> bool:
@@ -98,22 +106,24 @@ class QueueLeases:
             except IndexError:
                 break  # another thread has it
             changes.append((seq, attempts, max(0.0, end - now)))
-        for (seq, attempts), hold in list(self.holds.items()):
-            if hold.renewal <= now:
-                seconds = max(held_for(hold.visibility), hold.end - now)
-                changes.append((seq, attempts, seconds))
-                # Not where it was dropped or answered meanwhile.
-                if (seq, attempts) in self.holds:
-                    self.holds[seq, attempts] = hold._replace(renewal=now + held_for(hold.visibility) / 3)
+        # Not at each use: there may be many.
+        if now >= self._looked + RENEWAL_INTERVAL:
+            self._looked = now
+            changes += self._renewals(now)
         return changes
 
+    def _renewals(self, now: float) -> Iterator[tuple[int, int, float]]:
+        for seq, hold in list(self.holds.items()):
+            if hold.renewal <= now:
+                yield seq, hold.attempts, max(held_for(hold.visibility), hold.end - now)
+                # Not where it was dropped or answered meanwhile.
+                if self.holds.get(seq) is hold:
+                    self.holds[seq] = hold._replace(renewal=now + held_for(hold.visibility) / 3)
+
     def end(self, seq: int, attempts: int | None = None) -> None:
-        """Forget a lease that was answered."""
-        if attempts is not None:
-            self.holds.pop((seq, attempts), None)
-            return
-        for key in [key for key in list(self.holds) if key[0] == seq]:
-            self.holds.pop(key, None)
+        """Forget a lease that was answered; with any number of attempts where none is given."""
+        if attempts is None or self.find(seq, attempts) is not None:
+            self.holds.pop(seq, None)
 
 
 class RedisLeases:

@@ -201,7 +201,10 @@ class RedisLink:
                     raise self._translated(error) from error
                 self._report(error)
             except (redis_errors.RedisError, redis_errors.RedisClusterException) as error:
-                raise self._translated(error) from error
+                # BUSY: a script of some program takes more than five seconds.
+                if not str(error).startswith("BUSY") or end.remaining() <= pause:
+                    raise self._translated(error) from error
+                self._report(error)
             else:
                 if not self._answers:
                     self._answers.append(None)

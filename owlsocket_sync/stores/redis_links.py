@@ -13,7 +13,7 @@ from ..errors.safe_text import logger
 from . import redis_scripts as scripts
 from .base import Bounds, Entry, Position, new_stream, no_room
 from .redis_link import RedisLink
-from .redis_tools import KEYS, Script
+from .redis_tools import KEYS, PAGE, Script
 
 
 class _Known(NamedTuple):
@@ -68,7 +68,12 @@ class RedisLinks:
 
     def delete_to(self, seq: int) -> int:
         """Delete the messages with numbers up to this one."""
-        return int(self._run(scripts.DELETE_TO, seq)[1])
+        total = 0
+        while True:
+            count = int(self._run(scripts.DELETE_TO, seq, PAGE)[1])
+            total += count
+            if count < PAGE:
+                return total
 
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers."""
@@ -106,20 +111,23 @@ class RedisLinks:
     ) -> tuple[str, Any]:
         """Run a script; return the stream id of the queue, and the result."""
         candidate = candidate or new_stream()
-        reply = self._link.run(
-            script,
-            self._keys,
-            lambda: (candidate, *self._known),
-            arguments,
-            deadline=deadline,
-            durable=durable,
-            closing=closing,
-        )
-        stream, result = reply[0].decode(), reply[3]
-        known, self._known = self._known, _Known(stream, int(reply[1]))
-        if known.stream and stream != known.stream:
-            self._report(known.stream, stream, int(reply[2]))
-        return stream, result
+        while True:
+            reply = self._link.run(
+                script,
+                self._keys,
+                lambda: (candidate, *self._known),
+                arguments,
+                deadline=deadline,
+                durable=durable,
+                closing=closing,
+            )
+            stream = reply[0].decode()
+            known, self._known = self._known, _Known(stream, int(reply[1]))
+            if known.stream and stream != known.stream:
+                self._report(known.stream, stream, int(reply[2]))
+            # Without a result while messages get new numbers: some more of them have theirs now.
+            if len(reply) > 3:
+                return stream, reply[3]
 
     def _report(self, before: str, after: str, lost: int) -> None:
         mine = object()

@@ -23,10 +23,9 @@ from .redis_leases import MIN_LEASE, QueueLeases, RedisLeases, held_for
 from .redis_link import RedisLink
 from .redis_links import RedisLinks, decode, encode
 from .redis_owner import is_dead
-from .redis_tools import KEYS, Script
+from .redis_tools import KEYS, PAGE, Script
 
 LONGEST_WAIT = OWNERS_INTERVAL = 0.5
-PAGE = 1000
 
 
 class RedisQueue(RedisLinks):
@@ -182,7 +181,7 @@ class RedisQueue(RedisLinks):
 
     def extend(self, entry: Entry, seconds: float) -> bool:
         """Let a lease end after so many seconds, not earlier."""
-        hold = self.leases.holds.get((entry.seq, entry.attempts))
+        hold = self.leases.find(entry.seq, entry.attempts)
         least = 0.0 if hold is None else max(held_for(hold.visibility), hold.end - monotonic())
         row = (entry.seq, entry.attempts, _milliseconds(max(seconds, least)))
         held = bool(self._run(scripts.LEASE, *row)[1][0])
@@ -261,7 +260,12 @@ class RedisQueue(RedisLinks):
 
     def purge(self, dead: bool) -> int:
         """Delete the messages that wait, or the dead letters."""
-        return int(self._run(scripts.PURGE, int(dead))[1])
+        self._run(scripts.OPEN)
+        start, end, count = b"-", "+" if dead else self._known.next - 1, 0
+        while start:
+            purged, start = self._run(scripts.PURGE, int(dead), start, end, PAGE)[1]
+            count += int(purged)
+        return count
 
 
 class RedisLead:

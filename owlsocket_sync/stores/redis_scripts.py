@@ -185,23 +185,24 @@ return reply(seq)
     adds=True,
 )
 
-# whether of the dead letters
+# whether of the dead letters, id from which and number up to which, count
 PURGE = Script("""
-local purged, count, from = ARGV[5] == '1' and dead or log, 0, '-'
-while true do
-  local page = call('XRANGE', purged, from, '+', 'COUNT', 1000)
-  if #page == 0 then return reply(count) end
-  for _, entry in ipairs(page) do
-    local seq = int(number(entry[1]))
-    if purged == dead or call('HEXISTS', owners, seq) == 0 then
-      count = count + 1
-      grow(-#entry[2][2])
-      if purged == log then take_out(seq) end
-    end
+local purged, count = ARGV[5] == '1' and dead or log, 0
+local page = call('XRANGE', purged, ARGV[6], ARGV[7], 'COUNT', ARGV[8])
+for _, entry in ipairs(page) do
+  local seq = int(number(entry[1]))
+  if purged == dead then
+    call('ZREM', graves, entry[2][6])
+    call('XDEL', dead, entry[1])
   end
-  from = '(' .. page[#page][1]
-  if purged == dead and #page < 1000 then call('DEL', dead, graves) end
+  if purged == dead or call('HEXISTS', owners, seq) == 0 then
+    count = count + 1
+    grow(-#entry[2][2])
+    if purged == log then take_out(seq) end
+  end
 end
+if call('XLEN', dead) == 0 then call('DEL', dead) end
+return reply({count, #page > 0 and '(' .. page[#page][1] or ''})
 """)
 
 # holder, another one that is dead or "", milliseconds
@@ -229,19 +230,15 @@ local deleted = call('HMGET', meta, 'deleted', 'deleted_id')
 return reply((ARGV[5] ~= '0' and deleted[1] == ARGV[5]) and {deleted[2]} or {})
 """)
 
-# number
+# number, count
 DELETE_TO = Script("""
-local count = 0
-while true do
-  local page = call('XRANGE', log, '-', ARGV[5], 'COUNT', 1000)
-  if #page == 0 then return reply(count) end
-  for _, entry in ipairs(page) do
-    take_out(int(number(entry[1])))
-    grow(-#entry[2][2])
-    call('HSET', meta, 'deleted', int(number(entry[1])), 'deleted_id', entry[2][4])
-    count = count + 1
-  end
+local page = call('XRANGE', log, '-', ARGV[5], 'COUNT', ARGV[6])
+for _, entry in ipairs(page) do
+  take_out(int(number(entry[1])))
+  grow(-#entry[2][2])
+  call('HSET', meta, 'deleted', int(number(entry[1])), 'deleted_id', entry[2][4])
 end
+return reply(#page)
 """)
 
 RENEW = Script("if stream ~= ARGV[1] then renew(ARGV[1]) end\nreturn reply(1)")

@@ -11,6 +11,8 @@ The keys of a queue have one hash tag, so they are in one slot of a cluster:
   counts the claims of a message.
 - ``dead`` is a stream of dead letters, whose entries ``graves`` finds by number. ``positions`` are those of peers.
 - ``writers`` has the last append of each writer, so that one whose answer was lost is not repeated.
+- ``old`` is the log before its messages get new numbers, which they do by and by: each script moves some of them, and
+  answers without its own result as long as there are more.
 - ``lead`` is the process that sends the messages of an outbox.
 - ``bell`` is a list that has an item where a message may be free; threads that wait for one wait for that item.
 
@@ -22,7 +24,10 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-KEYS = "meta log ready held leases owners holders attempts dead graves positions writers bell lead".split()
+KEYS = "meta log ready held leases owners holders attempts dead graves positions writers bell lead old".split()
+
+PAGE = 1000
+"""Messages that one script looks through at most, as it holds up all others."""
 
 _TOOLS = f"""
 local {", ".join(KEYS)} = unpack(KEYS)
@@ -112,22 +117,27 @@ local function free_what_is_due()
 end
 
 local function renew(id)
-  local entries, before = call('XRANGE', log, '-', '+'), int(next_seq - 1)
-  local kept = {{}}
-  for n, entry in ipairs(entries) do
-    local seq = int(number(entry[1]))
-    kept[n] = {{call('HGET', attempts, seq), call('ZSCORE', held, seq)}}
-  end
-  call('DEL', ready, held, leases, owners, holders, attempts)
-  for n, entry in ipairs(entries) do
-    local seq = int(next_seq)
-    next_seq = next_seq + 1
-    call('XDEL', log, entry[1])
-    write(seq, entry[2][4], entry[2][2], entry[2][6], kept[n][2])
-    if kept[n][1] then call('HSET', attempts, seq, kept[n][1]) end
-  end
+  if call('EXISTS', log) == 1 then call('RENAME', log, old) end
+  call('DEL', ready, leases, owners, holders)
+  local before = int(next_seq - 1)
   stream = id
   call('HSET', meta, 'stream', id, 'next', int(next_seq), 'cursor', before, 'deleted', before, 'deleted_id', '')
+end
+
+local function move_some()
+  local page, ids = call('XRANGE', old, '-', '+', 'COUNT', {PAGE}), {{}}
+  for n, entry in ipairs(page) do
+    local before, seq = int(number(entry[1])), int(next_seq)
+    local count, due = call('HGET', attempts, before), call('ZSCORE', held, before)
+    next_seq, ids[n] = next_seq + 1, entry[1]
+    call('ZREM', held, before)
+    call('HDEL', attempts, before)
+    write(seq, entry[2][4], entry[2][2], entry[2][6], due)
+    if count then call('HSET', attempts, seq, count) end
+  end
+  if #page > 0 then call('XDEL', old, unpack(ids)) end
+  if call('XLEN', old) == 0 then call('DEL', old) end
+  call('HSET', meta, 'next', int(next_seq))
   ring()
 end
 """
@@ -144,6 +154,10 @@ elseif stream == ARGV[2] and next_seq < tonumber(ARGV[3]) then
   lost = tonumber(ARGV[3]) - next_seq
   next_seq = tonumber(ARGV[3])
   renew(ARGV[1])
+end
+if call('EXISTS', old) == 1 then
+  move_some()
+  if call('EXISTS', old) == 1 then return {stream, int(next_seq), int(lost)} end
 end
 if again then call('HSET', meta, 'repeated', int(now)) end -- WAIT waits for the last write of its connection
 """
