@@ -173,9 +173,16 @@ class RedisLink:
     def await_item(self, key: bytes, seconds: float) -> None:
         """Take an item from a list, or wait for one for so many seconds."""
         # Redis takes 0 for no limit.
+        self._wait("BLPOP", key, max(0.002, round(seconds, 3)))
+
+    def await_entry(self, key: bytes, seq: int, seconds: float) -> None:
+        """Wait for an entry of a stream with a greater number, for so many seconds."""
+        self._wait("XREAD", "COUNT", 1, "BLOCK", max(2, round(seconds * 1000)), "STREAMS", key, f"{seq}-0")
+
+    def _wait(self, *words: Any) -> None:
         self._check_open()
         try:
-            self._client.get().execute_command("BLPOP", key, max(0.002, round(seconds, 3)))
+            self._client.get().execute_command(*words)
         except OUTAGES as error:
             if isinstance(error, REFUSALS):
                 raise self._translated(error) from error

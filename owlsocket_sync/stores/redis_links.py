@@ -15,6 +15,9 @@ from .base import Bounds, Entry, Position, new_stream, no_room
 from .redis_link import RedisLink
 from .redis_tools import KEYS, PAGE, Script
 
+LONGEST_WAIT = 0.5
+"""Seconds after which a thread that waits looks around."""
+
 
 class _Known(NamedTuple):
     """The stream id of a queue and its next number, as a reply had them."""
@@ -38,6 +41,7 @@ class RedisLinks:
         # Braces would end the hash tag.
         tag = name.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
         self._keys = [encode(f"{prefix}:{{{tag}}}:{key}") for key in KEYS]
+        self._log = self._keys[KEYS.index("log")]
         self._names = f"{prefix}:queues"
         self._link = link
         self._limits = limits
@@ -55,6 +59,14 @@ class RedisLinks:
     def stream(self) -> str:
         """The id of the sequence of numbers in this queue."""
         return self._run(scripts.OPEN)[0]
+
+    def wait_after(self, seq: int, deadline: Deadline) -> bool:
+        """Wait until a message with a greater number was put."""
+        while True:
+            self._run(scripts.OPEN, deadline=deadline)
+            if self._known.next > seq + 1 or deadline.expired():
+                return self._known.next > seq + 1
+            self._link.await_entry(self._log, seq, min(deadline.remaining(), LONGEST_WAIT))
 
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""
@@ -150,7 +162,7 @@ class RedisLinks:
         stream, (outcome, *results) = self._run(script, *arguments, durable=True)
         self._announce()
         if outcome == b"full":
-            raise no_room(self.name, f"{int(results[0])} messages of {int(results[1])} bytes")
+            raise no_room(self.name, (int(results[0]), int(results[1])), self._limits)
         return stream, results[0]
 
     def _announce(self) -> None:

@@ -21,11 +21,12 @@ from . import redis_scripts as scripts
 from .base import Draft, Entry, QueueStats, Stored, default_id
 from .redis_leases import MIN_LEASE, QueueLeases, RedisLeases, held_for
 from .redis_link import RedisLink
-from .redis_links import RedisLinks, decode, encode
+from .redis_links import LONGEST_WAIT, RedisLinks, decode, encode
 from .redis_owner import is_dead
 from .redis_tools import KEYS, PAGE, Script
 
-LONGEST_WAIT = OWNERS_INTERVAL = 0.5
+OWNERS_INTERVAL = 0.5
+"""Seconds between two looks for processes that have died."""
 
 
 class RedisQueue(RedisLinks):
