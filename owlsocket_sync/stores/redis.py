@@ -28,7 +28,7 @@ class RedisStore:
     """Queues in a Redis, version 6.2 or newer; needs the extra ``redis``.
 
     A message is as safe as Redis keeps it: with ``appendonly yes`` and ``appendfsync always`` each one that was put
-    survives a crash, with ``everysec`` all but those of the last second. Its ``maxmemory-policy`` must be
+    survives a crash, with ``everysec`` all but those of the last second or two. Its ``maxmemory-policy`` must be
     ``noeviction``.
 
     A lease is renewed while its process lives. It is free half a second after the death of a process on the same

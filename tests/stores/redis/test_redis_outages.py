@@ -70,17 +70,20 @@ class Traffic:
         self._stop.set()
         self._putting.join(scaled(30))
         self.queue.put(None)
-        self._working.join(scaled(30))
+        self._working.join(scaled(60))  # it may be far behind
         assert not self._putting.is_alive()
         assert not self._working.is_alive()
 
     def goes_on(self, seconds: float = 20.0) -> float:
-        """Wait until a number is worked on that was put from now on; the moment at which it was."""
-        now = time.monotonic()
-        eventually(lambda: self.safe and self.safe[-1][1] > now, seconds)
-        number = self.safe[-1][0]
-        eventually(lambda: self.worked and self.worked[-1][0] >= number, seconds)
-        return next(at for worked, _, at in self.worked if worked >= number)
+        """Wait until a message is put, and one is worked on, from now on; the moment at which both have been."""
+        now, put, worked = time.monotonic(), len(self.safe), len(self.worked)
+        eventually(lambda: self._since(now, put, worked), seconds)
+        return max(self._since(now, put, worked) or (now,))
+
+    def _since(self, now: float, put: int, worked: int) -> tuple[float, float] | None:
+        first_put = next((at for _, at in self.safe[put:] if at > now), None)
+        first_worked = next((at for _, _, at in self.worked[worked:] if at > now), None)
+        return None if first_put is None or first_worked is None else (first_put, first_worked)
 
     @property
     def lost(self) -> list[tuple[int, float]]:
@@ -109,26 +112,37 @@ def following(folder: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
         yield master, replica
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
-def test_row_a16_redis_is_killed_and_comes_back(tmp_path: Path, fsync: str, figure: Figure) -> None:
-    """Nothing is lost of what was put, those who put and who work go on, and nothing is put twice."""
+def test_row_a16_redis_is_killed_and_comes_back(
+    tmp_path: Path, fsync: str, figure: Figure, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who put and who work go on. ``always`` loses nothing; ``everysec`` what it had not written, and says so."""
+    kills: list[float] = []
     with RedisServer(tmp_path, fsync) as server, RedisStore(server.url) as store:
         with Traffic(store) as traffic:
             for _ in range(whole(2, 20)):
                 traffic.goes_on()
+                kills.append(time.monotonic())
                 server.kill()
                 server.start()
                 back = time.monotonic()
                 figure(f"{fsync}: back after Redis is", traffic.goes_on() - back, scaled(2.0), "s")
         assert traffic.failed == []
-        # SIGKILL takes what Redis has not written; what the system has not synced would be lost by a power cut only.
-        figure(f"{fsync}: messages lost", len(traffic.lost), 0, "messages")
-        numbers = [number for number, _, _ in traffic.worked]
-        first = list(dict.fromkeys(numbers))
-        assert first == sorted(first)
-        assert all(tries > 1 for tries in traffic.repeated)
-        figure(f"{fsync}: worked on twice, for each kill", len(traffic.repeated) / whole(2, 20), 1, "messages")
         assert store.queue("jobs").stats.in_flight == 0
+    first = list(dict.fromkeys(number for number, _, _ in traffic.worked))
+    assert first == sorted(first)
+    ages = [min(kill - at for kill in kills if kill > at - scaled(0.1)) for _, at in traffic.lost]
+    if fsync == "always":
+        figure("always: messages lost", len(traffic.lost), 0, "messages")
+        assert all(tries > 1 for tries in traffic.repeated)
+        figure("always: worked on twice, for each kill", len(traffic.repeated) / len(kills), 1, "messages")
+    else:
+        # Redis writes up to two seconds later where the disk is slow, and then some acknowledgements are lost as well.
+        figure("everysec: put before the kill, and lost", max(ages, default=0.0), scaled(2.5), "s")
+        reports = sum("lost what it had" in record.getMessage() for record in caplog.records)
+        assert reports <= len(kills)
+        assert not ages or reports
 
 
 def test_row_a16_pending_messages_survive(tmp_path: Path) -> None:
