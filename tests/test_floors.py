@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "html_repr": set(),
     "fork": set(),
     "errors": {"html_repr"},
-    "protocol": WORDS | {"protocol"},
+    "protocol": WORDS | {"protocol", "version"},
     "stores": WORDS | {"lazy", "protocol", "stores"},
     "transport": WORDS | {"transport"},
     "core": WORDS | {"protocol", "core"},
