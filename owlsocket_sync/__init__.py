@@ -65,6 +65,9 @@ if TYPE_CHECKING:
         LoginTimeout as LoginTimeout,
     )
     from .errors import (
+        MessagesLost as MessagesLost,
+    )
+    from .errors import (
         MissingExtra as MissingExtra,
     )
     from .errors import (
@@ -199,6 +202,7 @@ _EXPORTS = {
         "SocketTimeout",
         "SocketUnauthorized",
         "SocketUnsupported",
+        "MessagesLost",
         "StoreCorrupt",
         "StoreError",
         "StoreFull",

@@ -11,7 +11,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from . import fork
 from .callables import refuse_awaitable
@@ -32,12 +32,17 @@ from .protocol.connection_registry import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
 from .protocol.reports import ErrorContext
 from .protocol.settings import Settings
+from .runtime.endings import failed_end
 from .runtime.inline_pool import InlinePool
 from .runtime.link import Link
 from .runtime.named_connections import NamedConnections
 from .runtime.supervisor import Supervisor
 from .states import ENDING_STATES
 from .values import forget_locals, forgetting_locals
+
+if TYPE_CHECKING:
+    from .core.durable_queue import DurableQueue
+    from .stores.queue import Queue
 
 Auth = Callable[[Connection], object]
 
@@ -70,6 +75,8 @@ def connect(
     wait: bool = True,
     setup: Callable[[Connection], object] | None = None,
     compression: Deflate | str | None = None,
+    inbox: Queue | None = None,
+    outbox: Queue | None = None,
 ) -> Connection:
     """Connect to an OwlMeans server; from any thread.
 
@@ -107,6 +114,10 @@ def connect(
             server. If it raises, the connection is closed and the exception is raised here.
         compression: ``"deflate"`` or a `Deflate` compresses messages where the server agrees to it; ``None`` does not
             offer it. See `Deflate`.
+        inbox: a queue of a store, in which messages of the server are kept until they are acknowledged; ``None`` for
+            the memory of the connection. See `owlsocket_sync.stores`.
+        outbox: a queue of a store, from which messages are sent until the server has acknowledged them; ``None`` sends
+            them at once.
 
     Raises:
         ValueError: an option cannot be used; the message names it.
@@ -125,7 +136,7 @@ def connect(
                 call_timeout=check_timeout(call_timeout, "call_timeout", CALL_TIMEOUT),
                 heartbeat=heartbeat, reconnect=reconnect, limits=limits, workers=workers,
                 ssl_context=ssl_context, proxy=proxy, token_in=token_in, sender=sender, name=name, replace=replace,
-                wait=wait, setup=setup, compression=compression,
+                wait=wait, setup=setup, compression=compression, inbox=inbox, outbox=outbox,
             )  # fmt: skip
     finally:
         del url, token, query, headers, auth, proxy
@@ -169,7 +180,15 @@ class _Assembly:
     def __init__(self, options: ClientOptions, name: str) -> None:
         self._options = options
         compresses = options.compression is not None
-        self._core_options = CoreOptions(name, options.limits, options.sender, stamps=True, compresses=compresses)
+        queues = None
+        if options.inbox is not None or options.outbox is not None:
+            from .core.durable_queue import StoredQueues  # where nothing is stored, it is not loaded
+            from .runtime.draining import Drainer
+
+            queues = StoredQueues(options.inbox, options.outbox, make_worker=Drainer)
+        self._core_options = CoreOptions(
+            name, options.limits, options.sender, stamps=True, compresses=compresses, queues=queues
+        )
 
     def __call__(self, parent: Core | None) -> tuple[Core, Supervisor]:
         """Return the parts of the connection, which connects nothing yet."""
@@ -220,10 +239,14 @@ class _LinkSource:
         """Return the URL of the latest attempt, without secrets."""
         return self._connector.display_url
 
-    def connect(self, *arguments: Any) -> Link:
-        """Connect as `Connector` does."""
+    def connect(self, deadline: Deadline, *arguments: Any) -> Link:
+        """Connect as `Connector` does, and say that this end has queues in stores."""
         with _reporting(self.core, "connect"):
-            return self._connector(*arguments)
+            link = self._connector(deadline, *arguments)
+        durable = self.core.durable
+        if durable is not None:
+            _announce(durable, link, arguments[1], self._options.authenticate is not None, deadline)
+        return link
 
     def authenticate(self) -> None:
         """Let the user's callable speak first on a new link."""
@@ -231,6 +254,15 @@ class _LinkSource:
         assert authenticate is not None
         with _reporting(self.core, "auth"):
             refuse_awaitable(authenticate(self.core.facade.get()), "auth")
+
+
+def _announce(durable: DurableQueue, link: Link, number: int, authenticates: bool, deadline: Deadline) -> None:
+    """Say on a new link that this end has queues in stores, before a byte is read."""
+    try:
+        link.write(durable.exchange.announce(number, authenticates=authenticates), deadline)
+    except BaseException as failure:
+        link.abort(failed_end("the link could not be opened", failure))
+        raise
 
 
 @contextmanager

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from .deadline import check_timeout
 from .handshake_fields import Query, check_headers, check_query
-from .options import Backoff, Deflate, Heartbeat, Limits, check_callable, check_compression, check_type, check_workers
+from .options import (
+    Backoff,
+    Deflate,
+    Heartbeat,
+    Limits,
+    check_callable,
+    check_compression,
+    check_queue,
+    check_type,
+    check_workers,
+)
 from .protocol.messages import CALL_TIMEOUT
 from .transport.dial import parse_proxy
 from .urls import Target, parse, redact, strip_token_scheme, with_token_scheme
@@ -18,6 +28,7 @@ from .values import FieldwiseEq, Secret
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .stores.queue import Queue
 
 StrOrCallable = str | Callable[[], str]
 ShouldContinue = Callable[[], bool]
@@ -69,6 +80,8 @@ class ClientOptions(FieldwiseEq):
     wait: bool = True
     setup: Callable[[Connection], object] | None = None
     compression: Deflate | str | None = None
+    inbox: Queue | None = None
+    outbox: Queue | None = None
 
     def __post_init__(self) -> None:
         check_type("heartbeat", self.heartbeat, Heartbeat, optional=True)
@@ -82,6 +95,8 @@ class ClientOptions(FieldwiseEq):
         if not (self.token is None or isinstance(self.token, str) or callable(self.token)):
             raise ValueError(f"token must be text or a callable, not {type(self.token).__name__}")
         check_callable("setup", self.setup, "conn")
+        for option in ("inbox", "outbox"):
+            check_queue(option, getattr(self, option))
         for option in ("url", "token"):
             if callable(getattr(self, option)):
                 check_callable(option, getattr(self, option), "")

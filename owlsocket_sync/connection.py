@@ -19,13 +19,14 @@ from .core.core import CLOSE_TIMEOUT, Core
 from .deadline import Deadline, check_timeout
 from .errors.safe_text import safe_str
 from .fork import PROCESS, PerProcess
+from .options import Backoff
 from .protocol.connection_registry import REGISTRY
-from .protocol.delivery import Consumed
+from .protocol.delivery import RETRY_DELAY, Consumed, Redelivery
 from .protocol.events import EVERY, EventStream, message_converter
 from .protocol.hooks import Instrument
 from .protocol.messages import EventMessage, Message
 from .protocol.performers import check_stage
-from .protocol.queue import Filter, MessageQueue, iterate
+from .protocol.queue import Filter
 from .protocol.reports import ErrorContext
 from .protocol.requests import ConvertedStream, Stream
 from .protocol.scopes import copy_for_handler
@@ -94,8 +95,8 @@ class Connection:
     def _services(self) -> Services:
         return self._core.services
 
-    def _queue(self) -> MessageQueue:
-        return self._core.queue
+    def _queue(self) -> Any:
+        return self._core.active_queue
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -479,15 +480,39 @@ class Connection:
     # -- the queue ---------------------------------------------------------------------------------------------------
 
     def enqueue(self, payload: Any, id: str | None = None) -> None:
-        """Put a message on the peer's queue; raises what `notify` raises."""
-        self._core.queue.enqueue(payload, id)
+        """Put a message on the peer's queue; raises what `notify` raises.
+
+        With an outbox, the message is stored when this returns, with or without a link, and is sent and acknowledged
+        later; `flush` waits for that. It is not part of an open `batch`.
+
+        Args:
+            payload: any value that JSON can represent.
+            id: the id of the message; with an outbox, by default one that no other message has.
+
+        Raises:
+            StoreFull: the outbox has no room; nothing was stored.
+        """
+        self._core.active_queue.enqueue(payload, id)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until the peer has acknowledged all messages of the outbox.
+
+        Args:
+            timeout: seconds; ``None`` for the timeout of calls.
+
+        Raises:
+            SocketTimeout: it has not, within the timeout; the message tells how many are left.
+            SocketConnectionError: the connection is closed.
+            SocketUnsupported: the connection has no outbox.
+        """
+        self._core.active_queue.flush(timeout)
 
     def enqueued(self) -> int:
         """Return the number of messages on our queue."""
-        return len(self._core.queue)
+        return len(self._core.active_queue)
 
     def consume(
-        self, filter: Filter | None = None, timeout: float = 0.0, *, payload_type: Any = None
+        self, filter: Filter | None = None, timeout: float = 0.0, *, payload_type: Any = None, ack: bool = True
     ) -> Consumed | None:
         """Take the first message from our queue, or the first message that ``filter`` matches.
 
@@ -496,17 +521,19 @@ class Connection:
                 raised here, and no message is taken.
             timeout: seconds to wait for a message; 0 does not wait.
             payload_type: convert the payload to this type, as ``result_type`` of `call` does.
+            ack: acknowledge the message at once; ``False`` leaves that to the caller, and needs an inbox.
 
         Returns:
             ``(payload, id, remaining)``; ``None`` if the queue is empty, ``(None, None, remaining)`` if no message
-            matches.
+            matches. With an inbox, a `Delivery`.
 
         Raises:
             SocketMessageMalformed: the payload does not fit ``payload_type``. The message is taken nevertheless, since
                 it would block the queue; ``fields`` of the error has its payload and id.
             TypeError: JSON cannot be converted to ``payload_type``; no message is taken.
+            ValueError: ``ack=False`` without an inbox, or ``filter`` with one: its messages are taken in their order.
         """
-        return self._core.queue.consume(filter, timeout, payload_type)
+        return self._core.active_queue.consume(filter, timeout, payload_type, ack)
 
     def messages(
         self,
@@ -515,11 +542,14 @@ class Connection:
         limit: int | None = None,
         *,
         payload_type: Any = None,
+        visibility_timeout: float = 60.0,
+        max_attempts: int | None = 5,
+        retry_delay: Backoff = RETRY_DELAY,
     ) -> Iterator[Consumed]:
         """Iterate over the messages on our queue, and wait for further messages.
 
         A message counts as done when the loop asks for the next one. If the loop body raises or leaves the loop with
-        ``break``, the message goes back to the front of the queue.
+        ``break``, the message goes back to the front of the queue; with an inbox, it is delivered again after a delay.
 
         Args:
             filter: called with each payload; messages for which it returns false stay on the queue.
@@ -527,8 +557,14 @@ class Connection:
             limit: stop after this many messages.
             payload_type: convert each payload to this type. If a payload does not fit, the iteration raises what
                 `consume` raises, and the message is taken; iterate again to continue with the next message.
+            visibility_timeout: of an inbox: seconds after which a message is delivered again that this process forgot.
+                One that it works on stays its own, however long that takes.
+            max_attempts: of an inbox: a message that was delivered so often becomes a dead letter; ``None`` for no
+                limit.
+            retry_delay: of an inbox: the delays before a message that was given back is delivered again.
         """
-        return iterate(self._queue, filter, timeout, limit, payload_type)
+        redelivery = Redelivery(visibility_timeout, max_attempts, retry_delay)
+        return self._core.active_queue.iterate(self._queue, filter, timeout, limit, payload_type, redelivery)
 
     # -- authentication ----------------------------------------------------------------------------------------------
 

@@ -168,6 +168,13 @@ def check_compression(value: object) -> Deflate | None:
     raise ValueError(f"compression must be 'deflate', a Deflate or None, not {found}")
 
 
+def check_queue(option: str, queue: object) -> None:
+    """Raise `ValueError` unless an option is a queue of a store, or ``None``."""
+    # By what it does: the class is not loaded where nothing is stored.
+    if queue is not None and not (hasattr(queue, "stored") and hasattr(queue, "get")):
+        raise ValueError(f"{option} must be a queue of a store, such as store.queue(name), not {type(queue).__name__}")
+
+
 def check_type(option: str, value: object, *types: type, optional: bool = False) -> None:
     """Raise `ValueError` unless an option has one of these types.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import fork
 from ..deadline import Deadline
 from ..delegation import delegate
-from ..errors import SocketConnectionError, SocketError, SocketMessageError, SocketTimeout
+from ..errors import SocketConnectionError, SocketMessageError
 from ..locks import LockGroup, StepAside
 from ..options import Limits
 from ..protocol.authentication import Authentication
@@ -37,9 +37,10 @@ from ..protocol.scopes import Scopes
 from ..protocol.services import Services
 from ..protocol.settings import Settings
 from ..protocol.subscriptions import ALL, HandlerContext, Registrations
-from ..states import ENDING_STATES, CloseInfo, StateChange
+from ..states import ENDING_STATES, CloseInfo, ConnectionState, StateChange
 from .contract import CarrierContract
 from .dispatcher import Dispatcher
+from .drain import drain
 from .facade import FacadeReference
 from .families import Families
 from .sender import Sender
@@ -48,10 +49,10 @@ from .waits import Waits
 
 if TYPE_CHECKING:
     from ..protocol.stats import Stats
+    from .durable_queue import DurableQueue, StoredQueues
 
 CLOSE_TIMEOUT = 3.0
 RECONNECT_TIMEOUT = 1.0
-CLOSE_RESERVE = 0.5
 INTERNAL_ERROR = 1011
 PROTOCOL_ERROR_CODES = frozenset({1002, 1007, TOO_BIG})
 
@@ -69,6 +70,7 @@ class CoreOptions:
         accepted: whether this is the end of a server, to which the peer connected.
         surroundings: returns the context manager inside which each handler runs; ``None`` for none.
         share: of the memory of that server.
+        queues: in stores; ``None`` where inbox and outbox are in memory.
     """
 
     name: str
@@ -79,6 +81,7 @@ class CoreOptions:
     accepted: bool = False
     surroundings: HandlerContext | None = None
     share: Share | None = None
+    queues: StoredQueues | None = None
 
 
 class Core:
@@ -97,10 +100,10 @@ class Core:
     """
 
     __slots__ = (
-        "__weakref__", "_contract", "_locks", "_workers", "authentication", "backlog", "calls", "carrier", "counters",
-        "dispatcher", "events", "facade", "forked", "hooks", "listeners", "options", "performers", "queue",
-        "registrations", "reporter", "requests", "scopes", "sender", "services", "settings", "step_aside", "tasks",
-        "waits",
+        "__weakref__", "_contract", "_locks", "_workers", "active_queue", "authentication", "backlog", "calls",
+        "carrier", "counters", "dispatcher", "durable", "events", "facade", "forked", "hooks", "listeners", "options",
+        "performers", "queue", "registrations", "reporter", "requests", "scopes", "sender", "services", "settings",
+        "step_aside", "tasks", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -136,7 +139,8 @@ class Core:
         self.services = Services(*parts, run, report, inside, counters, self.hooks, backlog, limits.json_depth)
         families = self._make_families(table)
         self.calls, self.performers, self.requests = families.calls, families.performers, families.requests
-        self.events, self.queue = families.events, families.queue
+        self.events, self.queue, self.durable = families.events, families.queue, families.durable
+        self.active_queue: MessageQueue | DurableQueue = self.queue if self.durable is None else self.durable
         self.authentication, self.listeners = families.authentication, families.listeners
         self.dispatcher = Dispatcher(
             families, self.services, settings, registrations.listeners, self.tasks, self.waits, carrier
@@ -151,7 +155,6 @@ class Core:
     has_room: Callable[[], bool] = delegate("dispatcher.has_room")
     count_wire: Callable[[int, int], None] = delegate("counters.count_wire")
     try_complete: Callable[[str], bool | None] = delegate("calls.try_complete")
-    run_timers: Callable[[float], float] = delegate("calls.table.expire")
     fail_calls: Callable[[int, CloseInfo], None] = delegate("calls.table.fail_lost")
 
     def _make_sender(self, table: CallTable) -> Sender:
@@ -173,19 +176,34 @@ class Core:
     def _make_families(self, table: CallTable) -> Families:
         services, settings, registrations, sender = self.services, self.settings, self.registrations, self.sender
         authentication = Authentication(services, settings, accepted=self.options.accepted)
+        queue = MessageQueue(services, self.options.limits.inbox_messages, self.options.limits.inbox_bytes)
+        durable = None if self.options.queues is None else self._make_durable(self.options.queues, queue)
         return Families(
             calls=Calls(services, settings, registrations.listeners, sender, table, self.tasks, self.waits),
             performers=Performers(services, settings, registrations.performers, authentication),
             events=Events(services, sender.send_event, registrations.observers, registrations.event_queues),
             requests=Requests(services, registrations.acknowledgers, registrations.response_observers),
-            queue=MessageQueue(services, self.options.limits.inbox_messages, self.options.limits.inbox_bytes),
+            queue=queue,
+            durable=durable,
             authentication=authentication,
             listeners=Listeners(
                 self.options.name, services, self.carrier, registrations.listeners, registrations.state_handlers
             ),
         )
 
+    def _make_durable(self, queues: StoredQueues, memory: MessageQueue) -> DurableQueue:
+        from .queue_assembly import make_durable  # where nothing is stored, it is not loaded
+
+        carrier, sender = self.carrier, self.sender
+        return make_durable(self.services, queues, memory, carrier, sender, self.settings, self.options)
+
     # -- what the carrier tells: see `CarrierEvents` -----------------------------------------------------------------
+
+    @property
+    def run_timers(self) -> Callable[[float], float]:
+        """The method that lets calls, and what waits to be sent from a store, time out."""
+        expire = self.calls.table.expire
+        return expire if self.durable is None else self.durable.with_timers(expire)
 
     def awaits_link(self) -> bool:
         """Return whether a call waits for a link; not what a thread sends on a link that is just opening."""
@@ -199,6 +217,8 @@ class Core:
     def link_lost(self, link: int, info: CloseInfo) -> None:
         """Fail all that waits for an answer on a link that ended, and show the end to those who listen."""
         self._contract.link_lost(link)
+        if self.durable is not None:
+            self.durable.exchange.link_lost(link)
         self.fail_calls(link, info)  # for carriers that have not done so
         error = partial(lost_error, info)
         self.authentication.fail(error, link)
@@ -231,6 +251,8 @@ class Core:
             self.dispatcher.stop()
         try:
             self._contract.begin_state_change(change)
+            if self.durable is not None and change.state is ConnectionState.OPEN:
+                self.durable.exchange.link_opened(self.carrier.links)
             self.listeners.notify_state(change, number)
         except Exception:
             raise
@@ -249,7 +271,7 @@ class Core:
         self.authentication.fail(error)
         self.requests.fail(error)
         self.events.end()
-        self.queue.end()
+        self.active_queue.end()
         self.backlog.leave()
         self.reporter.end(self._workers.submit)
         REGISTRY.remove(self.hooks, self._counted())
@@ -266,36 +288,14 @@ class Core:
         return Stats(
             **self._counted(),
             pending=len(self.calls.table.pending),
-            queued=len(self.queue),
+            queued=len(self.active_queue),
             backlog=self.backlog.totals()[0],
             latency=self.carrier.latency,
         )
 
     def drain(self, timeout: float) -> None:
         """Let calls and handlers finish, then close; see `owlsocket_sync.Connection.drain`."""
-        deadline = self.sender.deadline_for(timeout)
-        self.dispatcher.draining = True
-        seconds = deadline.remaining()
-        until, finished = Deadline(max(seconds / 2, seconds - CLOSE_RESERVE)), False
-        error: SocketError | None = None
-        try:
-            with self.waits.worker_released(until):
-                finished = self._finish(until)
-        except (SocketConnectionError, SocketTimeout) as unsent:  # what was gathered in a batch
-            error = unsent
-        except BaseException:  # an interrupt: the connection goes on
-            self.dispatcher.draining = False
-            raise
-        self.close(1000, "", Deadline(min(CLOSE_TIMEOUT, deadline.remaining())))
-        if error is not None:
-            raise error
-        if not finished:
-            raise SocketTimeout(f"{self.options.name} did not finish within {deadline.seconds:g} s and was closed")
-
-    def _finish(self, deadline: Deadline) -> bool:
-        """Wait for pending calls, then for handlers; return whether all finished within the deadline."""
-        pending = list(self.calls.table.pending.values())
-        return all(call.wait(deadline) for call in pending) and self.wait_idle(deadline)
+        drain(self, timeout)
 
     def wait_idle(self, deadline: Deadline) -> bool:
         """Wait until no handler runs or waits to run; return whether that was within the deadline."""

@@ -48,7 +48,7 @@ class Dispatcher:
     """
 
     __slots__ = (
-        "_carrier", "_counters", "_families", "_hooks", "_listeners", "_services", "_settings", "_tasks",
+        "_carrier", "_counters", "_durable", "_families", "_hooks", "_listeners", "_services", "_settings", "_tasks",
         "_waits", "closing", "draining",
     )  # fmt: skip
 
@@ -68,6 +68,7 @@ class Dispatcher:
         self._hooks = services.hooks
         self._settings = settings
         self._listeners = listeners
+        self._durable = families.durable
         self._tasks = tasks
         self._waits = waits
         self._carrier = carrier
@@ -115,7 +116,7 @@ class Dispatcher:
                 message.dt = time.time()
             if self._settings.prepare is None:
                 self._route(message, link)
-            else:
+            elif message.type is not MessageType.SYSTEM or not self._belongs_to_queues(message, link):
                 # The hook is user code: on one lane, so that messages are routed in the order in which they came.
                 size = self._services.backlog.weigh(message.raw)
                 self._services.dispatch("prepare", size, self._prepare_and_route, message, link)
@@ -139,7 +140,10 @@ class Dispatcher:
 
     def _handle_heartbeat(self, message: Message, size: int, link: int) -> bool:
         """Return whether it is a ping, which is answered, or a pong, of those that are messages."""
-        if message.type == "ping" and not self.closing:
+        if self._durable is not None and message.type in ("ping", "pong") and not self.closing:
+            exchange = self._durable.exchange
+            (exchange.receive_ping if message.type == "ping" else exchange.receive_pong)(link)
+        elif message.type == "ping" and not self.closing:
             # On a worker: the reader never waits for the write lock.
             deadline = Deadline(self._settings.call_timeout)
             self._services.dispatch("pong", size, self._carrier.transmit, [PONG], link, deadline)
@@ -182,8 +186,17 @@ class Dispatcher:
             self._dispatch_request(kind, message, link)
             if self.closing:
                 return
+        elif self._belongs_to_queues(message, link):
+            return
         if seen is not None:
             families.listeners.notify_message(seen)
+
+    def _belongs_to_queues(self, message: Message, link: int) -> bool:
+        """Return whether it is a frame by which two ends agree on their queues, which listeners do not get."""
+        durable = self._durable
+        if durable is None or not isinstance(message, EventMessage):
+            return False
+        return durable.exchange.receive_system(message.event, message.payload, link)
 
     def _dispatch_request(self, kind: MessageType | str, message: Message, link: int) -> None:
         """Hand on what asks for something new; a connection that drains refuses it, and drops it after its goodbye."""
@@ -197,7 +210,10 @@ class Dispatcher:
         elif kind is MessageType.REQUEST:
             families.requests.receive_request(message)
         elif kind is MessageType.MESSAGE:
-            families.queue.receive_message(message)
+            if self._durable is None:
+                families.queue.receive_message(message)
+            else:
+                self._durable.receive_message(message, link)
         else:
             self._counters.count("malformed")
             self._services.report(

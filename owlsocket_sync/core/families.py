@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..protocol.authentication import Authentication
 from ..protocol.calls import Calls
@@ -11,6 +12,9 @@ from ..protocol.listeners import Listeners
 from ..protocol.performers import Performers
 from ..protocol.queue import MessageQueue
 from ..protocol.requests import Requests
+
+if TYPE_CHECKING:
+    from .durable_queue import DurableQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +26,6 @@ class Families:
     events: Events
     requests: Requests
     queue: MessageQueue
+    durable: DurableQueue | None
     authentication: Authentication
     listeners: Listeners

@@ -12,7 +12,8 @@
     │   │   └── SocketMessageMalformed  a message, or a value in it, is invalid
     │   └── StoreError                  a store of durable queues fails
     │       ├── StoreFull               it has no room for a message
-    │       └── StoreCorrupt            its file is damaged
+    │       ├── StoreCorrupt            its file is damaged
+    │       └── MessagesLost            messages of a peer are known to be lost
     ├── AuthError                       any failure of authentication, and its family
     │   ├── AuthMalformed               a key, a token or a model is invalid        (also ValueError)
     │   └── LoginTimeout                a step of a login was not answered in time  (also TimeoutError)
@@ -48,6 +49,7 @@ from .tree import (
     ConfigResourceError,
     InsecureTransportWarning,
     LoginTimeout,
+    MessagesLost,
     MigrationConflict,
     MigrationError,
     MisshapedRecord,
@@ -79,6 +81,7 @@ from .tree import (
 )
 
 __all__ = [
+    "MessagesLost",
     "AccessError",
     "ApiClientError",
     "ApiError",

@@ -143,6 +143,20 @@ class StoreCorrupt(StoreError):
     code = "STORE_CORRUPT"
 
 
+class MessagesLost(StoreError):
+    """Messages of a peer are known to be lost, such as by a store that was restored from a backup.
+
+    Attributes:
+        count: how many.
+    """
+
+    code = "MESSAGES_LOST"
+
+    def __init__(self, message: str, count: int = 0) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 @register_error_class
 class AuthError(PrefixedError):
     """Any failure of authentication.

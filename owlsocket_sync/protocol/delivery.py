@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from ..options import Backoff
+
+RETRY_DELAY = Backoff(initial=1.0, factor=4.0, cap=60.0)
+"""The delay of a message that was given back, by its attempts."""
 
 
 class Consumed(NamedTuple):
@@ -111,3 +117,37 @@ class Delivery(Consumed):
         """
         if self.lease is not None:
             self.lease.extend(seconds)
+
+
+class DeliveryQueue(Protocol):
+    """A durable queue, as far as taking from it is concerned."""
+
+    def get(
+        self,
+        timeout: float = 0.0,
+        visibility_timeout: float = 60.0,
+        *,
+        max_attempts: int | None = None,
+        retry_delay: Backoff = RETRY_DELAY,
+    ) -> Delivery | None:
+        """Take the next message."""
+        ...
+
+
+@dataclass(frozen=True)
+class Redelivery:
+    """The rules for messages that are not acknowledged.
+
+    Attributes:
+        visibility_timeout: seconds after which a message is delivered again that this process forgot.
+        max_attempts: a message that was delivered so often becomes a dead letter; ``None`` for no limit.
+        retry_delay: the delays before the next delivery of a message that was given back.
+    """
+
+    visibility_timeout: float = 60.0
+    max_attempts: int | None = 5
+    retry_delay: Backoff = RETRY_DELAY
+
+    def take_from(self, queue: DeliveryQueue, timeout: float) -> Delivery | None:
+        """Take the next message of a queue within so many seconds."""
+        return queue.get(timeout, self.visibility_timeout, max_attempts=self.max_attempts, retry_delay=self.retry_delay)

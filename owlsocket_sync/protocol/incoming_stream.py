@@ -5,7 +5,6 @@ It has no socket, clock or store: its owner, one thread at a time, tells it what
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -89,7 +88,6 @@ class IncomingStream:
         self._acks_when_done = acks_when_done
         self.position: StreamPosition | None = None
         self._done = StreamPosition("", 0)
-        self._undone: deque[tuple[int, str | None]] = deque()
         self._is_held = self._has_nacked = False
 
     # -- greeting ----------------------------------------------------------------------------------------------------
@@ -109,7 +107,6 @@ class IncomingStream:
         """
         before_first = bounds.first - 1
         self._is_held = self._has_nacked = False
-        self._undone.clear()
         steps: list[InboxStep] = []
         if known is None or known.offset < before_first:
             missing = before_first - (0 if known is None else known.offset)
@@ -165,9 +162,7 @@ class IncomingStream:
         if count:
             last = step.messages[count - 1]
             self.position = StreamPosition(stream, last.seq, last.id)
-            if self._acks_when_done:
-                self._undone.extend((message.seq, message.id) for message in step.messages[:count])
-            else:
+            if not self._acks_when_done:
                 self._done = self.position
                 answers.append(Ack(self._done))
         if outcome is not StoreOutcome.STORED:
@@ -194,7 +189,6 @@ class IncomingStream:
         """Take in that the position was moved over numbers that have no message; return the answers."""
         self.position = step.to
         if self._acks_when_done:
-            self._undone.append((step.to.offset, step.to.last))
             return []
         self._done = step.to
         return [Ack(self._done)]
@@ -218,6 +212,11 @@ class IncomingStream:
         """True while the peer waits to hear of room."""
         return self._is_held
 
+    @property
+    def has_undone(self) -> bool:
+        """True while a message is stored, and not acknowledged yet."""
+        return self.position is not None and self._done.offset < self.position.offset
+
     def room(self) -> list[Frame]:
         """Take in that the inbox has room again; return the answers."""
         if not self._is_held:
@@ -225,10 +224,9 @@ class IncomingStream:
         self._is_held = self._has_nacked = False
         return [Ack(self._done)]
 
-    def done(self, offset: int) -> list[Frame]:
-        """Take in that consumers are done with all messages up to this number; return the answers."""
-        before = self._done
-        while self._undone and self._undone[0][0] <= offset:
-            seq, id = self._undone.popleft()
-            self._done = StreamPosition(before.stream, seq, id)
-        return [Ack(self._done)] if self._done.offset > before.offset else []
+    def done(self, done: StreamPosition) -> list[Frame]:
+        """Take in that consumers are done with all messages up to a position; return the answers."""
+        if self.position is None or not self._done.offset < done.offset <= self.position.offset:
+            return []
+        self._done = done
+        return [Ack(done)]

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..deadline import Deadline
-from ..errors import SocketMessageError, SocketMessageMalformed
+from ..errors import SocketMessageError, SocketMessageMalformed, SocketUnsupported
 from ..locks import Condition
 from .backlog import MESSAGE_COST, memory_of
-from .delivery import Consumed
+from .delivery import Consumed, Redelivery
 from .iterators import check_limit
 from .messages import Message, MessageType
 from .reports import ErrorContext
@@ -137,8 +137,10 @@ class MessageQueue:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def consume(self, filter: Filter | None, timeout: float, payload_type: Any) -> Consumed | None:
+    def consume(self, filter: Filter | None, timeout: float, payload_type: Any, ack: bool = True) -> Consumed | None:
         """Take a message; see `owlsocket_sync.Connection.consume`."""
+        if not ack:
+            raise ValueError("ack=False needs an inbox: connect(inbox=...) or serve(inbox=...)")
         check_filter(filter)
         payload_type = None if payload_type is None else type_adapter(payload_type)
         message = self.take(filter, self._services.deadline_for(timeout))
@@ -146,6 +148,35 @@ class MessageQueue:
             return self.consumed(message, payload_type)
         remaining = len(self._messages)
         return Consumed(None, None, remaining) if remaining else None
+
+    def iterate(
+        self,
+        current: Callable[[], MessageQueue],
+        filter: Filter | None,
+        timeout: float | None,
+        limit: int | None,
+        payload_type: Any,
+        redelivery: Redelivery,
+    ) -> Iterator[Consumed]:
+        """Return an iterator over the queue; see `owlsocket_sync.Connection.messages`.
+
+        Args:
+            current: return the queue of the connection, which in a forked child is another one.
+            filter: as of `take`.
+            timeout: seconds to wait for each message.
+            limit: the number of messages after which to end.
+            payload_type: the type that payloads are converted to.
+            redelivery: the default: a message that was taken from here is not delivered again by itself.
+        """
+        if redelivery != Redelivery():
+            raise ValueError("visibility_timeout, max_attempts and retry_delay need an inbox: connect(inbox=...)")
+        check_filter(filter)
+        check_limit(limit)
+        return _iterate(current, filter, timeout, limit, None if payload_type is None else type_adapter(payload_type))
+
+    def flush(self, timeout: float | None) -> None:
+        """Raise: what is sent without an outbox is not acknowledged."""
+        raise SocketUnsupported("flush() waits for acks, which need an outbox: connect(outbox=...)")
 
     def consumed(self, message: Message, payload_type: Any) -> Consumed:
         """Return what a consumer gets for a message that was taken."""
@@ -260,27 +291,6 @@ def check_filter(filter: Filter | None) -> None:
     """Raise `TypeError` unless a filter can be called; an empty queue would not ask it."""
     if filter is not None:
         check_handler(filter, "filter", "payload")
-
-
-def iterate(
-    queue: Callable[[], MessageQueue],
-    filter: Filter | None,
-    timeout: float | None,
-    limit: int | None,
-    payload_type: Any,
-) -> Iterator[Consumed]:
-    """Return an iterator over a queue; see `owlsocket_sync.Connection.messages`.
-
-    Args:
-        queue: return the queue of the connection, which in a forked child is another one.
-        filter: as of `MessageQueue.take`.
-        timeout: seconds to wait for each message.
-        limit: the number of messages after which to end.
-        payload_type: the type that payloads are converted to.
-    """
-    check_filter(filter)
-    check_limit(limit)
-    return _iterate(queue, filter, timeout, limit, None if payload_type is None else type_adapter(payload_type))
 
 
 def _iterate(

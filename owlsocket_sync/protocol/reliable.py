@@ -70,11 +70,14 @@ class ReliableEnd:
         outbox: what it sends; ``None`` without an outbox.
         inbox: where it stores what arrives; ``None`` without an inbox.
         acks_when_done: see `IncomingStream`.
+        sends: whether this end may send from the outbox; else another one does, until `start_sending`.
 
     Attributes:
         outgoing: the state of the outbox on this link, ``None`` without one.
         incoming: the state of the inbox on this link, ``None`` without one.
         is_greeted: whether the peer has said hello: it keeps these rules.
+        has_greeted: whether this end has begun.
+        sends: whether this end sends from the outbox.
     """
 
     def __init__(
@@ -84,8 +87,11 @@ class ReliableEnd:
         *,
         asks: bool,
         acks_when_done: bool = False,
+        sends: bool = True,
     ) -> None:
-        self._asks = asks
+        self._asks, self.sends = asks, sends
+        self.has_greeted = False
+        self._peer_accepts: bool | None = None
         self._outbox, self._inbox = outbox, inbox
         self.outgoing = None if outbox is None else OutgoingStream()
         self.incoming = None if inbox is None else IncomingStream(acks_when_done=acks_when_done)
@@ -99,14 +105,41 @@ class ReliableEnd:
         return [Hello()] if self._asks else []
 
     def greet(self) -> list[Action]:
-        """Begin, once the link is authenticated."""
-        actions: list[Action] = [self._hello()] if self._asks else []
-        if self.outgoing is None:
-            return actions
-        if not self._asks and self.outgoing.state is SendState.DOWN and self._outbox is not None:
-            self.outgoing.begin(self._outbox.bounds())
+        """Begin, once the link is authenticated; once for each link."""
+        self.has_greeted = True
+        if self._asks:
+            return [self._hello(), *self._probe()]
+        return self.start_sending() if self.sends else []
+
+    def start_sending(self) -> list[Action]:
+        """Send from the outbox from now on: no other end does any more."""
+        self.sends = True
+        if not self.has_greeted or (self.is_greeted and self._peer_accepts is None):
+            return []  # the greeting follows, or that of the peer
+        if self._asks:
+            return [self._hello(), *self._probe()]
+        if self._peer_accepts:
+            return [self._hello()]
+        if self._peer_accepts is False and self.outgoing is not None:
+            self._begin()
+            self.outgoing.turn_plain()
+            return []
+        return self._probe()
+
+    def stop_sending(self) -> None:
+        """Send nothing more from the outbox: another end does."""
+        self.sends = False
+        if self.outgoing is not None:
+            self.outgoing.state = SendState.DOWN
+
+    def _probe(self) -> list[Action]:
+        """Find out whether the peer is plain."""
+        if self.outgoing is None or not self.sends:
+            return []
+        if not self._asks and self.outgoing.state is SendState.DOWN:
+            self._begin()
         self.outgoing.probe()
-        return [*actions, BarrierPing.PING]
+        return [BarrierPing.PING]
 
     def renewed(self) -> list[Action]:
         """Take in that `RenewStream` is done, or that the bounds have to be told again."""
@@ -116,7 +149,7 @@ class ReliableEnd:
         return Hello(QueueTerms(self._begin(), self.incoming is not None))
 
     def _begin(self) -> StreamBounds | None:
-        if self.outgoing is None or self._outbox is None:
+        if self.outgoing is None or self._outbox is None or not self.sends:
             return None
         bounds = self._outbox.bounds()
         self.outgoing.begin(bounds)
@@ -130,6 +163,7 @@ class ReliableEnd:
             self.is_greeted = True
             if frame.queue is None:
                 return [] if frame.is_answer else [Hello(is_answer=True)]
+            self._peer_accepts = frame.queue.accepts
             return self._take_answer(frame.queue) if frame.is_answer else self._answer(frame.queue)
         if isinstance(frame, Skip):
             return self._skip(frame)
@@ -236,6 +270,6 @@ class ReliableEnd:
         """Take in that the inbox has room again."""
         return [] if self.incoming is None else [*self.incoming.room()]
 
-    def done(self, offset: int) -> list[Action]:
-        """Take in that consumers are done with all messages up to a number."""
-        return [] if self.incoming is None else [*self.incoming.done(offset)]
+    def done(self, position: StreamPosition) -> list[Action]:
+        """Take in that consumers are done with all messages up to a position."""
+        return [] if self.incoming is None else [*self.incoming.done(position)]

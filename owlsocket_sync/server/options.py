@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..connection import Connection
 from ..deadline import check_timeout
@@ -15,6 +16,7 @@ from ..options import (
     Limits,
     check_callable,
     check_compression,
+    check_queue,
     check_size,
     check_type,
     check_workers,
@@ -25,6 +27,9 @@ from ..values import FieldwiseEq
 from .admission import Authenticate, check_authenticate
 from .origins import check_origins
 from .request import Request
+
+if TYPE_CHECKING:
+    from ..stores.queue import Queue
 
 Handler = Callable[[Connection, Request], object]
 
@@ -53,6 +58,10 @@ class ServerOptions(FieldwiseEq):
             ``app.app_context`` of Flask; ``None`` for none.
         name: of the server, in logs and in the names of its threads; ``None`` generates one.
         compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
+        inbox: a queue of a store, in which messages of all clients are kept until they are acknowledged; ``None`` for
+            the memory of each connection.
+        outbox: called with the request of each client; returns the queue from which messages are sent to it until it
+            has acknowledged them, or ``None`` to send at once.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -71,6 +80,8 @@ class ServerOptions(FieldwiseEq):
     handler_context: HandlerContext | None = None
     name: str | None = None
     compression: Deflate | str | None = None
+    inbox: Queue | None = None
+    outbox: Callable[[Request], Queue | None] | None = None
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -81,6 +92,8 @@ class ServerOptions(FieldwiseEq):
         check_type("expose_tracebacks", self.expose_tracebacks, bool)
         check_type("name", self.name, str, optional=True)
         check_callable("handler_context", self.handler_context, "")
+        check_queue("inbox", self.inbox)
+        check_callable("outbox", self.outbox, "request")
         check_authenticate(self.authenticate)
         # A frozen dataclass has no other way to store a normalized value.
         object.__setattr__(self, "timeout", check_timeout(self.timeout, default=ServerOptions.timeout))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
@@ -23,8 +24,11 @@ from .admission import Authenticate, HandshakeRejected
 from .base import BaseServer, numbers
 from .options import Handler, ServerOptions, check_port
 from .peer import Peer
-from .request import url_host
+from .request import Request, url_host
 from .upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from ..stores.queue import Queue
 
 
 class Server(BaseServer):
@@ -175,6 +179,8 @@ def serve(
     expose_tracebacks: bool = False,
     name: str | None = None,
     compression: Deflate | str | None = None,
+    inbox: Queue | None = None,
+    outbox: Callable[[Request], Queue | None] | None = None,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
 
@@ -201,6 +207,10 @@ def serve(
         expose_tracebacks: send tracebacks of handlers to clients.
         name: of the server, in logs and in the names of its threads.
         compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
+        inbox: a queue of a store, in which messages of all clients are kept until they are acknowledged; ``None`` for
+            the memory of each connection. See `owlsocket_sync.stores`.
+        outbox: called with the request of each client; returns the queue from which messages are sent to it until it
+            has acknowledged them, or ``None`` to send at once. If it raises, the client is not accepted.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -219,5 +229,7 @@ def serve(
         expose_tracebacks=expose_tracebacks,
         name=name,
         compression=compression,
+        inbox=inbox,
+        outbox=outbox,
     )
     return Server(handler, host, port, options)

@@ -244,6 +244,10 @@ class Outgoing(StoredQueue, Protocol):
         """Delete the messages with numbers up to this one, claimed or not, and return how many those were."""
         ...
 
+    def bury_at(self, seq: int, reason: str) -> bool:
+        """Make a message a dead letter, claimed or not, because the peer cannot take it; false if it is gone."""
+        ...
+
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers without gaps; return the stream id.
 

@@ -97,7 +97,12 @@ class MemoryQueue:
         name: of the queue.
         max_messages: messages that it may hold.
         max_bytes: their size.
+
+    Attributes:
+        is_volatile: it is gone with the process, so a peer keeps a message until the work on it is done.
     """
+
+    is_volatile = True
 
     def __init__(self, name: str, max_messages: int, max_bytes: int) -> None:
         self.name = name
@@ -225,6 +230,10 @@ class MemoryQueue:
     def delete_to(self, seq: int) -> int:
         """Delete the messages with numbers up to this one."""
         return self._do(lambda shelf: shelf.delete_to(seq))
+
+    def bury_at(self, seq: int, reason: str) -> bool:
+        """Make a message a dead letter, claimed or not."""
+        return self._do(lambda shelf: shelf.bury_at(seq, reason))
 
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers."""

@@ -14,13 +14,10 @@ from ..deadline import Deadline, check_timeout
 from ..errors import SocketMessageMalformed, StoreError
 from ..errors.safe_text import logger
 from ..options import Backoff, check_type
-from ..protocol.delivery import Consumed, Delivery
+from ..protocol.delivery import RETRY_DELAY, Consumed, Delivery
 from ..protocol.iterators import check_limit
 from ..protocol.json_values import from_json, to_json
 from .base import Draft, Entry, QueueStats, StoredQueue
-
-RETRY_DELAY = Backoff(initial=1.0, factor=4.0, cap=60.0)
-"""The delay of a message that was given back, by its attempts."""
 
 
 class DeadLetter(NamedTuple):

@@ -168,6 +168,10 @@ class Shelf:
         """Make a claimed message a dead letter."""
         return self._leased(entry) is not None and self._bury(entry.seq, reason)
 
+    def bury_at(self, seq: int, reason: str) -> bool:
+        """Make a message a dead letter, claimed or not."""
+        return seq in self._records and self._bury(seq, reason)
+
     def _bury(self, seq: int, reason: str) -> bool:
         record = self.remove(seq)
         if record is not None:

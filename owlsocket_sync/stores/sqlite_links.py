@@ -123,6 +123,18 @@ class SqliteLinks:
 
         return self._write(delete_to)
 
+    def bury_at(self, seq: int, reason: str) -> bool:
+        """Make a message a dead letter, claimed or not."""
+
+        def bury(connection: sqlite3.Connection) -> bool:
+            place = self._place(connection, seq)
+            found = bool(connection.execute(_IDS, (place,)).fetchall())
+            if found:
+                self._row.bury(connection, place, 0, reason)
+            return found
+
+        return self._write(bury)
+
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers."""
 

@@ -517,8 +517,9 @@ def test_a_memory_inbox_acknowledges_what_its_consumer_is_done_with() -> None:
     assert isinstance(step, StoreMessages)
     assert stream.stored(step, 3, StoreOutcome.STORED) == []
     assert stream.acknowledged == StreamPosition(S, 0)
-    assert stream.done(2) == [Ack(StreamPosition(S, 2, "id-2"))]
-    assert stream.done(2) == []
+    assert stream.done(StreamPosition(S, 2, "id-2")) == [Ack(StreamPosition(S, 2, "id-2"))]
+    assert stream.done(StreamPosition(S, 2, "id-2")) == []
+    assert stream.has_undone
     assert stream.acknowledged == StreamPosition(S, 2, "id-2")
 
 
@@ -541,3 +542,47 @@ def test_deleting_follows_the_acks() -> None:
     assert outgoing.ack(S, 4) == []
     assert outgoing.ack(S, 3) == []
     assert outgoing.greeted(StreamPosition(S, 99), StreamBounds(S, 5, 9), lambda _: None) == [RenewStream(S)]
+
+
+# -- who sends from the outbox -----------------------------------------------------------------------------------------
+
+
+def sending_later(asks: bool) -> tuple[Side, Outbox, Inbox, Link]:
+    """A link on which one end may not send from its outbox yet, because another link does."""
+    outbox, inbox = filled(3), Inbox()
+    late, other = Side(outbox, None, asks=asks), Side(None, inbox, asks=not asks)
+    late.machine.sends = False
+    link = Link(late, other) if asks else Link(other, late)
+    link.run()
+    assert not inbox.log
+    return late, outbox, inbox, link
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["client", "server"])
+def test_an_end_that_may_send_later_greets_then(asks: bool) -> None:
+    """When the link that sends from the outbox has ended, another one goes on."""
+    late, outbox, inbox, link = sending_later(asks)
+    late.do(late.machine.start_sending())
+    link.run()
+    assert inbox.log == [1, 2, 3]
+    assert not outbox.rows
+    late.machine.stop_sending()
+    outbox.put(4)
+    link.run()
+    assert len(outbox.rows) == 1
+
+
+def test_a_server_that_opens_after_the_hello_of_its_client_sends_all_the_same() -> None:
+    """The handler of a server may take its time, and the client has greeted meanwhile."""
+    outbox, inbox = filled(3), Inbox()
+    client, server = Side(None, inbox, asks=True), Side(outbox, None, asks=False)
+    server.machine.sends = False
+    client.do([*client.machine.announce(), *client.machine.greet()])
+    while client.out:
+        server.take(client.out.popleft())
+    server.machine.sends = True
+    server.do(server.machine.greet())
+    link = Link.__new__(Link)
+    link.client, link.server = client, server
+    link.run()
+    assert inbox.log == [1, 2, 3]

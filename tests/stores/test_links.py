@@ -201,3 +201,16 @@ def test_a_sender_is_woken_by_what_is_put(store: Store) -> None:
     store.queue("outbox").put("next")
     thread.join(scaled(10))
     assert woken == [True]
+
+
+def test_a_message_that_the_peer_cannot_take_becomes_a_dead_letter(store: Store) -> None:
+    """Claimed or not; those around it stay where they are, and keep their numbers."""
+    stored = outgoing(store)
+    assert stored.bury_at(3, "too large")
+    assert not stored.bury_at(3, "again")
+    assert [entry.seq for entry in stored.read_after(0, 9)] == [1, 2, 4, 5]
+    assert [(entry.seq, entry.payload, entry.reason) for entry in stored.dead()] == [(3, b"3", "too large")]
+    claimed = stored.claim(60.0, None, Deadline(0.0))
+    assert claimed is not None
+    assert stored.bury_at(claimed.seq, "claimed")
+    assert (store.queue("outbox").stats.in_flight, store.queue("outbox").stats.dead) == (0, 2)
