@@ -167,6 +167,8 @@ class Dispatcher:
         """Answer a call, or fail the call of ours, whose message the hook did not let in: no caller waits for it."""
         if message.type is CALL and not self.closing:
             self._families.performers.refuse(message, error, link)
+        elif message.type is MessageType.MESSAGE and self._durable is not None:
+            self._durable.exchange.receive_unprepared(message, link)
         elif (message.type is RESULT or message.type is ERROR) and message.id is not None:
             self._families.calls.receive_unreadable(message.id, error)
 
@@ -224,6 +226,8 @@ class Dispatcher:
     def _refuse_malformed(self, error: SocketMessageMalformed, link: int) -> None:
         """Answer a call, or fail the call of ours, whose message could not be read but for its id."""
         kind, id = error.fields.get("type"), error.fields.get("id")
+        if self._durable is not None and kind == MessageType.MESSAGE.value:
+            self._durable.exchange.receive_unreadable(error.fields.get("seq"), id, link)
         if not is_id(id):
             return
         if kind == CALL.value and not self.closing:

@@ -93,6 +93,7 @@ class DurableQueue:
         self._deleted = Condition(lock)
         # For `with`: that of a condition runs Python code with the lock, in which an interrupt would leave it locked.
         self._deleted_lock = lock
+        self._deletions = 0
         exchange.on_deleted = self._notify_deleted
 
     # -- the outbox --------------------------------------------------------------------------------------------------
@@ -130,11 +131,13 @@ class DurableQueue:
                     count = left.depth + left.in_flight
                     raise SocketTimeout(f"{count} messages were not acknowledged within {deadline.seconds:g} s")
                 with self._deleted_lock:
+                    seen, seconds = self._deletions, min(LOOK_INTERVAL, deadline.remaining())
                     # Another process may be the one that sends, so the wait is short.
-                    self._deleted.wait_for(lambda: False, min(LOOK_INTERVAL, deadline.remaining()))
+                    self._deleted.wait_for(lambda seen=seen: self._deletions != seen, seconds)  # type: ignore[misc]
 
     def _notify_deleted(self) -> None:
         with self._deleted_lock:
+            self._deletions += 1
             self._deleted.notify_all()
 
     # -- the inbox ---------------------------------------------------------------------------------------------------

@@ -12,20 +12,31 @@ from collections.abc import Callable
 from typing import Any
 
 from ..clock import monotonic
-from ..errors import SocketConnectionError, SocketError, SocketTimeout, StoreError, StoreFull
-from ..protocol.hello import EVENTS, Frame, Hello, read_frame
+from ..errors import (
+    SocketConnectionError,
+    SocketError,
+    SocketMessageMalformed,
+    SocketTimeout,
+    StoreError,
+    StoreFull,
+)
+from ..protocol.hello import EVENTS, MAX_SEQ, Frame, Hello, read_frame
 from ..protocol.incoming_stream import Numbered
 from ..protocol.json_values import to_json
-from ..protocol.messages import Message
+from ..protocol.messages import Message, MessageType
 from ..protocol.numbered import read_number
 from ..protocol.reliable import ReliableEnd
 from ..protocol.reports import ErrorContext
+from ..stores.base import Draft
 from .exchange_steps import ExchangeSteps
 
 MAX_BATCH = 512
 POLL_INTERVAL = 0.1
 """Seconds after which to look for what others have put into the outbox, or taken from the inbox."""
 RETRY_INTERVAL = 1.0
+
+UNREADABLE = object()
+"""The payload of a message that cannot be read."""
 
 _Input = tuple[Callable[[Any], object], int, Any, int]
 
@@ -68,6 +79,16 @@ class QueueExchange(ExchangeSteps):
         size = self._services.backlog.weigh(message.raw)
         self._services.backlog.take(size)
         self._add(self._on_message, link, message, size)
+
+    def receive_unreadable(self, seq: Any, id: Any, link: int) -> None:
+        """Take in that a message with this number arrived which cannot be read: its sender must not repeat it."""
+        if type(seq) is int and 0 < seq <= MAX_SEQ:
+            message = Message(MessageType.MESSAGE, UNREADABLE, id, raw=f'{{"seq":{seq}}}')
+            self._add(self._on_message, link, message)
+
+    def receive_unprepared(self, message: Message, link: int) -> None:
+        """Take in that a hook did not let a message in."""
+        self.receive_unreadable(read_number(message.raw), message.id, link)
 
     def receive_ping(self, link: int) -> None:
         """Take in a ping of the peer, which is answered once all that came before it is stored."""
@@ -217,28 +238,46 @@ class QueueExchange(ExchangeSteps):
         if machine is None:
             return
         numbered: list[Numbered] = []
+        plain: list[Draft] = []
         for message in messages:
             seq = read_number(message.raw) if machine.is_greeted else None
-            if seq is None:
-                self._store_plain(message)
-            else:
-                numbered.append(Numbered(seq, str(message.id or seq), to_json(message.payload)))
+            payload = self._encoded(message)
+            if seq is not None:
+                numbered.append(Numbered(seq, str(message.id or seq), payload))
+            elif payload is not None:
+                plain.append(Draft(None if message.id is None else str(message.id), payload))
+        if plain:
+            self._store_plain(plain)
         if numbered:
             self._do(machine.messages(numbered))
 
-    def _store_plain(self, message: Message) -> None:
-        """Store a message of a peer that does not number them, and cannot be told that there is no room."""
+    def _encoded(self, message: Message) -> bytes | None:
+        """Return the payload as it is stored; ``None`` if that is not possible: a hook may have put anything there."""
+        if message.payload is UNREADABLE:
+            return None  # which was reported
+        try:
+            return to_json(message.payload)
+        except SocketMessageMalformed as error:
+            self._services.report(error, ErrorContext("consume", str(message.id or ""), message))
+            return None
+
+    def _store_plain(self, drafts: list[Draft]) -> None:
+        """Store messages of a peer that does not number them, and cannot be told that there is no room."""
         if self.inbox is None:
             return
         try:
-            self.inbox.append(None if message.id is None else str(message.id), to_json(message.payload))
+            self.inbox.append(drafts)
             self._is_full = False
         except StoreFull as error:
+            if len(drafts) > 1:
+                for draft in drafts:
+                    self._store_plain([draft])
+                return
             self._services.counters.count("dropped")
             # Once for each time that it fills up: a report for each message would be another flood.
             if not self._is_full:
                 self._is_full = True
-                self._services.report(error, ErrorContext("consume", str(message.id or ""), message))
+                self._services.report(error, ErrorContext("consume", drafts[0].id or ""))
 
     # -- links, and the outbox ---------------------------------------------------------------------------------------
 
@@ -249,6 +288,7 @@ class QueueExchange(ExchangeSteps):
             asks=self._asks,
             acks_when_done=self.inbox is not None and self.inbox.is_volatile,
             sends=self._asks and self.try_draining(evicts=False),
+            largest=self._frames.message_size,
         )
 
     def _use_link(self, link: int) -> None:
@@ -272,7 +312,7 @@ class QueueExchange(ExchangeSteps):
                 if not self.try_draining(evicts=False):
                     return False
                 self._do(machine.start_sending())
-            sent = self._frames.send_waiting(machine.outgoing, outbox, self._link, self._tell_buried)
+            sent = self._frames.send_waiting(machine, outbox, self._link, self._tell_buried)
             if machine.outgoing.needs_ping():
                 self._ping()
             return sent

@@ -17,8 +17,8 @@ from ..protocol.hello import Ack, Frame, Hello, Nack, Skip, write_frame
 from ..protocol.json_values import from_json
 from ..protocol.messages import EventMessage, Message, MessageType
 from ..protocol.numbered import PING, encode_stored, write_number
-from ..protocol.outgoing_stream import OutgoingStream, SendState, Waiting
-from ..protocol.reliable import Action
+from ..protocol.outgoing_stream import SendState, Waiting
+from ..protocol.reliable import Action, ReliableEnd
 from ..protocol.services import Services
 from ..protocol.settings import Settings
 from ..stores.base import Entry
@@ -27,6 +27,8 @@ from .stored_ends import OutboxEnd
 
 PONG = b'{"type":"pong"}'
 MAX_MESSAGES = 128
+READ_BYTES = 4 * 1024 * 1024
+NUMBER_BYTES = 24
 PING_TIMEOUT = 10.0
 
 
@@ -64,7 +66,8 @@ class QueueFrames:
         self._carrier = carrier
         self._counters, self._hooks = services.counters, services.hooks
         self._settings = settings
-        self._message_size = message_size
+        self.message_size = message_size
+        self._typical_size = READ_BYTES // 8
         self._sender_name, self._stamps = sender_name, stamps
 
     def count_sent(self, frames: Sequence[bytes]) -> None:
@@ -101,20 +104,25 @@ class QueueFrames:
         return True
 
     def send_waiting(
-        self, outgoing: OutgoingStream, outbox: OutboxEnd, link: int, tell_buried: Callable[[int, str], object]
+        self, machine: ReliableEnd, outbox: OutboxEnd, link: int, tell_buried: Callable[[int, str], object]
     ) -> bool:
         """Send what waits in the outbox, as far as the window allows; return whether there was anything to send."""
-        room = min(outgoing.room(), MAX_MESSAGES)
+        outgoing = machine.outgoing
+        assert outgoing is not None
+        # Messages may be large: those that are read at once are not to take much memory together.
+        room = min(outgoing.room(), MAX_MESSAGES, max(1, READ_BYTES // self._typical_size))
         # First: what is put in between is not skipped.
         if not room or (following := outbox.stored.bounds().next) <= outgoing.sent + 1:
             return False
         is_plain = outgoing.state is SendState.PLAIN
         waiting: list[Waiting] = []
         encoded: dict[int, bytes] = {}
+        largest = min(self.message_size, machine.largest or self.message_size)
         entries = outbox.stored.read_after(outgoing.sent, room)
+        self._typical_size = max([1024, *(len(entry.payload) for entry in entries)])
         for entry in entries:
             try:
-                data = self._encode_entry(entry)
+                data = self._encode_entry(entry, largest)
             except ResilientError as error:
                 outbox.stored.bury_at(entry.seq, str(error))
                 tell_buried(entry.seq, str(error))
@@ -129,7 +137,7 @@ class QueueFrames:
             raise unsent(SocketTimeout("the link is not open"))
         return bool(sending)
 
-    def _encode_entry(self, entry: Entry) -> bytes:
+    def _encode_entry(self, entry: Entry, largest: int) -> bytes:
         prepare = self._settings.prepare
         if prepare is None:
             dt = time.time() if self._stamps else None
@@ -142,8 +150,8 @@ class QueueFrames:
                 raise
             except Exception as error:  # of the hook
                 raise SocketMessageError(f"the prepare hook failed: {error!r}") from error
-        if len(data) > self._message_size:
-            raise SocketMessageError(f"{len(data)} bytes are more than {self._message_size} (Limits.message_size)")
+        if len(data) + NUMBER_BYTES > largest:
+            raise SocketMessageError(f"{len(data)} bytes are more than {largest} (Limits.message_size)")
         return data
 
     def _transmit(self, frames: Sequence[bytes], link: int, *, is_answer: bool = False) -> bool:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ..clock import monotonic
+from ..errors.safe_text import logger
 from .queue_exchange import QueueExchange
 
 LANE = "queue"
+RETRY_DELAY = 1.0
 
 
 class QueueLane:
@@ -39,7 +42,13 @@ class QueueLane:
 
     def _work(self) -> None:
         while True:
-            self._due = self._exchange.work()
+            try:
+                self._due = self._exchange.work()
+            except BaseException:  # the lane goes on, whatever a hook or a log handler raises
+                logger.exception("%s: the work on the queues failed", LANE)
+                self._due = monotonic() + RETRY_DELAY
+                self._is_scheduled = False
+                break
             self._is_scheduled = False
             # What arrives from here on schedules another task; what arrived before may have found one.
             if not self._exchange.has_inputs():

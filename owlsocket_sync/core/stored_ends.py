@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -107,7 +108,10 @@ class InboxEnd:
         stream, before = step.after.stream, step.after.offset
         if (self.position(stream) or StreamPosition(stream, 0)) != step.after:
             return 0, StoreOutcome.MOVED
-        entries = [Entry(message.seq, message.id, message.payload) for message in step.messages]
+        readable = takewhile(lambda message: message.payload is not None, step.messages)
+        entries = [Entry(message.seq, message.id, message.payload) for message in readable]
+        if not entries:
+            return 0, StoreOutcome.INVALID
         following = self._next() if self.is_volatile else 0
         try:
             offset = self.stored.receive(self.key(stream), entries).offset
@@ -118,7 +122,9 @@ class InboxEnd:
         count = offset - before
         if self.is_volatile:
             self._note_undone(stream, step.after, entries[:count], following)
-        return count, StoreOutcome.STORED if count == len(entries) else StoreOutcome.FULL
+        if count < len(entries):
+            return count, StoreOutcome.FULL
+        return count, StoreOutcome.STORED if count == len(step.messages) else StoreOutcome.INVALID
 
     def _next(self) -> int:
         return cast(Outgoing, self.stored).bounds().next
@@ -140,9 +146,9 @@ class InboxEnd:
             self._undone[stream].waiting.append((step.to.offset, 0, step.to.last or ""))
         return True
 
-    def append(self, id: str | None, payload: bytes) -> None:
-        """Store a message of a peer that numbers nothing."""
-        self.stored.append([Draft(id, payload)])
+    def append(self, drafts: Sequence[Draft]) -> None:
+        """Store messages of a peer that numbers nothing, all or none."""
+        self.stored.append(drafts)
 
     def _is_empty(self) -> bool:
         """Return whether there would be room for any message that can be stored at all."""

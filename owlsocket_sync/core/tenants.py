@@ -6,6 +6,7 @@ stored, so that an older link changes nothing once a newer one has looked at the
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ class Tenancy:
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self.tenant_lock = make_process_lock()
+        # Not one of those that are free while their holder waits: it is held during a transaction.
+        self.tenant_lock = threading.RLock()
         self.tenant: Tenant | None = None
 
     def take(self, tenant: Tenant, *, evicts: bool) -> bool:

@@ -81,12 +81,14 @@ class QueueTerms:
         accepts: whether this end acknowledges messages: it has an inbox.
         position: of its inbox on the stream that the peer named.
         window: how much the peer may send without an ack.
+        largest: the bytes of the largest message that this end receives; ``None`` if it does not say so.
     """
 
     bounds: StreamBounds | None = None
     accepts: bool = False
     position: StreamPosition | None = None
     window: Window | None = None
+    largest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ def _write_hello(hello: Hello) -> dict[str, Any]:
         queue["ack"] = {"stream": position.stream, "offset": position.offset, "last": position.last}
     if terms.window is not None:
         queue["window"] = [terms.window.messages, terms.window.size]
+    if terms.largest is not None:
+        queue["max"] = terms.largest
     if terms.bounds is not None:
         queue.update(stream=terms.bounds.stream, first=terms.bounds.first, next=terms.bounds.next)
         if terms.bounds.last is not None:
@@ -225,7 +229,8 @@ def _read_hello(payload: Mapping[str, Any]) -> Hello:
         if not isinstance(queue["ack"], Mapping):
             raise ValueError("has an ack that is not an object")
         terms = replace(terms, position=_position(queue["ack"]))
-    return Hello(replace(terms, window=_window(queue.get("window"))), is_answer)
+    largest = None if queue.get("max") is None else _number(queue, "max", 1)
+    return Hello(replace(terms, window=_window(queue.get("window")), largest=largest), is_answer)
 
 
 def _window(value: Any) -> Window | None:

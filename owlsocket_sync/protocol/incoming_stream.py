@@ -19,7 +19,7 @@ class Numbered(NamedTuple):
     Attributes:
         seq: its number.
         id: its id.
-        payload: the content.
+        payload: the content; ``None`` if it cannot be stored.
     """
 
     seq: int

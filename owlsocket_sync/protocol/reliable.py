@@ -71,6 +71,7 @@ class ReliableEnd:
         inbox: where it stores what arrives; ``None`` without an inbox.
         acks_when_done: see `IncomingStream`.
         sends: whether this end may send from the outbox; else another one does, until `start_sending`.
+        largest: the bytes of the largest message that this end receives.
 
     Attributes:
         outgoing: the state of the outbox on this link, ``None`` without one.
@@ -78,6 +79,7 @@ class ReliableEnd:
         is_greeted: whether the peer has said hello: it keeps these rules.
         has_greeted: whether this end has begun.
         sends: whether this end sends from the outbox.
+        largest: the bytes of the largest message that the peer receives, ``None`` if it does not say so.
     """
 
     def __init__(
@@ -88,8 +90,11 @@ class ReliableEnd:
         asks: bool,
         acks_when_done: bool = False,
         sends: bool = True,
+        largest: int | None = None,
     ) -> None:
         self._asks, self.sends = asks, sends
+        self._largest = largest
+        self.largest: int | None = None
         self.has_greeted = False
         self._peer_accepts: bool | None = None
         self._outbox, self._inbox = outbox, inbox
@@ -146,7 +151,13 @@ class ReliableEnd:
         return [self._hello()]
 
     def _hello(self) -> Hello:
-        return Hello(QueueTerms(self._begin(), self.incoming is not None))
+        return Hello(self._terms(self._begin()))
+
+    def _terms(
+        self, bounds: StreamBounds | None, position: StreamPosition | None = None, window: Window | None = None
+    ) -> QueueTerms:
+        accepts = self.incoming is not None
+        return QueueTerms(bounds, accepts, position, window, self._largest if accepts else None)
 
     def _begin(self) -> StreamBounds | None:
         if self.outgoing is None or self._outbox is None or not self.sends:
@@ -163,7 +174,7 @@ class ReliableEnd:
             self.is_greeted = True
             if frame.queue is None:
                 return [] if frame.is_answer else [Hello(is_answer=True)]
-            self._peer_accepts = frame.queue.accepts
+            self._peer_accepts, self.largest = frame.queue.accepts, frame.queue.largest
             return self._take_answer(frame.queue) if frame.is_answer else self._answer(frame.queue)
         if isinstance(frame, Skip):
             return self._skip(frame)
@@ -196,7 +207,7 @@ class ReliableEnd:
             elif self.outgoing.state not in (SendState.FLOWING, SendState.HELD):
                 bounds = self._begin()
         window = None if self.incoming is None else OWN_WINDOW
-        return [*actions, Hello(QueueTerms(bounds, self.incoming is not None, position, window), is_answer=True)]
+        return [*actions, Hello(self._terms(bounds, position, window), is_answer=True)]
 
     def _take_answer(self, answer: QueueTerms) -> list[Action]:
         actions: list[Action] = []

@@ -548,3 +548,85 @@ def test_flush_raises_when_the_connection_is_closed(stores: Any) -> None:
     with pytest.raises(ConnectionError):
         pair.client.connection.enqueue(2)
     assert len(outbox) == 1
+
+
+# -- messages that cannot be read --------------------------------------------------------------------------------------
+
+
+def deep(levels: int) -> Any:
+    """A payload of so many nested lists."""
+    payload: Any = 1
+    for _ in range(levels):
+        payload = [payload]
+    return payload
+
+
+def test_a_message_that_the_peer_cannot_read_becomes_a_dead_letter_of_the_outbox(stores: Any) -> None:
+    """Nested deeper than the peer allows: it is not sent again and again, and those behind it go on."""
+    outbox, inbox = stores[0].queue("out"), stores[1].queue("in")
+    pair = DurablePair((None, outbox), (inbox, None), limits=Limits(json_depth=8))
+    for payload in (1, deep(20), 3):
+        outbox.put(payload)
+    tick(pair.client)
+    assert received(inbox) == [1, 3]
+    assert [letter.payload for letter in outbox.dead_letters()] == [deep(20)]
+    assert len(outbox) == 0
+
+
+@pytest.mark.parametrize("result", ["raises", "no JSON"])
+def test_a_message_that_the_hook_of_the_peer_does_not_let_in_becomes_a_dead_letter(stores: Any, result: str) -> None:
+    """As one that cannot be read."""
+    pair, outbox, inbox = one_way(stores)
+
+    def prepare(message: Any, is_request: bool) -> Any:
+        if message.payload == 2:
+            if result == "raises":
+                raise ValueError("not this one")
+            message.payload = object()
+        return message
+
+    pair.server.connection.prepare = prepare
+    for number in (1, 2, 3):
+        pair.client.connection.enqueue(number)
+    assert received(inbox) == [1, 3]
+    assert [letter.payload for letter in outbox.dead_letters()] == [2]
+    assert len(pair.server.errors) == 1
+
+
+def test_a_message_larger_than_the_peer_receives_is_not_sent(stores: Any) -> None:
+    """It would end each link: the peer says what it receives at most."""
+    outbox, inbox = stores[0].queue("out"), stores[1].queue("in")
+    pair = DurablePair((None, outbox), (inbox, None))
+    server = pair.server.core.durable
+    assert server is not None
+    server.exchange._frames.message_size = 1000
+    pair.cut()
+    pair.restore()
+    outbox.put_many(["x" * 2000, 2])
+    tick(pair.client)
+    assert received(inbox) == [2]
+    assert len(outbox.dead_letters()) == 1
+
+
+def test_plain_messages_that_arrive_together_are_stored_together(stores: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sync of the disk counts."""
+    inbox = stores[1].queue("in")
+    pair = DurablePair((None, None), (inbox, None))
+    durable = pair.server.core.durable
+    assert durable is not None
+    stored: Any = durable.exchange.inbox.stored  # type: ignore[union-attr]
+    sizes: list[int] = []
+    append = stored.append
+
+    def count(drafts: list[Any]) -> Any:
+        sizes.append(len(drafts))
+        return append(drafts)
+
+    monkeypatch.setattr(stored, "append", count)
+    wake, durable.exchange.wake = durable.exchange.wake, lambda: None
+    for number in range(10):
+        pair.client.connection.enqueue(number)
+    durable.exchange.wake = wake
+    tick(pair.server)
+    assert sizes == [10]
+    assert received(inbox) == list(range(10))
