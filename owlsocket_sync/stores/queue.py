@@ -17,6 +17,7 @@ from ..options import Backoff, check_type
 from ..protocol.delivery import RETRY_DELAY, Consumed, Delivery
 from ..protocol.iterators import check_limit
 from ..protocol.json_values import from_json, to_json
+from ..protocol.messages import IDS
 from .base import Draft, Entry, QueueStats, StoredQueue
 
 
@@ -88,7 +89,8 @@ class Queue:
         delay = check_timeout(delay, "delay")
         if delay == math.inf:
             raise ValueError("delay must be finite")
-        return self.stored.append([Draft(id, to_json(payload))], delay)[0].id
+        # Not the number in the queue: a store that was restored from a backup gives that to another message.
+        return self.stored.append([Draft(IDS.next() if id is None else id, to_json(payload))], delay)[0].id
 
     def put_many(self, payloads: Iterable[Any]) -> list[str]:
         """Store messages, all or none, and return their ids; much faster than one by one.
@@ -97,7 +99,7 @@ class Queue:
             StoreFull: there is no room for all of them.
             SocketMessageMalformed: a payload cannot be represented as JSON.
         """
-        drafts = [Draft(None, to_json(payload)) for payload in payloads]
+        drafts = [Draft(IDS.next(), to_json(payload)) for payload in payloads]
         return [stored.id for stored in self.stored.append(drafts)] if drafts else []
 
     def get(
