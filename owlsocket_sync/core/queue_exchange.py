@@ -31,7 +31,7 @@ from ..stores.base import Draft
 from .exchange_steps import ExchangeSteps
 
 MAX_BATCH = 512
-POLL_INTERVAL = 0.1
+POLL_INTERVAL = 0.05
 """Seconds after which to look for what others have put into the outbox, or taken from the inbox."""
 RETRY_INTERVAL = 1.0
 
