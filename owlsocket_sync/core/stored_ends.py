@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from ..errors import StoreFull
 from ..protocol.hello import StreamBounds, StreamPosition
 from ..protocol.incoming_stream import MovePosition, StoreMessages, StoreOutcome
-from ..stores.base import START, Draft, Entry, Incoming, Outgoing, Position
+from ..stores.base import START, Draft, Entry, Incoming, Outgoing, Position, PositionMoved
 from ..stores.queue import Queue
 
 
@@ -106,19 +106,18 @@ class InboxEnd:
     def store(self, step: StoreMessages) -> tuple[int, StoreOutcome]:
         """Store messages with their position; return how many are stored, and why there are not more."""
         stream, before = step.after.stream, step.after.offset
-        if (self.position(stream) or StreamPosition(stream, 0)) != step.after:
-            return 0, StoreOutcome.MOVED
         readable = takewhile(lambda message: message.payload is not None, step.messages)
         entries = [Entry(message.seq, message.id, message.payload) for message in readable]
         if not entries:
             return 0, StoreOutcome.INVALID
         following = self._next() if self.is_volatile else 0
         try:
-            offset = self.stored.receive(self.key(stream), entries).offset
+            after = Position(before, step.after.last or "")
+            offset = self.stored.receive(self.key(stream), entries, after).offset
+        except PositionMoved:
+            return 0, StoreOutcome.MOVED
         except StoreFull:
             return 0, StoreOutcome.INVALID if self._is_empty() else StoreOutcome.FULL
-        if not before <= offset <= entries[-1].seq:
-            return 0, StoreOutcome.MOVED
         count = offset - before
         if self.is_volatile:
             self._note_undone(stream, step.after, entries[:count], following)

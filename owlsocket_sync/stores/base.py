@@ -263,7 +263,7 @@ class Incoming(StoredQueue, Protocol):
         """Return how far a stream was received; `START` for one that is not known."""
         ...
 
-    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+    def receive(self, stream: str, entries: Sequence[Entry], after: Position | None = None) -> Position:
         """Store the messages that follow the position of a stream, and move it, in one transaction.
 
         Messages up to the position are passed over, and those from a gap in the numbers on as well.
@@ -271,18 +271,30 @@ class Incoming(StoredQueue, Protocol):
         Args:
             stream: of the peer.
             entries: its messages, in ascending order; their numbers are those of the stream.
+            after: the position that the receiver knows: if another link of the stream has moved it, nothing is stored.
 
         Returns:
             The position afterwards: less than the last number for a gap, or where not all had room.
 
         Raises:
             StoreFull: the first one of them that is new has no room.
+            PositionMoved: the position is another one than ``after``.
         """
         ...
 
     def move_to(self, stream: str, position: Position) -> None:
         """Set how far a stream was received, without a message; for the start of a stream, and for a known loss."""
         ...
+
+
+class PositionMoved(StoreError):
+    """Another link of a stream has stored messages, in this process or another one."""
+
+
+def check_position(position: Position, after: Position | None) -> None:
+    """Raise `PositionMoved` where a receiver knows another position."""
+    if after is not None and position != after:
+        raise PositionMoved(f"the stream was received up to {position.offset}, not {after.offset}")
 
 
 def new_stream() -> str:

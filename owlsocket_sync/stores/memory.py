@@ -243,9 +243,9 @@ class MemoryQueue:
         """Return how far a stream was received."""
         return self._do(lambda shelf: shelf.positions.get(stream, START))
 
-    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+    def receive(self, stream: str, entries: Sequence[Entry], after: Position | None = None) -> Position:
         """Store the messages that follow the position of a stream, and move it."""
-        return self._do(lambda shelf: shelf.receive(stream, entries))
+        return self._do(lambda shelf: shelf.receive(stream, entries, after))
 
     def move_to(self, stream: str, position: Position) -> None:
         """Set how far a stream was received."""

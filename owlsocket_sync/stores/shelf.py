@@ -11,7 +11,19 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from ..clock import monotonic
-from .base import START, Bounds, Draft, Entry, Position, QueueStats, Stored, default_id, new_stream, no_room
+from .base import (
+    START,
+    Bounds,
+    Draft,
+    Entry,
+    Position,
+    QueueStats,
+    Stored,
+    check_position,
+    default_id,
+    new_stream,
+    no_room,
+)
 
 
 class ShelfRecord:
@@ -282,9 +294,10 @@ class Shelf:
             self._free(seq, record, 0.0 if record.until == math.inf else record.until - monotonic())
         return self.stream
 
-    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+    def receive(self, stream: str, entries: Sequence[Entry], after: Position | None) -> Position:
         """Store the messages that follow the position of a stream, and move it."""
         start = position = self.positions.get(stream, START)
+        check_position(position, after)
         for entry in entries:
             if entry.seq <= position.offset:
                 continue

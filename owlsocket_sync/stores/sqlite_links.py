@@ -13,7 +13,7 @@ from ..clock import wall_time
 from ..deadline import Deadline
 from ..errors import StoreFull
 from .arrivals import Arrivals
-from .base import START, Bounds, Draft, Entry, Position, new_stream
+from .base import START, Bounds, Draft, Entry, Position, check_position, new_stream
 from .commits import GroupCommits
 from .database import Action, Database
 from .leads import FileLead, FileLeads
@@ -166,12 +166,13 @@ class SqliteLinks:
 
         return self._database.read(position)
 
-    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+    def receive(self, stream: str, entries: Sequence[Entry], after: Position | None = None) -> Position:
         """Store the messages that follow the position of a stream, and move it."""
 
         def receive(connection: sqlite3.Connection) -> Position:
             number, _ = self._row.make(connection)
             position = _position(connection, number, stream)
+            check_position(position, after)
             following = _following(position.offset, entries)
             count = self._put_what_fits(connection, following)
             if count:

@@ -9,7 +9,7 @@ import pytest
 from owlsocket_sync import StoreFull
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import Bounds, Draft, Entry, Incoming, Outgoing, Position, Store, Stored
-from owlsocket_sync.stores.base import START
+from owlsocket_sync.stores.base import START, PositionMoved
 from support.helpers import scaled
 
 from .conftest import LINKED, MakeStore
@@ -214,3 +214,14 @@ def test_a_message_that_the_peer_cannot_take_becomes_a_dead_letter(store: Store)
     assert claimed is not None
     assert stored.bury_at(claimed.seq, "claimed")
     assert (store.queue("outbox").stats.in_flight, store.queue("outbox").stats.dead) == (0, 2)
+
+
+def test_nothing_is_stored_where_another_link_moved_the_position(store: Store) -> None:
+    """Numbers that another link stored may be other messages: the receiver finds out before it adds to them."""
+    stored = incoming(store)
+    assert stored.receive(STREAM, received(1, 2), START) == Position(2, "id-2")
+    for known in (START, Position(1, "id-1"), Position(2, "another")):
+        with pytest.raises(PositionMoved):
+            stored.receive(STREAM, received(3), known)
+    assert len(contents(store)) == 2
+    assert stored.receive(STREAM, received(3), Position(2, "id-2")) == Position(3, "id-3")
