@@ -8,6 +8,8 @@ import orjson
 
 from ..errors import SocketMessageMalformed
 from .hello import MAX_SEQ
+from .json_parser import parse_refused
+from .json_values import from_json
 
 PING = b'{"type":"ping"}'
 
@@ -18,9 +20,13 @@ def read_number(text: str | None) -> int | None:
     if text is None or '"seq"' not in text:
         return None
     try:
-        seq = orjson.loads(text).get("seq")
-    except (ValueError, AttributeError):
-        return None
+        value = orjson.loads(text)
+    except ValueError:
+        try:
+            value = parse_refused(text)  # as the message itself was read
+        except (ValueError, RecursionError):
+            return None
+    seq = value.get("seq") if isinstance(value, dict) else None
     return seq if type(seq) is int and 0 < seq <= MAX_SEQ else None
 
 
@@ -35,13 +41,14 @@ def encode_stored(payload: bytes, id: str, dt: float | None, sender: str | None)
     Raises:
         SocketMessageMalformed: the payload is not JSON.
     """
+    # It is not parsed to be written again, only to be sure that it does not break the frame.
+    from_json(payload)
+    fields: dict[str, Any] = {"type": "message", "payload": orjson.Fragment(payload), "id": id}
+    if dt is not None:
+        fields["dt"] = round(dt * 1000)
+    if sender is not None:
+        fields["sender"] = sender
     try:
-        fields: dict[str, Any] = {"type": "message", "payload": orjson.Fragment(payload), "id": id}
-        orjson.loads(payload)
-        if dt is not None:
-            fields["dt"] = round(dt * 1000)
-        if sender is not None:
-            fields["sender"] = sender
         return orjson.dumps(fields)
-    except ValueError as error:
-        raise SocketMessageMalformed(f"a stored payload cannot be sent: {error}") from error
+    except TypeError as error:  # an id that is not UTF-8
+        raise SocketMessageMalformed(f"the id of a stored message cannot be sent: {error}") from error
