@@ -118,6 +118,36 @@ def test_a_silent_link_delays_and_a_call_does_not_wait_for_the_queue(near: Sqlit
         assert connection.call("echo", 1) == 1
 
 
+def test_a_newer_link_takes_over_from_one_that_is_half_open(near: SqliteStore, far: SqliteStore) -> None:
+    """The server does not wait for its heartbeat: the newer link of a stream closes the older one, and goes on."""
+    endings = Collector()
+    with (
+        serve(
+            lambda connection, request: connection.on_state(endings),
+            inbox=far.queue("in"),
+            outbox=lambda request: far.queue("out"),
+        ) as server,
+        FaultProxy("127.0.0.1", server.port) as first,
+        FaultProxy("127.0.0.1", server.port) as second,
+    ):
+        urls = iter([first.url()])
+        with connect(
+            lambda: next(urls, second.url()), inbox=near.queue("in"), outbox=near.queue("out"), reconnect=SOON
+        ) as connection:
+            connection.enqueue(1)
+            connection.flush(scaled(5))
+            first.blackhole()
+            connection.reconnect()
+            connection.enqueue(2)
+            connection.flush(scaled(5))
+            connection_of_server = server.connections[-1]
+            connection_of_server.enqueue("down")
+            eventually(lambda: len(near.queue("in")) == 1)
+            eventually(lambda: len(far.queue("out")) == 0)
+            eventually(lambda: any(change.reason == "taken over" for change in endings.items))
+        assert [message.payload for message in far.queue("in").peek()] == [1, 2]
+
+
 def test_a_blocked_consumer_fills_the_outbox_and_then_raises(tmp_path: Path) -> None:
     """Nothing is dropped on the way, and calls go on; once it works again, all is delivered in order."""
     with (

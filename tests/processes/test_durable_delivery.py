@@ -129,3 +129,37 @@ def test_of_two_processes_with_one_outbox_one_sends_and_the_other_takes_over(tmp
             connection.flush(scaled(10))
             assert time.monotonic() - killed_at < scaled(1)
         assert [message.payload for message in inbox.peek()] == ["of the first", "of the second", "later"]
+
+
+FORKING = """
+import os, sys
+from owlsocket_sync import connect
+from owlsocket_sync.stores import SqliteStore
+with SqliteStore(sys.argv[1]) as store, connect(sys.argv[2], outbox=store.queue("out")) as connection:
+    connection.enqueue("parent 1")
+    connection.flush(20)
+    child = os.fork()
+    if not child:
+        connection.enqueue("child")
+        connection.flush(20)  # sent by the parent, which holds the lead
+        connection.close()
+        os._exit(0)
+    connection.enqueue("parent 2")
+    assert os.waitpid(child, 0)[1] == 0
+    connection.flush(20)
+    print("done", flush=True)
+"""
+
+
+def test_a_forked_child_adds_to_the_outbox_of_its_parent(tmp_path: Path) -> None:
+    """It sends nothing on the link of its parent, and nothing is sent twice."""
+    with (
+        SqliteStore(tmp_path / "in.db") as receiving,
+        serve(lambda connection, request: None, inbox=receiving.queue("in")) as server,
+        Child([sys.executable, "-c", FORKING, str(tmp_path / "out.db"), server.url], environment()) as child,
+    ):
+        done = child.finish()
+        assert (done.code, done.out, done.complaints) == (0, "done\n", "")
+        arrived = [message.payload for message in receiving.queue("in").peek()]
+        assert arrived[0] == "parent 1"
+        assert sorted(arrived) == ["child", "parent 1", "parent 2"]
