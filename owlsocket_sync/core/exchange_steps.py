@@ -9,15 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from ..clock import monotonic
-from ..errors import MessagesLost, SocketError, SocketMessageError, StoreError
+from ..errors import MessagesLost, SocketError, SocketMessageError, SocketMessageMalformed, StoreError, StoreFull
 from ..errors.safe_text import logger
-from ..protocol.hello import Ack, Hello, Nack, Skip, StreamPosition
+from ..protocol.hello import Ack, Frame, Hello, Nack, Skip, StreamPosition
 from ..protocol.incoming_stream import MovePosition, StoreMessages, StoreOutcome, TellLost
+from ..protocol.json_values import to_json
+from ..protocol.messages import Message
 from ..protocol.outgoing_stream import BuryMessage, DeleteTo, RenewStream
 from ..protocol.reliable import Action, BarrierPing, EndLink, ReliableEnd
 from ..protocol.reports import ErrorContext
 from ..protocol.services import Services
-from ..stores.base import Lead
+from ..stores.base import Draft, Lead
 from .queue_frames import QueueFrames
 from .stored_ends import InboxEnd, OutboxEnd
 from .tenants import TENANCIES, Tenancy
@@ -25,6 +27,10 @@ from .tenants import TENANCIES, Tenancy
 ACK_MESSAGES = 64
 ACK_SECONDS = 0.02
 TAKEN_OVER = "taken over"
+LEAD_INTERVAL = 0.25
+"""Seconds after which to look whether the process that sends from the outbox has ended."""
+UNREADABLE = object()
+"""The payload of a message that cannot be read."""
 
 
 class ExchangeSteps:
@@ -53,8 +59,13 @@ class ExchangeSteps:
         self.on_deleted: Callable[[], object] = lambda: None
         self._sending: Tenancy | None = None  # of the outbox's stream, while this end may send
         self._lead: Lead | None = None
+        self._lead_at = 0.0
+        self._is_full = False
         self._storing: Tenancy | None = None  # of the peer's stream
         self._refused: StoreMessages | None = None
+        # What a store that failed did not let happen.
+        self._deferred: Frame | None = None
+        self._late: list[Action] = []
         self._ack: Ack | None = None
         self._unacked, self._acked_at = 0, 0.0
         self._failed_at: float | None = None
@@ -123,11 +134,14 @@ class ExchangeSteps:
             return False
         if self._sending is not None:
             return True
+        if monotonic() < self._lead_at:
+            return False
         tenancy = TENANCIES.of(f"out/{self.outbox.stored.stream}")
         if not tenancy.take(self, evicts=evicts):
             return False
         lead = self.outbox.stored.take_lead()
         if lead is None:  # another process does
+            self._lead_at = monotonic() + LEAD_INTERVAL
             tenancy.leave(self)
             return False
         self._sending, self._lead = tenancy, lead
@@ -226,7 +240,9 @@ class ExchangeSteps:
                 return machine.moved(step, is_mine and inbox.move(step))
         except StoreError as error:
             self._report(error)
-            return machine.moved(step, is_done=False)
+            # The peer greets again, but not before the store may work again.
+            self._late = machine.moved(step, is_done=False)
+            return []
 
     def _retry_refused(self) -> None:
         """Store the message for which there was no room, once there is; its peer waits to hear of it."""
@@ -242,6 +258,34 @@ class ExchangeSteps:
         if outcome is not StoreOutcome.FULL:
             self._refused = None
             self._do([*machine.room(), *machine.stored(step, count, outcome)])
+
+    def _encoded(self, message: Message) -> bytes | None:
+        """Return the payload as it is stored; ``None`` if that is not possible: a hook may have put anything there."""
+        if message.payload is UNREADABLE:
+            return None  # which was reported
+        try:
+            return to_json(message.payload)
+        except SocketMessageMalformed as error:
+            self._services.report(error, ErrorContext("consume", str(message.id or ""), message))
+            return None
+
+    def _store_plain(self, drafts: list[Draft]) -> None:
+        """Store messages of a peer that does not number them, and cannot be told that there is no room."""
+        if self.inbox is None:
+            return
+        try:
+            self.inbox.append(drafts)
+            self._is_full = False
+        except StoreFull as error:
+            if len(drafts) > 1:
+                for draft in drafts:
+                    self._store_plain([draft])
+                return
+            self._services.counters.count("dropped")
+            # Once for each time that it fills up: a report for each message would be another flood.
+            if not self._is_full:
+                self._is_full = True
+                self._services.report(error, ErrorContext("consume", drafts[0].id or ""))
 
     def _note_done(self) -> None:
         """Acknowledge what consumers are done with, where that is what counts."""
@@ -261,7 +305,8 @@ class ExchangeSteps:
 
     def _leave_link(self) -> None:
         """Forget what belongs to the link."""
-        self._machine = self._ack = self._refused = None
+        self._machine = self._ack = self._refused = self._deferred = None
+        self._late = []
         self._leave_stream()
 
 

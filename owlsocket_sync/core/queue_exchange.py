@@ -15,28 +15,22 @@ from ..clock import monotonic
 from ..errors import (
     SocketConnectionError,
     SocketError,
-    SocketMessageMalformed,
     SocketTimeout,
     StoreError,
-    StoreFull,
 )
 from ..protocol.hello import EVENTS, MAX_SEQ, Frame, Hello, read_frame
 from ..protocol.incoming_stream import Numbered
-from ..protocol.json_values import to_json
 from ..protocol.messages import Message, MessageType
 from ..protocol.numbered import read_number
 from ..protocol.reliable import ReliableEnd
 from ..protocol.reports import ErrorContext
 from ..stores.base import Draft
-from .exchange_steps import ExchangeSteps
+from .exchange_steps import UNREADABLE, ExchangeSteps
 
 MAX_BATCH = 512
 POLL_INTERVAL = 0.05
 """Seconds after which to look for what others have put into the outbox, or taken from the inbox."""
 RETRY_INTERVAL = 1.0
-
-UNREADABLE = object()
-"""The payload of a message that cannot be read."""
 
 _Input = tuple[Callable[[Any], object], int, Any, int]
 
@@ -55,7 +49,7 @@ class QueueExchange(ExchangeSteps):
         # Bound once: they are compared.
         self._on_message, self._on_opened, self._on_lost = self._take_message, self._take_opened, self._take_lost
         self._announced: tuple[int, ReliableEnd | None] = 0, None
-        self._is_open = self._is_full = False
+        self._is_open = False
         self.wake: Callable[[], object] = lambda: None
         self.is_over = False
 
@@ -131,9 +125,8 @@ class QueueExchange(ExchangeSteps):
         machine = self._make_machine()
         try:
             actions = machine.announce() if authenticates else machine.greet()
-        except StoreError as error:  # the link is good for everything else
+        except StoreError as error:  # the link is good for everything else; the greeting follows
             self._report(error)
-            machine = self._make_machine()
             actions = machine.announce()
         self._announced = link, machine
         frames = [self._frames.encode(action) for action in actions]
@@ -147,6 +140,8 @@ class QueueExchange(ExchangeSteps):
         now = monotonic()
         if self._failed_at is not None and now >= self._failed_at + RETRY_INTERVAL:
             self._failed_at = None
+        if self._failed_at is None:
+            self._catch_up()
         while self._take_inputs() or self._pump():
             pass
         self._guarded(lambda _: self._retry_refused())
@@ -210,9 +205,27 @@ class QueueExchange(ExchangeSteps):
         machine = self._machine
         if machine is None:
             return
-        if isinstance(frame, Hello) and frame.queue is not None and frame.queue.bounds is not None:
-            self._hold(frame.queue.bounds.stream)  # before its position is looked up
-        self._do(machine.receive(frame))
+        try:
+            if isinstance(frame, Hello) and frame.queue is not None and frame.queue.bounds is not None:
+                self._hold(frame.queue.bounds.stream)  # before its position is looked up
+            actions = machine.receive(frame)
+        except StoreError as error:
+            self._report(error)
+            self._deferred = frame
+            if isinstance(frame, Hello) and not frame.is_answer:
+                self._frames.send(Hello(is_answer=True), self._link)  # or the peer would take this end for a plain one
+            return
+        self._deferred = None
+        self._do(actions)
+
+    def _catch_up(self) -> None:
+        """Do what a store did not let happen before."""
+        late, self._late = self._late, []
+        self._guarded(self._do, late)
+        if self._deferred is not None:
+            self._guarded(self._take_frame, self._deferred)
+        if self._is_open and self._machine is not None and not self._machine.has_greeted:
+            self._guarded(self._take_opened)
 
     def _take_ping(self, _: None) -> None:
         self._send_ack()
@@ -226,7 +239,7 @@ class QueueExchange(ExchangeSteps):
         self._is_open = True
         if self._machine is not None and not self._machine.has_greeted:
             if self.outbox is not None and not self._asks:
-                self._machine.sends = self.try_draining(evicts=True)
+                self._machine.sends = self._may_send(evicts=True)
             self._do(self._machine.greet())
 
     def _take_lost(self, _: None) -> None:
@@ -251,34 +264,6 @@ class QueueExchange(ExchangeSteps):
         if numbered:
             self._do(machine.messages(numbered))
 
-    def _encoded(self, message: Message) -> bytes | None:
-        """Return the payload as it is stored; ``None`` if that is not possible: a hook may have put anything there."""
-        if message.payload is UNREADABLE:
-            return None  # which was reported
-        try:
-            return to_json(message.payload)
-        except SocketMessageMalformed as error:
-            self._services.report(error, ErrorContext("consume", str(message.id or ""), message))
-            return None
-
-    def _store_plain(self, drafts: list[Draft]) -> None:
-        """Store messages of a peer that does not number them, and cannot be told that there is no room."""
-        if self.inbox is None:
-            return
-        try:
-            self.inbox.append(drafts)
-            self._is_full = False
-        except StoreFull as error:
-            if len(drafts) > 1:
-                for draft in drafts:
-                    self._store_plain([draft])
-                return
-            self._services.counters.count("dropped")
-            # Once for each time that it fills up: a report for each message would be another flood.
-            if not self._is_full:
-                self._is_full = True
-                self._services.report(error, ErrorContext("consume", drafts[0].id or ""))
-
     # -- links, and the outbox ---------------------------------------------------------------------------------------
 
     def _make_machine(self) -> ReliableEnd:
@@ -287,9 +272,16 @@ class QueueExchange(ExchangeSteps):
             self.inbox,
             asks=self._asks,
             acks_when_done=self.inbox is not None and self.inbox.is_volatile,
-            sends=self._asks and self.try_draining(evicts=False),
+            sends=self._asks and self._may_send(evicts=False),
             largest=self._frames.message_size,
         )
+
+    def _may_send(self, *, evicts: bool) -> bool:
+        try:
+            return self.try_draining(evicts=evicts)
+        except StoreError as error:
+            self._report(error)
+            return False
 
     def _use_link(self, link: int) -> None:
         """Go on with another link, on which this end may have spoken already."""
@@ -323,6 +315,7 @@ class QueueExchange(ExchangeSteps):
             pass  # the link is about to be lost, and says why
         except SocketError as error:
             self._report(error)
+            machine.stop_sending()  # it greets again, once that is over
         return False
 
     def _ping(self) -> None:

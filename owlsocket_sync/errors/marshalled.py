@@ -29,7 +29,7 @@ class ResilientError(Exception):
         plain_message: the message without that prefix.
         original_stack: the stack trace that the peer sent, or ``None``.
         code: ``TIMEOUT``, ``CONNECTION_LOST``, ``AUTH_FAILED``, ``UNSUPPORTED``, ``INITIALIZATION``, ``MESSAGE``,
-            ``MALFORMED``, ``STORE``, ``STORE_FULL``, ``STORE_CORRUPT`` or ``ERROR``.
+            ``MALFORMED``, ``STORE``, ``STORE_FULL``, ``STORE_CORRUPT``, ``MESSAGES_LOST`` or ``ERROR``.
         retryable: the same attempt may succeed later.
         remote: the error was received from a peer.
         sent: whether the message that failed, such as a call, was sent. ``True``: the peer may have acted on it.

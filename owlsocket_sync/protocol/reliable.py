@@ -112,9 +112,13 @@ class ReliableEnd:
     def greet(self) -> list[Action]:
         """Begin, once the link is authenticated; once for each link."""
         self.has_greeted = True
-        if self._asks:
-            return [self._hello(), *self._probe()]
-        return self.start_sending() if self.sends else []
+        try:
+            if self._asks:
+                return [self._hello(), *self._probe()]
+            return self.start_sending() if self.sends else []
+        except BaseException:  # of a store: to be called again
+            self.has_greeted = False
+            raise
 
     def start_sending(self) -> list[Action]:
         """Send from the outbox from now on: no other end does any more."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .base import Lead as Lead
     from .base import Outgoing as Outgoing
     from .base import Position as Position
+    from .base import PositionMoved as PositionMoved
     from .base import QueueStats as QueueStats
     from .base import Store as Store
     from .base import Stored as Stored
@@ -34,6 +35,7 @@ _EXPORTS = {
         "Lead",
         "Outgoing",
         "Position",
+        "PositionMoved",
         "QueueStats",
         "Store",
         "Stored",

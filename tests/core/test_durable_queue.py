@@ -18,7 +18,7 @@ from owlsocket_sync import (
     StoreError,
     StoreFull,
 )
-from owlsocket_sync.core import queue_exchange
+from owlsocket_sync.core import exchange_steps, queue_exchange
 from owlsocket_sync.core.stored_ends import InboxEnd
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.protocol.hello import StreamPosition
@@ -630,3 +630,42 @@ def test_plain_messages_that_arrive_together_are_stored_together(stores: Any, mo
     tick(pair.server)
     assert sizes == [10]
     assert received(inbox) == list(range(10))
+
+
+# -- a store that fails for a while ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["bounds", "take_lead", "position", "read_after", "delete_to", "move_to", "append"])
+def test_whatever_of_a_store_fails_for_a_while_nothing_is_lost(
+    stores: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """While the ends greet, and afterwards; neither takes the other one for a plain peer meanwhile."""
+    now = [100.0]
+    for module in (queue_exchange, exchange_steps):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+
+    def retry(pair: DurablePair) -> None:
+        for _ in range(3):
+            now[0] += 2.0
+            tick(pair.client)
+            tick(pair.server)
+
+    outbox, inbox = stores[0].queue("out"), stores[1].queue("in")
+    outbox.put_many([1, 2])
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError("the disk is on fire")
+
+    with monkeypatch.context() as broken:
+        for each in (outbox, inbox):
+            broken.setattr(type(each.stored), method, fail)
+        pair = DurablePair((None, outbox), (inbox, None))
+        retry(pair)
+    retry(pair)
+    pair.client.connection.enqueue(3)
+    assert received(inbox) == [1, 2, 3]
+    pair.cut()
+    pair.restore()
+    pair.client.connection.flush(1)
+    assert received(inbox) == []
+    assert {type(error) for error in [*pair.client.errors, *pair.server.errors]} <= {StoreError}
