@@ -45,6 +45,7 @@ class ExchangeSteps:
 
     Attributes:
         on_deleted: called when messages of the outbox were deleted.
+        is_over: the connection is closed.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ExchangeSteps:
         self._frames = frames
         self.outbox, self.inbox = outbox, inbox
         self._asks = asks
+        self.is_over = False
         self._link = 0
         self._machine: ReliableEnd | None = None
         self.on_deleted: Callable[[], object] = lambda: None
@@ -299,6 +301,8 @@ class ExchangeSteps:
 
     def _report(self, error: SocketError) -> None:
         """Report an error of a store, at most once for each second; the end of a link is reported elsewhere."""
+        if self.is_over:
+            return  # a store that is closed after its connection is no failure
         if isinstance(error, (StoreError, SocketMessageError)) and self._failed_at is None:
             self._failed_at = monotonic()
             self._services.report(error, ErrorContext("queue"))

@@ -40,7 +40,6 @@ class QueueExchange(ExchangeSteps):
 
     Attributes:
         wake: has `work` called soon.
-        is_over: the connection is closed.
     """
 
     def __init__(self, *arguments: Any, asks: bool) -> None:
@@ -51,7 +50,6 @@ class QueueExchange(ExchangeSteps):
         self._announced: tuple[int, ReliableEnd | None] = 0, None
         self._is_open = False
         self.wake: Callable[[], object] = lambda: None
-        self.is_over = False
 
     # -- what arrives; any thread ------------------------------------------------------------------------------------
 

@@ -669,3 +669,15 @@ def test_whatever_of_a_store_fails_for_a_while_nothing_is_lost(
     pair.client.connection.flush(1)
     assert received(inbox) == []
     assert {type(error) for error in [*pair.client.errors, *pair.server.errors]} <= {StoreError}
+
+
+def test_a_store_that_is_closed_after_its_connection_is_no_failure(tmp_path: Any) -> None:
+    """Nor is one that is closed first reported once the connection has ended."""
+    with SqliteStore(str(tmp_path / "b.db")) as far:
+        near = SqliteStore(str(tmp_path / "a.db"))
+        pair = DurablePair((None, near.queue("out")), (far.queue("in"), None))
+        pair.client.connection.enqueue(1)
+        pair.close()
+        near.close()
+        tick(pair.client)
+        assert [*pair.client.errors, *pair.server.errors] == []
