@@ -302,7 +302,7 @@ class ExchangeSteps:
     def _report(self, error: SocketError) -> None:
         """Report an error of a store, at most once for each second; the end of a link is reported elsewhere."""
         if self.is_over:
-            return  # a store that is closed after its connection is no failure
+            return  # a store may be closed right after its connection
         if isinstance(error, (StoreError, SocketMessageError)) and self._failed_at is None:
             self._failed_at = monotonic()
             self._services.report(error, ErrorContext("queue"))
