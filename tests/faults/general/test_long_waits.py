@@ -22,6 +22,7 @@ from owlsocket_sync.context import SocketService
 from owlsocket_sync.locks import MAX_WAIT
 from owlsocket_sync.server import Request, ServerOptions, serve
 from owlsocket_sync.server.server import Server
+from owlsocket_sync.stores import MemoryStore
 from owlsocket_sync.testing import FaultProxy, pair
 from support.helpers import eventually, scaled
 
@@ -195,6 +196,24 @@ def used(scenario: Scenario) -> None:
     service.close()
 
 
+def flushed(scenario: Scenario) -> None:
+    """Wait for an ack, which comes when another thread has done the work."""
+    with (
+        MemoryStore() as store,
+        serve(handler, inbox=store.queue("in")) as server,
+        connect(server.url, outbox=store.queue("out")) as conn,
+    ):
+
+        def work() -> None:
+            message = store.queue("in").get(timeout=scaled(10))
+            assert message is not None
+            message.ack()
+
+        conn.enqueue(1)
+        late(work)
+        conn.flush(scenario.seconds)
+
+
 def under_deadline(conn: Connection, seconds: float) -> None:
     """Call under a deadline."""
     with conn.deadline(seconds):
@@ -219,6 +238,7 @@ TIMEOUT = {
 SCENARIOS: dict[str, Callable[[Scenario], None]] = {
     **{f"Connection.{name}(timeout)": scenario for name, scenario in TIMEOUT.items()},
     "Connection.deadline(seconds)": verb(under_deadline),
+    "Connection.flush(timeout)": flushed,
     "Stream(timeout)": TIMEOUT["stream"],
     "Backoff(initial)": lambda it: reconnecting(it, Backoff(it.seconds, cap=it.seconds, jitter="none")),
     "Backoff(cap)": lambda it: reconnecting(it, Backoff(0.01, cap=it.seconds)),
