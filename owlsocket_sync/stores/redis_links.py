@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..deadline import Deadline
 from ..errors.safe_text import logger
 from . import redis_scripts as scripts
-from .base import Bounds, Entry, Position, new_stream, no_room
+from .base import Bounds, Entry, Position, check_position, new_stream, no_room
 from .redis_link import RedisLink
 from .redis_tools import KEYS, PAGE, Script
 
@@ -80,12 +80,17 @@ class RedisLinks:
 
     def delete_to(self, seq: int) -> int:
         """Delete the messages with numbers up to this one."""
-        total = 0
+        # Redis may come back empty before it answers: the number would be that of another message then.
+        total, stream = 0, self._known.stream
         while True:
-            count = int(self._run(scripts.DELETE_TO, seq, PAGE)[1])
+            count = int(self._run(scripts.DELETE_TO, seq, PAGE, stream)[1])
             total += count
             if count < PAGE:
                 return total
+
+    def bury_at(self, seq: int, reason: str) -> bool:
+        """Make a message a dead letter, claimed or not."""
+        return bool(self._run(scripts.BURY_AT, seq, encode(reason), self._known.stream)[1])
 
     def renew_stream(self) -> str:
         """Give the queue another stream id, and its messages new numbers."""
@@ -97,18 +102,21 @@ class RedisLinks:
         """Return how far a stream was received."""
         return _position(self._run(scripts.POSITION, encode(stream))[1])
 
-    def receive(self, stream: str, entries: Sequence[Entry]) -> Position:
+    def receive(self, stream: str, entries: Sequence[Entry], after: Position | None = None) -> Position:
         """Store the messages that follow the position of a stream, and move it."""
-        arguments: list[Any] = [encode(stream), *self._limits]
+        arguments: list[Any] = [encode(stream), *self._limits, "" if after is None else _place(after)]
         for entry in entries:
             arguments += (entry.seq, encode(entry.id), entry.payload)
-        return _position(self._add(scripts.RECEIVE, arguments)[1])
+        _, outcome, place = self._add(scripts.RECEIVE, arguments)
+        position = _position(place)
+        if outcome == b"moved":
+            check_position(position, after)
+        return position
 
     def move_to(self, stream: str, position: Position) -> None:
         """Set how far a stream was received."""
         self._announce()
-        place = b"%d %s" % (position.offset, encode(position.last_id))
-        self._run(scripts.MOVE_TO, encode(stream), place, durable=True)
+        self._run(scripts.MOVE_TO, encode(stream), _place(position), durable=True)
 
     # -- what all have in common -------------------------------------------------------------------------------------
 
@@ -156,14 +164,18 @@ class RedisLinks:
             before,
         )
 
-    def _add(self, script: Script, arguments: Sequence[Any]) -> tuple[str, bytes]:
-        """Run a script that adds messages, or raise where there is no room; return the stream id and its result."""
+    def _add(self, script: Script, arguments: Sequence[Any]) -> tuple[str, bytes, bytes]:
+        """Run a script that adds messages, or raise where there is no room.
+
+        Returns:
+            The stream id, how it ended, and its result.
+        """
         self._announce()
         stream, (outcome, *results) = self._run(script, *arguments, durable=True)
         self._announce()
         if outcome == b"full":
             raise no_room(self.name, (int(results[0]), int(results[1])), self._limits)
-        return stream, results[0]
+        return stream, outcome, results[0]
 
     def _announce(self) -> None:
         """Have the name of the queue among those of the store: before its first message, and in a Redis that is new."""
@@ -184,6 +196,10 @@ def encode(text: str) -> bytes:
 def decode(data: bytes) -> str:
     """Return a text that Redis has kept."""
     return data.decode("utf-8", "surrogatepass")
+
+
+def _place(position: Position) -> bytes:
+    return b"%d %s" % (position.offset, encode(position.last_id))
 
 
 def _position(data: bytes) -> Position:

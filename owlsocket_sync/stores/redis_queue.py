@@ -71,7 +71,7 @@ class RedisQueue(RedisLinks):
         for draft in drafts:
             arguments += ("" if draft.id is None else b"=" + encode(draft.id), draft.payload)
         try:
-            stream, first = self._add(scripts.APPEND, arguments)
+            stream, _, first = self._add(scripts.APPEND, arguments)
         finally:
             self._writers.append(writer)
         numbers = range(int(first), int(first) + len(drafts))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import IO
 
 from owlsocket_sync import Backoff
-from owlsocket_sync.stores import Queue, SqliteStore
+from owlsocket_sync.stores import Queue, RedisStore, SqliteStore
 
 
 def produce(queue: Queue, start: int, note: Callable[[str], None]) -> None:
@@ -54,10 +54,10 @@ class Worker:
             return self.lines.read().splitlines()
 
 
-def main(path: str, kills: int, per_life: int) -> None:
+def main(place: str, kills: int, per_life: int) -> None:
     """Run workers until so many were killed, and then until all messages are done."""
     random.seed(kills)
-    with SqliteStore(path) as store:
+    with RedisStore(place) if place.startswith("redis://") else SqliteStore(place) as store:
         print(json.dumps(run(store.queue("jobs"), kills, per_life)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from owlsocket_sync import StoreError, StoreFull
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import Draft, Entry, Position, RedisStore, redis_link
 from owlsocket_sync.stores import redis_scripts as scripts
+from owlsocket_sync.stores.base import START, PositionMoved
 from owlsocket_sync.stores.redis_tools import KEYS, Script
 from support.helpers import eventually, scaled
 from support.redis_servers import RedisServer, free_port
@@ -23,6 +25,23 @@ from support.redis_servers import RedisServer, free_port
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The errors that were logged."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def losing_answers(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None) -> list[Script]:
+    """Scripts whose next answer is lost: Redis has done them; and what happens before they are tried again."""
+    lose: list[Script] = []
+    execute: Any = redis.Redis.execute_command
+
+    def losing(self: Any, *words: Any, **options: Any) -> Any:
+        answer = execute(self, *words, **options)
+        if lose and {lose[0].digest, lose[0].text} & set(words):
+            lose.pop()
+            meanwhile()
+            raise redis.ConnectionError("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(redis.Redis, "execute_command", losing)
+    return lose
 
 
 def test_nothing_is_left_in_redis_of_messages_that_are_done(store: RedisStore, client: Any) -> None:
@@ -76,17 +95,7 @@ def test_an_append_whose_answer_was_lost_is_not_repeated(
     with RedisStore(server.url) as store:
         queue = store.queue("jobs")
         queue.put("before")
-        lose: list[Script] = []
-        execute: Any = redis.Redis.execute_command
-
-        def losing(self: Any, *words: Any, **options: Any) -> Any:
-            answer = execute(self, *words, **options)
-            if lose and {lose[0].digest, lose[0].text} & set(words):
-                lose.pop()
-                raise redis.ConnectionError("the answer is lost")
-            return answer
-
-        monkeypatch.setattr(redis.Redis, "execute_command", losing)
+        lose = losing_answers(monkeypatch)
         lose.append(scripts.APPEND)
         id = queue.put("once")
         assert not lose
@@ -110,6 +119,42 @@ def test_an_append_whose_answer_was_lost_is_not_repeated(
         delivery.ack()
         assert not lose
         assert client.xlen("owlsocket:{jobs}:log") == 0
+
+
+def test_an_end_of_a_connection_whose_answer_was_lost_is_told_what_came_of_it(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it stored itself is no other link's; and what it buried is buried."""
+    inbox: Any = store.queue("inbox").stored
+    lose = losing_answers(monkeypatch)
+    lose.append(scripts.RECEIVE)
+    assert inbox.receive("5" * 32, [Entry(1, "a", b"1"), Entry(2, "b", b"2")], START) == Position(2, "b")
+    lose.append(scripts.RECEIVE)
+    with pytest.raises(PositionMoved):
+        inbox.receive("5" * 32, [Entry(2, "another", b"2"), Entry(3, "c", b"3")], Position(1, "a"))
+    lose.append(scripts.BURY_AT)
+    assert inbox.bury_at(1, "odd")
+    assert not lose
+    assert [entry.id for entry in inbox.read_after(0, 9)] == ["b"]
+
+
+@pytest.mark.parametrize("remove", ["delete_to", "bury_at"])
+def test_a_number_of_before_removes_nothing_from_an_emptied_redis(
+    store: RedisStore, server: RedisServer, client: Any, monkeypatch: pytest.MonkeyPatch, remove: str
+) -> None:
+    """Where it came back empty, and got other messages, before it answered."""
+    outbox: Any = store.queue("outbox").stored
+    outbox.append([Draft("old", b"1")])
+
+    def lose_all() -> None:
+        client.flushall()
+        with RedisStore(server.url) as other:
+            other.queue("outbox").put("new")
+
+    lose = losing_answers(monkeypatch, lose_all)
+    lose.append(scripts.DELETE_TO if remove == "delete_to" else scripts.BURY_AT)
+    assert not (outbox.delete_to(1) if remove == "delete_to" else outbox.bury_at(1, "odd"))
+    assert [entry.payload for entry in outbox.read_after(0, 9)] == [b'"new"']
 
 
 def test_a_full_memory_is_a_full_store_and_can_be_worked_off(store: RedisStore, client: Any) -> None:
@@ -386,7 +431,8 @@ def test_many_messages_are_moved_and_deleted_page_by_page(store: RedisStore, cli
     """No script holds Redis up for long, and no use sees a queue half renewed: those that come meanwhile help."""
     queue = store.queue("jobs")
     stored: Any = queue.stored
-    assert len(queue.put_many(range(2500))) == len(queue) == 2500
+    ids = queue.put_many(range(2500))
+    assert len(ids) == len(queue) == 2500
     queue.put("late", delay=0.2)
     first = queue.get()
     assert first is not None
@@ -398,7 +444,7 @@ def test_many_messages_are_moved_and_deleted_page_by_page(store: RedisStore, cli
     assert stored.bounds() == (2502, 2502 + 2501, 2501, "")
     assert len(stored.read_after(0, 3000)) == 2501
     (head,) = stored.read_after(0, 1)
-    assert (head.seq, head.id, head.attempts) == (2502, f"{before}:1", 1)
+    assert (head.seq, head.id, head.attempts) == (2502, ids[0], 1)
     second = queue.get()
     assert second is not None
     assert (second.payload, second.attempts) == (1, 1)  # the first one is delayed as before
