@@ -23,6 +23,7 @@ from ..protocol.codec import compact, encode, encode_call, encode_event
 from ..protocol.counters import UNCOUNTED, Counters
 from ..protocol.hooks import Hooks
 from ..protocol.messages import IDS, CallMessage, EventMessage, Message, MessageType
+from ..protocol.oversize import too_large
 from ..protocol.pending import Pending
 from ..protocol.scopes import Scopes, get_scope
 from ..protocol.settings import Settings, check_prepared
@@ -138,8 +139,7 @@ class Sender:
         return message, NeverCompressed(data) if message.type == MessageType.AUTH else data
 
     def _too_large(self, data: bytes) -> SocketMessageError:
-        size, limit = len(data), self._message_size
-        return unsent(SocketMessageError(f"a message of {size} bytes is larger than {limit} (Limits.message_size)"))
+        return too_large(len(data), self._message_size)
 
     # -- sending -----------------------------------------------------------------------------------------------------
 

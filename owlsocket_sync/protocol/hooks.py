@@ -46,11 +46,13 @@ class Outcome(FieldwiseEq):
             or ``"late"`` (the answer was dropped, since its deadline had passed).
         seconds: its duration.
         error: the error, or ``None``.
+        result: the result of a call, in the outcomes of `owlsocket_sync.hub.Hub.call_all` alone.
     """
 
     status: str
     seconds: float
     error: BaseException | None = None
+    result: Any = None
 
 
 class Instrument:
@@ -143,7 +145,7 @@ class Span:
         tokens, self._tokens = self._tokens, []
         error, self.error = self.error, None  # its traceback may lead here: no cycle is left
         seconds = (self._ended or perf_counter()) - self._started
-        outcome = Outcome(self.status or _status(error), seconds, error)
+        outcome = Outcome(self.status or status_of(error), seconds, error)
         for instrument, token in tokens:
             try:
                 getattr(instrument, f"on_{self._verb}_end")(self._operation, outcome, token)
@@ -225,7 +227,8 @@ class Hooks:
         self._report(error, ErrorContext("instrument", hook))
 
 
-def _status(error: BaseException | None) -> str:
+def status_of(error: BaseException | None) -> str:
+    """Return the status of an operation that ended with this error."""
     if error is None:
         return OK
     if isinstance(error, ResilientError):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..errors import SocketConnectionError, SocketMessageError
+from ..errors.marshalled import unsent
 from ..states import CloseInfo
 from .json_parser import find_leading_fields
 from .pending import Pending
@@ -17,6 +18,11 @@ from .pending import Pending
 TOO_BIG = 1009
 SUSPECT_SIZE = 1024
 """Bytes of a message from which on a peer may refuse it as too large; no end has a lower limit in earnest."""
+
+
+def too_large(size: int, limit: int) -> SocketMessageError:
+    """Return the error of a message that this end does not send."""
+    return unsent(SocketMessageError(f"a message of {size} bytes is larger than {limit} (Limits.message_size)"))
 
 
 class PendingCalls(Protocol):

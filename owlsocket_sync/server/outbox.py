@@ -121,6 +121,11 @@ class Outbox:
         """True until the link of the client ends."""
         return self._writer.is_open
 
+    @property
+    def message_size(self) -> int:
+        """The most bytes of a message."""
+        return self._limits.message_size
+
     def encode(self, message: Message) -> bytes:
         """Return the text of a message; raise what `Sender.encode` raises."""
         return self._encode(message)[1]
@@ -130,12 +135,19 @@ class Outbox:
         frame, wire = self._writer.frame(data)
         return frame, len(data) if self.compression is None else TextSize(len(data), wire)
 
-    def send(self, frame: bytes, size: int) -> None:
+    def send_text(self, data: bytes) -> bool:
+        """Do what `send` does with the text of a message."""
+        return self.send(*self.frame(data))
+
+    def send(self, frame: bytes, size: int) -> bool:
         """Write a broadcast as far as that needs no waiting, and queue it or drop it otherwise; from any thread.
 
         Args:
             frame: the encoded frame.
             size: of its message.
+
+        Returns:
+            False if it is dropped.
         """
         progress = NOTHING
         if self._accepted:
@@ -143,7 +155,7 @@ class Outbox:
                 progress = self._writer.write_now(frame, size)
             except SocketConnectionError as error:
                 logger.debug(NOT_SENT, self._name, error)
-                return
+                return False
             if progress is SENT:
                 # As `Sender.note_sent`, without its objects: in a crowd each of them has to come from memory.
                 sizes = self._sizes_out
@@ -154,9 +166,11 @@ class Outbox:
                     self._writer.count_wire(size.wire)
                 if self._hooks.message_instruments:
                     self._hooks.report_messages("out", (size,))
-                return
-        if progress is not NOTHING or self._put(frame, size):
-            self.attend()
+                return True
+        if progress is NOTHING and not self._put(frame, size):
+            return False
+        self.attend()
+        return True
 
     def accept(self) -> None:
         """Send what was broadcast before the client was accepted, and write to it from now on."""
