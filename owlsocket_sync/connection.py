@@ -587,6 +587,38 @@ class Connection:
         """
         return self._core.authentication.auth(stage, payload, timeout)
 
+    # -- rooms -------------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The id of a client's connection, unique in the hub of its server; raises what `join` raises on a client."""
+        return self._core.facade.membership.id
+
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms that a client's connection is in, in the order in which it joined; raises as `id` does."""
+        return self._core.facade.membership.rooms
+
+    def join(self, room: str, info: Any = None) -> None:
+        """Put the connection of a client into a room of the hub of its server; until it leaves, or ends.
+
+        To join once more replaces ``info``.
+
+        Args:
+            room: the name of the room, which exists as long as it has members.
+            info: a JSON value for all who ask for the members of the room.
+
+        Raises:
+            SocketUnsupported: this is the end of a client, which has no rooms: its server decides about them.
+            SocketConnectionError: the connection, or the hub, is closed.
+            SocketMessageMalformed: JSON cannot represent ``info``.
+        """
+        self._core.facade.membership.join(room, info)
+
+    def leave(self, room: str) -> None:
+        """Take the connection out of a room; nothing happens if it is not there. Raises what `join` raises."""
+        self._core.facade.membership.leave(room)
+
     # -- from outside ------------------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[Any], Any]) -> Subscription:
@@ -703,12 +735,9 @@ class Connection:
             reason: text for the peer, cut to 123 bytes.
             timeout: seconds to wait for the peer's close frame.
         """
-        if isinstance(code, bool) or not isinstance(code, int) or not _may_be_sent(code):
-            raise ValueError(f"code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r}")
-        if not isinstance(reason, str):
-            raise TypeError(f"reason must be text, not {type(reason).__name__}")
+        reason = check_close(code, reason)
         core = self._core
-        core.close(code, cut_reason(reason), core.sender.deadline_for(check_timeout(timeout, default=CLOSE_TIMEOUT)))
+        core.close(code, reason, core.sender.deadline_for(check_timeout(timeout, default=CLOSE_TIMEOUT)))
 
     def __enter__(self) -> Connection:
         return self
@@ -744,6 +773,15 @@ def connections() -> list[Connection]:
 def cut_reason(reason: str) -> str:
     """Return a close reason that fits its frame (RFC 6455, section 5.5): 123 bytes of UTF-8, no half characters."""
     return reason.encode("utf-8", "replace")[:CLOSE_REASON_BYTES].decode("utf-8", "ignore")
+
+
+def check_close(code: object, reason: object) -> str:
+    """Return a close reason that fits its frame; raise an error unless code and reason may be sent."""
+    if isinstance(code, bool) or not isinstance(code, int) or not _may_be_sent(code):
+        raise ValueError(f"code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, not {code!r}")
+    if not isinstance(reason, str):
+        raise TypeError(f"reason must be text, not {type(reason).__name__}")
+    return cut_reason(reason)
 
 
 def _may_be_sent(code: int) -> bool:

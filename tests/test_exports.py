@@ -25,7 +25,8 @@ ANONYMOUS Deflate StoreError StoreFull StoreCorrupt
 VERBS = """
 notify observe call submit perform request stream observe_response acknowledge reply listen auth authenticate prepare
 enqueue enqueued consume messages events batch deadline ping latency state on_state on_error wait_open wait_closed drain
-reconnect stats instrument accepted proxy expose send receive close stage default_call_timeout url name
+reconnect stats instrument accepted proxy expose send receive close stage default_call_timeout url name id join leave
+rooms
 """.split()
 
 DEAR = [

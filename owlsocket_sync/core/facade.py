@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..protocol.membership import NO_MEMBERSHIP, Membership
+
 
 def _nothing(*_: Any) -> None:
     """Take the place of what is not set."""
@@ -23,9 +25,10 @@ class FacadeReference:
     Attributes:
         on_forgotten: called with the core once the user holds the object that `watch` got no longer, by the garbage
             collector: in any thread, at any point.
+        membership: the place of the connection in a hub, if it has one.
     """
 
-    __slots__ = ("__weakref__", "_core", "_make", "_reference", "_renew", "on_forgotten")
+    __slots__ = ("__weakref__", "_core", "_make", "_reference", "_renew", "membership", "on_forgotten")
 
     def __init__(self, core: Any) -> None:
         self._core = core
@@ -33,6 +36,7 @@ class FacadeReference:
         self._make: Callable[[Any, Any], Any] = _nothing
         self._renew: Any = None
         self.on_forgotten: Callable[[Any], object] = _nothing
+        self.membership: Membership = NO_MEMBERSHIP
 
     def use(self, facade: Any, make: Callable[[Any, Any], Any], renew: Any) -> None:
         """Show this object to instruments, and to those who ask for the connections of the process.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol, runtime_checkable
 
@@ -117,7 +118,13 @@ class Authenticator:
         refuse_awaitable(identity, "authenticate")
         return identity
 
-    def install(self, connection: Connection, identity: Any, on_expiry: Callable[[datetime | None], None]) -> None:
+    def install(
+        self,
+        connection: Connection,
+        identity: Any,
+        on_expiry: Callable[[datetime | None], None],
+        on_identity: Callable[[Any], None],
+    ) -> None:
         """Store the identity on a connection, and answer authentication steps there; before the handler runs.
 
         Args:
@@ -125,11 +132,13 @@ class Authenticator:
             identity: the value that `admit` returned.
             on_expiry: called with the moment at which the identity expires, ``None`` for never; again after each
                 step that changes the identity.
+            on_identity: called with the identity, and again after each such step.
         """
         guard = self._authenticate
         if guard is None:
             return
-        self._set_identity(connection, identity, on_expiry)
+        set_identity = partial(self._set_identity, connection, on_expiry, on_identity)
+        set_identity(identity)
         if not isinstance(guard, GuardProtocol):
             return
         connection.stage = AuthenticationStage.INIT if identity is None else AuthenticationStage.AUTHENTICATED
@@ -138,14 +147,20 @@ class Authenticator:
             step = guard.answer(stage, payload, connection.auth_info)
             # Before the answer leaves: the peer's next call must already find its identity here.
             if step.auth is not None:
-                self._set_identity(connection, step.auth, on_expiry)
+                set_identity(step.auth)
             return step.stage, step.response
 
         connection.authenticate = answer
 
     @staticmethod
-    def _set_identity(connection: Connection, identity: Any, on_expiry: Callable[[datetime | None], None]) -> None:
+    def _set_identity(
+        connection: Connection,
+        on_expiry: Callable[[datetime | None], None],
+        on_identity: Callable[[Any], None],
+        identity: Any,
+    ) -> None:
         connection.auth_info = identity
+        on_identity(identity)
         # Identities are what the user's `authenticate` returns: any object, with `expires_at` or without.
         expires_at = getattr(identity, "expires_at", None)
         on_expiry(expires_at if isinstance(expires_at, datetime) else None)

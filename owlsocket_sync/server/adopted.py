@@ -51,6 +51,7 @@ class AdoptedServer(BaseServer):
 
     def __init__(self, handler: Handler, options: ServerOptions) -> None:
         super().__init__(handler, options, options.name or f"owlsocket-adopted-{next(numbers)}")
+        self._join_hub()
         EXIT_REGISTRY.add(self)
 
     def admit(self, request: Request, host: str = "") -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 from types import TracebackType
@@ -20,15 +21,16 @@ from ..core.core import CoreOptions
 from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
 from ..green_threads import refuse_eventlet
+from ..hub.memory import MemoryHub
+from ..hub.seat import HubServer, Seat
 from ..locks import Condition, LocksReleased, make_process_lock
 from ..protocol.backlog import SharedMemory
+from ..protocol.codec import encode_event
 from ..protocol.events import not_text
-from ..protocol.messages import EventMessage
-from ..protocol.private_copy import copy_payload
+from ..protocol.oversize import too_large
 from ..runtime.at_exit import EXIT_REGISTRY
 from ..runtime.timer import Timer
 from ..states import ConnectionState
-from ..transport.deflate import Compression
 from ..transport.framing import ServerFraming
 from .admission import Authenticator
 from .options import Handler, ServerOptions, check_handler
@@ -71,6 +73,9 @@ _PHASES: dict[ServerPhase, frozenset[ServerPhase]] = {
 class BaseServer:
     """A server's clients, from its construction until `close`; a context manager.
 
+    Attributes:
+        hub: the hub of the server.
+
     Args:
         handler: called with the connection and the request of each client.
         options: everything else.
@@ -90,14 +95,21 @@ class BaseServer:
         self._name = name
         self._peers_lock = lock = make_process_lock()
         self._peers_changed = Condition(lock)
-        self._peers: dict[Peer, None] = {}  # a set in the order of arrival
+        self._peers: dict[Peer, Outbox] = {}  # in the order of arrival
         self._stranded: list[Peer] = []
         self._clients_left = 0
         self._phase = ServerPhase.SERVING
         self._timer = Timer(f"{name}-timer")
         self._memory = SharedMemory(options.total_bytes)
         self._on_client_end = self._client_finished, self._client_stranded  # bound once for all clients
+        self.hub = options.hub or MemoryHub()
+        self._name_in_hub = ""
         fork.register(self)
+
+    def _join_hub(self) -> None:
+        """Become a server of the hub; before the first client."""
+        server = HubServer(self._name, self._options.limits.message_size, self._outboxes)
+        self._name_in_hub = self.hub.attach(server)
 
     @property
     def connections(self) -> list[Connection]:
@@ -115,11 +127,20 @@ class BaseServer:
         # One pass: in a crowd, each look at a client is a look into memory. An outbox knows whether its client is gone.
         fork.ensure_process()
         with self._peers_lock:
-            peers = list(self._peers)
-        return [peer.outbox for peer in peers]
+            return list(self._peers.values())
 
-    def broadcast(self, event: str, payload: Any = None) -> None:
-        """Send an event to every client without waiting for any, on this thread.
+    def broadcast(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        room: str | None = None,
+        exclude: Iterable[str | Connection] = (),
+    ) -> None:
+        """Send an event to every client of every server of the hub, without waiting for any.
+
+        Without the option ``hub`` these are the clients of this server, and the event is sent on this thread. All
+        clients get the broadcasts of a hub in one order.
 
         A client gets the broadcasts and the events (`Connection.notify`) of each thread in their order. What a client
         does not accept at once is queued, and sent before everything that is sent to it afterwards.
@@ -130,33 +151,26 @@ class BaseServer:
 
         An error of the `prepare` hook of a client is reported to its ``on_error``; the other clients get the event.
 
+        Args:
+            event: the name of the event.
+            payload: any JSON value.
+            room: its members get the event; ``None`` for all clients.
+            exclude: connections that do not get it, or their ids.
+
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.
+            SocketMessageError: the message is larger than ``Limits.message_size``.
             TypeError: ``event`` is not text.
         """
         if not isinstance(event, str):
             raise not_text(event)
-        # Encoded once for all clients, and deflated once for all with the same compression, except those whose messages
-        # a `prepare` hook changes. No lock is held: hooks are user code, and may ask the server for its connections.
-        common: bytes | None = None
-        frames: dict[Compression | None, tuple[bytes, int]] = {}
-        for outbox in self._outboxes():
-            if outbox.settings.prepare is None:
-                frame_and_size = frames.get(outbox.compression)
-                if frame_and_size is None:
-                    common = common or outbox.encode(EventMessage(payload=payload, event=event))
-                    frame_and_size = frames[outbox.compression] = outbox.frame(common)
-                outbox.send(*frame_and_size)
-                continue
-            try:
-                if not outbox.is_open:
-                    continue
-                # A payload of its own: what one hook changes is not for the others.
-                data = outbox.encode(EventMessage(payload=copy_payload(payload), event=event))
-            except Exception as error:  # the hook of one client must not keep the event from the others
-                outbox.report(error, event)
-            else:
-                outbox.send(*outbox.frame(data))
+        limits = self._options.limits
+        text = encode_event(event, payload, None, None, limits.json_depth)
+        if len(text) > limits.message_size:
+            raise too_large(len(text), limits.message_size)
+        if self._phase is ServerPhase.CLOSED and self._options.hub is None:
+            return  # its hub is closed with it
+        self.hub.publish_text(event, payload, text, room, exclude)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the server is closed, for ``timeout`` seconds or without a limit; return whether it is."""
@@ -203,8 +217,10 @@ class BaseServer:
             queues=stored_queues(self._options, request),
         )
         peer = Peer(framing, request, self._options, core=core_options, timer=self._timer)
+        seat = Seat(self.hub, self._name_in_hub, peer, peer.outbox)
+        peer.core.facade.membership, peer.on_left = seat, seat.end
         try:
-            self._authenticator.install(peer.connection, identity, peer.expire_at)
+            self._authenticator.install(peer.connection, identity, peer.expire_at, seat.set_identity)
         except BaseException:  # the identity is the user's object, and may raise when it is asked for its expiry
             peer.abort_handshake()
             share.leave()
@@ -218,7 +234,7 @@ class BaseServer:
         with self._peers_lock:
             if self._phase is not ServerPhase.SERVING:
                 return False
-            self._peers[peer] = None
+            self._peers[peer] = peer.outbox
         return True
 
     def _client_finished(self, peer: Peer | None) -> None:
@@ -255,6 +271,9 @@ class BaseServer:
         self._stop_accepting(deadline)
         self._close_clients(deadline, self._abort_seconds(seconds))
         self._timer.stop()
+        self.hub.detach(self._name_in_hub)
+        if self._options.hub is None:
+            self.hub.close()
         EXIT_REGISTRY.remove(self)
         self._enter(ServerPhase.CLOSED)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..connection import Connection
 from ..deadline import check_timeout
+from ..hub import Hub
 from ..options import (
     MIB,
     Deflate,
@@ -62,6 +63,7 @@ class ServerOptions(FieldwiseEq):
             the memory of each connection.
         outbox: called with the request of each client; returns the queue from which messages are sent to it until it
             has acknowledged them, or ``None`` to send at once.
+        hub: the server is one of the servers of this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of its own.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -82,6 +84,7 @@ class ServerOptions(FieldwiseEq):
     compression: Deflate | str | None = None
     inbox: Queue | None = None
     outbox: Callable[[Request], Queue | None] | None = None
+    hub: Hub | None = None
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -91,6 +94,7 @@ class ServerOptions(FieldwiseEq):
         check_type("heartbeat", self.heartbeat, Heartbeat, optional=True)
         check_type("expose_tracebacks", self.expose_tracebacks, bool)
         check_type("name", self.name, str, optional=True)
+        check_type("hub", self.hub, Hub, optional=True)
         check_callable("handler_context", self.handler_context, "")
         check_queue("inbox", self.inbox)
         check_callable("outbox", self.outbox, "request")

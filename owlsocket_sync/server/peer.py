@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import MINYEAR, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import fork
 from ..clock import monotonic
 from ..connection import Connection, cut_reason
 from ..core.core import Core, CoreOptions
+from ..core.deferred_calls import TimedFuture, submit_now
 from ..core.tasks import task_name
 from ..deadline import Deadline
 from ..errors import SocketConnectionError
@@ -194,6 +195,11 @@ class Peer(PolledPeer):
         """Send messages; false when the link is closed."""
         self._ensure_reading()
         return super().transmit(frames, link, deadline, is_answer=is_answer, is_done=is_done)
+
+    def submit_now(self, method: str, payload: tuple[Any, ...], timeout: float | None) -> TimedFuture:
+        """Call a method of the client without waiting for it: where it lags, the call is queued as a broadcast is."""
+        self._ensure_reading()
+        return submit_now(self.core, self.outbox.send_text, method, payload, timeout)
 
     def reconnect(self, deadline: Deadline) -> NoReturn:
         """Raise, because only a client can reconnect."""

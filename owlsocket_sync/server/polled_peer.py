@@ -25,7 +25,7 @@ START_DELAY = 0.05
 _OVER = (PeerPhase.ENDED, PeerPhase.ABANDONED)
 
 
-def _do_nothing(peer: PolledPeer) -> None:
+def _do_nothing(peer: PolledPeer | None = None) -> None:
     """Follow on the end of a client, for whom no server waits."""
 
 
@@ -38,13 +38,14 @@ class PolledPeer(CarrierState):
 
     Attributes:
         is_reading: the poller reads, or has read, the link.
+        on_left: called once the link has ended, before `on_end`; raises no `Exception`.
         on_end: called with this last of all, once nothing of the client is left.
         on_stranded: called with this if there is no thread for the end of the link; `finish` has to follow.
     """
 
     __slots__ = (
         "_calls_failed", "_discarded", "_is_attended", "_is_left", "_only_link", "_phase", "is_reading", "on_end",
-        "on_stranded", "outbox",
+        "on_left", "on_stranded", "outbox",
     )  # fmt: skip
 
     _only_link: Link
@@ -55,6 +56,7 @@ class PolledPeer(CarrierState):
         super().__init__(name, url)
         self._phase = PeerPhase.HANDSHAKE
         self.is_reading = False
+        self.on_left: Callable[[], object] = _do_nothing
         self.on_end: Callable[[Any], object] = _do_nothing
         self.on_stranded: Callable[[Any], object] = _do_nothing
         self._calls_failed = False
@@ -175,8 +177,11 @@ class PolledPeer(CarrierState):
             self._events.link_lost(1, ending)
             self._deliver_changes()
         finally:  # whatever a log handler raises
-            self._events.closed(self._closed_error)
-            self.outbox.end()
+            try:
+                self._events.closed(self._closed_error)
+                self.outbox.end()
+            finally:
+                self.on_left()
 
     # -- the client's thread -----------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
+from ..hub import Hub
 from ..options import MIB, Deflate, Heartbeat, Limits, check_type
 from ..protocol.messages import CALL_TIMEOUT
 from ..runtime.at_exit import EXIT_REGISTRY
@@ -62,6 +63,7 @@ class Server(BaseServer):
         listen_host, self.port = self._acceptor.address
         self._on_loopback = is_loopback(listen_host)
         self.url = f"{'wss' if self.secure else 'ws'}://{url_host(listen_host)}:{self.port}"
+        self._join_hub()
         self._acceptor.start()
         EXIT_REGISTRY.add(self)
 
@@ -181,6 +183,7 @@ def serve(
     compression: Deflate | str | None = None,
     inbox: Queue | None = None,
     outbox: Callable[[Request], Queue | None] | None = None,
+    hub: Hub | None = None,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
 
@@ -211,6 +214,7 @@ def serve(
             the memory of each connection. See `owlsocket_sync.stores`.
         outbox: called with the request of each client; returns the queue from which messages are sent to it until it
             has acknowledged them, or ``None`` to send at once. If it raises, the client is not accepted.
+        hub: the server is one of the servers of this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of its own.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -231,5 +235,6 @@ def serve(
         compression=compression,
         inbox=inbox,
         outbox=outbox,
+        hub=hub,
     )
     return Server(handler, host, port, options)

@@ -14,9 +14,8 @@ import orjson
 import pytest
 
 from owlsocket_sync import Connection, Instrument, Limits, connect, instrument
-from owlsocket_sync.core import sender
 from owlsocket_sync.protocol import codec
-from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync.server import Request, Server, base, serve
 from owlsocket_sync.server.base import BaseServer
 from owlsocket_sync.server.options import Handler
 from owlsocket_sync.transport.framing import ServerFraming
@@ -67,8 +66,8 @@ def test_a_broadcast_starts_no_thread() -> None:
         before = threads_without_clients()
         documents, frames = [], []
         with pytest.MonkeyPatch.context() as patch:
-            encode, make_frame = codec.encode, ServerFraming.frame
-            patch.setattr(sender, "encode", lambda *all: (documents.append(all), encode(*all))[1])
+            encode, make_frame = codec.encode_event, ServerFraming.frame
+            patch.setattr(base, "encode_event", lambda *all: (documents.append(all), encode(*all))[1])
             patch.setattr(ServerFraming, "frame", lambda *all: (frames.append(all), make_frame(*all))[1])
             for number in range(20):
                 server.broadcast("all", number)

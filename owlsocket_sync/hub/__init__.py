@@ -1,0 +1,38 @@
+"""Hubs: rooms, presence, and calls to any client, over all servers of a hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from ..protocol.hooks import Outcome as Outcome
+    from .base import Bus as Bus
+    from .base import BusEvents as BusEvents
+    from .hub import Hub as Hub
+    from .memory import MemoryBus as MemoryBus
+    from .memory import MemoryHub as MemoryHub
+    from .memory import MemorySpace as MemorySpace
+    from .values import Gap as Gap
+    from .values import Member as Member
+    from .values import PresenceChange as PresenceChange
+    from .values import Publication as Publication
+
+_EXPORTS = {
+    "base": ("Bus", "BusEvents"),
+    "hub": ("Hub",),
+    "memory": ("MemoryBus", "MemoryHub", "MemorySpace"),
+    "values": ("Gap", "Member", "PresenceChange", "Publication"),
+}
+
+__all__ = sorted(["Outcome", *(name for names in _EXPORTS.values() for name in names)])
+_get, __dir__ = lazy_exports(__name__, _EXPORTS)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Outcome":
+        from ..protocol.hooks import Outcome
+
+        return Outcome
+    return _get(name)
