@@ -24,6 +24,7 @@ from .services import AppState, Registration
 from .verbs import Verbs
 
 if TYPE_CHECKING:
+    from ...hub import Hub
     from ...server import Request, Server
     from ...server.admission import Authenticate
     from ...server.adopted import AdoptedServer
@@ -162,6 +163,7 @@ class OwlSocket(Verbs):
         expose_tracebacks: bool = False,
         name: str | None = None,
         compression: Deflate | str | None = None,
+        hub: Hub | None = None,
         **rule_options: Any,
     ) -> Callable[[ClientHandler], ClientHandler]:
         """Accept OwlMeans clients at a route, with ``handler(connection, request, **values)``; a decorator.
@@ -187,6 +189,7 @@ class OwlSocket(Verbs):
             expose_tracebacks: send tracebacks of handlers to clients.
             name: name of the route in logs.
             compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
+            hub: the clients are in this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of the route.
             rule_options: options of ``app.add_url_rule``, such as ``subdomain`` or ``endpoint``.
 
         Raises:
@@ -208,6 +211,7 @@ class OwlSocket(Verbs):
             expose_tracebacks=expose_tracebacks,
             name=name,
             compression=compression,
+            hub=hub,
         )
 
         def register(handler: ClientHandler) -> ClientHandler:

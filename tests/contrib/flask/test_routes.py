@@ -35,6 +35,7 @@ from owlsocket_sync.auth import Authority, Guard, KeyPair
 from owlsocket_sync.auth.claims import Claim
 from owlsocket_sync.contrib.flask import NoAppContext, OwlSocket
 from owlsocket_sync.errors import ConfigError
+from owlsocket_sync.hub import MemoryHub
 from owlsocket_sync.server import Request
 from support.helpers import Collector, eventually, scaled
 from support.sockets import CLOSE, TEXT, UPGRADE, RawPeer, client_context, frame, header_of, knock, server_context
@@ -293,6 +294,26 @@ def test_a_callable_that_returns_no_identity_rejects_the_client(run: Run, owl: O
     http = run()
     assert knock_and_leave(http, "/ws")[0] == 401
     assert knock_and_leave(http, "/open")[0] == 101
+
+
+def test_routes_share_a_hub(run: Run, owl: OwlSocket) -> None:
+    """Their clients are in the same rooms, with who has authenticated."""
+    with MemoryHub() as hub:
+
+        def enter(conn: Connection, visit: Request) -> None:
+            conn.join("owls")
+            conn.perform("id", lambda: conn.id)
+
+        owl.accept("/ws", hub=hub, authenticate=lambda request: "ann")(enter)
+        owl.accept("/other", hub=hub)(enter)
+        http = run()
+        with client(http) as ann, client(http, "/other") as bob:
+            assert [ann.call("id"), bob.call("id")] == [member.id for member in hub.members("owls")]
+            assert [member.user for member in hub.members("owls")] == ["ann", None]
+            with bob.events("news", timeout=scaled(5)) as news:
+                hub.publish("news", 1, room="owls")
+                assert next(news).payload == 1
+        eventually(lambda: hub.count("owls") == 0)
 
 
 def test_no_compression_is_negotiated(run: Run, owl: OwlSocket) -> None:
