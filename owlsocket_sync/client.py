@@ -183,8 +183,11 @@ class _Assembly:
         queues = None
         if options.inbox is not None or options.outbox is not None:
             from .core.durable_queue import StoredQueues  # where nothing is stored, it is not loaded
+            from .core.queue_lane import LANE
             from .runtime.draining import Drainer
+            from .runtime.slow_tasks import SLOW_TASKS
 
+            SLOW_TASKS.leave_to_workers(LANE)  # the poller waits for no disk
             queues = StoredQueues(options.inbox, options.outbox, make_worker=Drainer)
         self._core_options = CoreOptions(
             name, options.limits, options.sender, stamps=True, compresses=compresses, queues=queues

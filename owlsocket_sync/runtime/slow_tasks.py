@@ -8,6 +8,7 @@ Threads: any; entries are changed in one step each, and one that is lost is made
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 
 from ..clock import monotonic
@@ -43,10 +44,14 @@ class SlowTasks:
         before = self._slow_at.get(name)
         if len(self._slow_at) >= MAX_NAMES:
             self._slow_at.clear()
-            self.slow_until.clear()
+            self.slow_until = {name: until for name, until in self.slow_until.items() if until == math.inf}
         self._slow_at[name] = self.runs
         if before is not None and self.runs - before < RARE:
-            self.slow_until[name] = monotonic() + PENALTY
+            self.slow_until[name] = max(self.slow_until.get(name, 0.0), monotonic() + PENALTY)
+
+    def leave_to_workers(self, name: Hashable) -> None:
+        """Leave each task with this name to a worker: one that waits for a disk, for example."""
+        self.slow_until[name] = math.inf
 
     def is_slow(self, name: Hashable) -> bool:
         """Return whether to leave a task with this name to a worker."""

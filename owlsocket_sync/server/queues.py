@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..callables import refuse_awaitable
 from ..options import check_queue
 from ..runtime.draining import Drainer
+from ..runtime.slow_tasks import SLOW_TASKS
 from .options import ServerOptions
 from .request import Request
 
@@ -23,7 +24,9 @@ def stored_queues(options: ServerOptions, request: Request) -> StoredQueues | No
     if options.inbox is None and options.outbox is None:
         return None
     from ..core.durable_queue import StoredQueues  # where nothing is stored, it is not loaded
+    from ..core.queue_lane import LANE
 
+    SLOW_TASKS.leave_to_workers(LANE)  # the poller waits for no disk
     outbox = None
     if options.outbox is not None:
         outbox = options.outbox(request)

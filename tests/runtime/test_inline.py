@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -756,6 +757,17 @@ def test_a_name_is_slow_after_two_slow_runs_that_are_not_rare(monkeypatch: pytes
     now += PENALTY
     assert not memory.is_slow("a")
     assert memory.slow_until == {}
+
+
+def test_what_is_left_to_workers_stays_with_them() -> None:
+    """Whatever else is slow, or forgotten."""
+    memory = SlowTasks()
+    memory.leave_to_workers("queue")
+    for number in range(3 * MAX_NAMES):
+        memory.note(number)
+        memory.note("queue")
+    assert memory.is_slow("queue")
+    assert memory.slow_until["queue"] == math.inf
 
 
 def test_names_that_a_peer_invents_take_no_memory_without_end() -> None:
