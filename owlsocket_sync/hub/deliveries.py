@@ -10,7 +10,7 @@ from .seat import Outlet
 from .values import PresenceChange, Publication
 
 
-class Delivery:
+class PublicationDelivery:
     """A publication on its way to the clients of this process.
 
     Args:

@@ -21,7 +21,7 @@ from ..protocol.subscriptions import Registry
 from ..runtime.workers import WorkerPool
 from ..values import escape_for_log
 from .base import Bus
-from .deliveries import Delivery, PresenceDelivery
+from .deliveries import PresenceDelivery, PublicationDelivery
 from .delivery_log import DeliveryLog
 from .requests import ANSWER, HubRequests, unknown
 from .rooms import RoomTable
@@ -61,7 +61,7 @@ class HubNode:
     def append(self, entry: Publication | PresenceChange) -> None:
         """Take the next entry of the log."""
         if isinstance(entry, Publication):
-            self._log.append(Delivery(entry, self.table.audience))
+            self._log.append(PublicationDelivery(entry, self.table.audience))
         elif self._handlers.find(PRESENCE):
             self._log.append(PresenceDelivery(entry, partial(self._notify, PRESENCE)))
 
@@ -158,7 +158,7 @@ class HubNode:
 
     def send(self, seat: Seat, publication: Publication) -> None:
         """Send an event to one connection, without waiting for it."""
-        Delivery(publication, lambda _: (seat.outlet,)).run()
+        PublicationDelivery(publication, lambda _: (seat.outlet,)).run()
 
     def disconnect(self, seat: Seat, code: int, reason: str) -> None:
         """Close a connection, without waiting for it."""
