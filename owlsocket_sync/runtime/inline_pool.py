@@ -20,6 +20,7 @@ from .. import fork
 from ..clock import monotonic
 from .managed_block import WorkerLocal
 from .pool_state import INLINE_THREADS, SHORT_WAITS, Task, Turn, take_over
+from .registration import LOCK_PATIENCE
 from .slow_tasks import SLOW_TASKS
 from .workers import WorkerPool
 
@@ -48,12 +49,16 @@ class InlinePool(WorkerPool):
     def run_inline(self, until: float, hand_on: Callable[[], object]) -> bool:
         """Run what is ready until a moment, on the thread that calls; return whether it should come back."""
         local, turn, me = self._local, Turn(), threading.current_thread()
-        with self._pool_lock:
+        if not self._pool_lock.acquire(True, LOCK_PATIENCE):
+            return True
+        try:
             task = self._take_quick(turn)
             if task is not None:  # a worker of this pool, from here on
                 INLINE_THREADS.add(me)
                 self._threads.add(me)
                 self._inline_turn = turn
+        finally:
+            self._pool_lock.release()
         if task is None:
             self.leave_to_workers()
             return False
@@ -116,15 +121,27 @@ class InlinePool(WorkerPool):
         self.is_hosted = self.is_hosted and has_turn and bool(self.ready) and monotonic() >= until
         return self.is_hosted
 
-    def leave_to_workers(self) -> None:
-        """Have workers run what is ready, and what follows the task that runs; from any thread."""
-        with self._pool_lock:
+    def leave_to_workers(self, patience: float = -1.0) -> bool:
+        """Have workers run what is ready, and what follows the task that runs; from any thread.
+
+        Args:
+            patience: for how long to wait for a holder of the lock, which a finalizer may hold up; negative for ever.
+
+        Returns:
+            Whether that was done.
+        """
+        if not self._pool_lock.acquire(True, patience):
+            return False
+        try:
             self.is_hosted = False
             turn = self._inline_turn
             if turn is not None and self._turn is turn and take_over(turn):
                 self._turn, self._waits = None, SHORT_WAITS
             thread = self._ensure_worker() if self._is_open else None
+        finally:
+            self._pool_lock.release()
         self._start(thread)
+        return True
 
     def _turn_lost(self, key: Hashable, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         if threading.current_thread() in INLINE_THREADS:

@@ -110,7 +110,7 @@ class Poller(PollerTurn):
                     # An error of one link ends that link in its `step`; whatever comes here must end no other one.
                     logger.outlive("the poller failed, and goes on")
                     for registration in [*self.links]:
-                        registration.tasks.leave_to_workers()  # those of one are hosted
+                        self._leave_to_workers(registration.tasks)  # those of one are hosted
         finally:
             POLLING.discard(me)
         fork.end_inherited_thread()  # only a greenlet that survived a fork needs that
@@ -121,7 +121,7 @@ class Poller(PollerTurn):
             # After a fork, a greenlet that survives it finds that it is not its turn.
             if self._turn is not turn:
                 return True
-            if self.links or self._ended or self._stranded:
+            if self.links or self._ended or self._stranded or self._owed:
                 return False
             self._selector, self._turn, self.ring = None, None, do_nothing
             self._by_fileno.clear()
@@ -133,8 +133,10 @@ class Poller(PollerTurn):
 
     def _poll(self, selector: AnySelector, turn: object) -> None:
         """Call links, until there was none for a while, or another thread has the turn."""
-        work, held = self._work, self._held
+        work, held, owed = self._work, self._held, self._owed
         while self._turn is turn:
+            if owed:
+                self._try_again()
             if not work and not self._await_work(selector, turn):
                 return
             registration, ready = work.popleft()
@@ -167,7 +169,7 @@ class Poller(PollerTurn):
             else:
                 tasks.is_hosted = False
                 if tasks.ready:  # another thread has just appended a task, and left it to this one
-                    tasks.leave_to_workers()
+                    self._leave_to_workers(tasks)
 
     def _call_at(self, at: float, registration: PolledLink) -> None:
         """Call a link at a moment that is earlier than its present one."""
@@ -186,7 +188,7 @@ class Poller(PollerTurn):
         step = self._step = [None]
         if not self._monitor.ensure_awake():  # afterwards: it looks at these
             step.clear()
-            tasks.leave_to_workers()
+            self._leave_to_workers(tasks)
             return True
         me = threading.get_ident()
         POLLING.discard(me)  # a handler may wait for a peer: then another thread polls
@@ -207,7 +209,7 @@ class Poller(PollerTurn):
             if polls and registration in self.links:
                 self.woken.add(registration)
             else:
-                tasks.leave_to_workers()
+                self._leave_to_workers(tasks)
         return polls
 
     def _await_work(self, selector: AnySelector, turn: object) -> bool:
@@ -216,6 +218,9 @@ class Poller(PollerTurn):
         idle_until = math.inf
         while not work:
             at = moments[0][0] if moments else math.inf
+            if self._owed:
+                self._try_again()
+                at = min(at, monotonic() + RETRY_DELAY)
             if self._ended:
                 at = -math.inf
             elif self._stranded:

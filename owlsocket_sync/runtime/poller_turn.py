@@ -20,7 +20,7 @@ from ..clock import monotonic
 from ..locks import make_process_lock
 from ..transport.selector import AnySelector, make_selector
 from .monitor import Monitor
-from .registration import InlineTasks, PolledLink
+from .registration import LOCK_PATIENCE, InlineTasks, PolledLink
 
 PATIENCE = 0.05
 
@@ -48,6 +48,7 @@ class PollerTurn(ABC):
         self._step_began = -math.inf
         self._held: set[PolledLink] = set()
         self._inline: InlineTasks | None = None  # what runs handlers here, or has run the last ones
+        self._owed: deque[InlineTasks] = deque()  # to be left to workers, once the lock is free
         self._visits = 0
         self._seen: tuple[object, int, int] = None, 0, 0  # what the monitor has seen of these
         self._monitor = Monitor(self._look)
@@ -120,12 +121,12 @@ class PollerTurn(ABC):
                 registration = step.pop()
             except IndexError:
                 return False  # the step is over, or another thread was here
-            tasks = self._inline if registration is None else registration.tasks
-            # No call among these, and so no interrupt.
-            self._turn = turn
-            self._unstarted += (thread,)
+            # Nothing is allocated here, and so no finalizer runs: it might wait for the thread that is to be started.
             if registration is not None:
-                self._held |= {registration}
+                self._held.add(registration)
+            self._turn = turn
+            self._unstarted.append(thread)
+            tasks = self._inline if registration is None else registration.tasks
             try:
                 self._start_thread()
             except Exception:  # no more threads: the one that is held up goes on once it can
@@ -136,8 +137,18 @@ class PollerTurn(ABC):
                 step.append(registration)
                 return False
         if tasks is not None:
-            tasks.leave_to_workers()  # what is behind the task that runs, or what the step has submitted
+            self._leave_to_workers(tasks)  # what is behind the task that runs, or what the step has submitted
         return True
+
+    def _leave_to_workers(self, tasks: InlineTasks) -> None:
+        """Have workers run what is ready, or the poller try again; by a thread that may hold a lock of a link."""
+        # Never longer: a finalizer may hold up the lock of the pool, and wait for the lock that this thread holds.
+        if not tasks.leave_to_workers(LOCK_PATIENCE):
+            self._owed.append(tasks)
+
+    def _try_again(self) -> None:
+        for _ in range(len(self._owed)):
+            self._leave_to_workers(self._owed.popleft())
 
     def _was_relieved(self, turn: object, registration: PolledLink) -> bool:
         """Return whether another thread polls instead of this one, and give the link back to it."""

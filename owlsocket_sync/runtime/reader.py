@@ -25,10 +25,9 @@ from ..deadline import Deadline
 from ..locks import wait_on_reader
 from ..transport.frames import Close
 from ..transport.framing import KEPT_SIZE, Framing, NeedMoreData
-from .registration import POLLING, PolledLink
+from .registration import LOCK_PATIENCE, POLLING, PolledLink
 
 MAX_LEAD_TIME = 0.05
-LOCK_PATIENCE = 0.001
 RESULT_MARK = '"type":"result"'
 
 

@@ -15,6 +15,8 @@ from ..transport.selector import AnySelector
 from ..transport.waiting import HasFileno
 
 AT_ONCE = -math.inf
+LOCK_PATIENCE = 0.001
+"""Seconds for which the poller waits for a lock whose holder a finalizer may hold up, before it comes back."""
 
 POLLING: set[int] = set()
 """The identifiers of the threads that poll: nothing that waits for a peer may be called there, for any connection."""
@@ -63,8 +65,8 @@ class InlineTasks(Protocol):
         """
         ...
 
-    def leave_to_workers(self) -> None:
-        """Have workers run what is ready, and what follows the task that runs; from any thread."""
+    def leave_to_workers(self, patience: float = -1.0) -> bool:
+        """Have workers run what is ready, and what follows the task that runs; from any thread; return whether."""
         ...
 
 
@@ -79,8 +81,9 @@ class _NoTasks:
         """Run nothing."""
         return False
 
-    def leave_to_workers(self) -> None:
+    def leave_to_workers(self, patience: float = -1.0) -> bool:
         """Do nothing."""
+        return True
 
 
 NO_TASKS = _NoTasks()

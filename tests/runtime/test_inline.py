@@ -269,6 +269,37 @@ def test_a_thread_that_waits_relieves_the_poller_of_a_handler_as_well(
     assert not methods.go.is_set()
 
 
+def test_a_thread_that_holds_a_pool_holds_up_no_thread_that_relieves_the_poller(
+    conn: Connection, server: Server, methods: Methods
+) -> None:
+    """A finalizer may wait there, for a lock that the other thread holds while it looks out."""
+    _where(conn)
+    (peer,) = server.connections
+    pool: InlinePool = peer._core.carrier._pool  # type: ignore[attr-defined]
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with pool.lock:
+            held.set()
+            assert free.wait(scaled(20))
+
+    holding = threading.Thread(target=hold)
+    with connect(server.url) as other:
+        conn.notify("wait")
+        assert methods.begun.wait(scaled(5))
+        holding.start()
+        assert held.wait(scaled(5))
+        conn.notify("tell", 1)
+        for _ in range(20):
+            poller.get_poller().relieve()
+            assert other.call("where", timeout=scaled(5))
+        polling = [thread for thread in threading.enumerate() if thread.name == POLLER]
+        free.set()
+        holding.join()
+    assert len(polling) < 4
+    assert methods.payloads.wait(1) == [1]
+
+
 class Marks(set[int]):
     """The threads that poll; keeps whether the run of handlers was over when one was marked."""
 
