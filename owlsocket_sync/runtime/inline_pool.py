@@ -125,7 +125,7 @@ class InlinePool(WorkerPool):
         """Have workers run what is ready, and what follows the task that runs; from any thread.
 
         Args:
-            patience: for how long to wait for a holder of the lock, which a finalizer may hold up; negative for ever.
+            patience: for how long to wait for a holder of the lock, which a finalizer may hold up; negative: no limit.
 
         Returns:
             Whether that was done.

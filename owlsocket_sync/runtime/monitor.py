@@ -1,8 +1,9 @@
 """The thread that looks whether the poller is held up by a handler which it runs itself.
 
 Threads: the monitor sleeps while the poller runs no handlers, and ends after `IDLE_SECONDS` of that. While no monitor
-looks, a list holds an item: whether one sleeps. The thread that removes it, in one step, decides: the poller, which
-then wakes the monitor or starts one, or the monitor itself, which goes on or ends. So there is one at most.
+looks, a list holds an item: true if one sleeps. The thread that removes it, in one step, decides: the
+poller, which then wakes the monitor or starts one, or the monitor itself, which goes on or ends. So there is one at
+most.
 
 Where the thread can block: asleep (the poller wakes it, `IDLE_SECONDS`), and in its ticks.
 """
