@@ -21,7 +21,7 @@ from ..protocol.reports import ErrorContext
 from ..protocol.services import Services
 from ..stores.base import Draft, Lead
 from .queue_frames import QueueFrames
-from .stored_ends import InboxEnd, OutboxEnd
+from .stored_ends import InboxEnd, OutboxEnd, StreamChanged, outbox_key
 from .tenants import TENANCIES, Tenancy
 
 ACK_MESSAGES = 64
@@ -64,6 +64,7 @@ class ExchangeSteps:
         self._lead_at = 0.0
         self._is_full = False
         self._storing: Tenancy | None = None  # of the peer's stream
+        self._inbox_stream = ""
         self._refused: StoreMessages | None = None
         # What a store that failed did not let happen.
         self._deferred: Frame | None = None
@@ -138,7 +139,7 @@ class ExchangeSteps:
             return True
         if monotonic() < self._lead_at:
             return False
-        tenancy = TENANCIES.of(f"out/{self.outbox.stored.stream}")
+        tenancy = TENANCIES.of(outbox_key(self.outbox.stored.stream))
         if not tenancy.take(self, evicts=evicts):
             return False
         lead = self.outbox.stored.take_lead()
@@ -175,26 +176,43 @@ class ExchangeSteps:
             return []
         try:
             with tenancy.held_by(self) as is_mine:
-                if not is_mine or outbox.stored.stream != step.stream:
+                if not is_mine:
                     return []
+                if outbox.stored.stream != step.stream:
+                    raise StreamChanged("outbox")
                 if isinstance(step, DeleteTo):
                     outbox.stored.delete_to(step.offset)
                 elif isinstance(step, BuryMessage):
                     outbox.stored.bury_at(step.seq, "the peer cannot store it")
                 else:
                     outbox.stored.renew_stream()
+        except StreamChanged as error:
+            self._follow_outbox(machine, error)
+            return []
         except StoreError as error:
             self._report(error)
             machine.stop_sending()  # it greets again later, and finds out what the peer has
             return []
         if isinstance(step, RenewStream):
-            self._stop_draining()  # under its old name
-            self.try_draining(evicts=False)
-            return machine.renewed()
+            self._restart_sending(machine)
+            return []
         if isinstance(step, BuryMessage):
             self._tell_buried(step.seq, "the peer cannot store it")
         self.on_deleted()
         return []
+
+    def _restart_sending(self, machine: ReliableEnd) -> None:
+        """Have the outbox greeted again, under the stream id that it has now."""
+        machine.stop_sending()
+        try:
+            self._stop_draining()
+        except StoreError as error:
+            self._report(error)
+
+    def _follow_outbox(self, machine: ReliableEnd, error: StreamChanged) -> None:
+        """Tell that the outbox has changed by itself, and go on with what it has now."""
+        self._services.report(error, ErrorContext("queue"))
+        self._restart_sending(machine)
 
     def _tell_buried(self, seq: int, reason: str) -> None:
         error = SocketMessageError(f"message {seq} of the outbox is a dead letter now: {reason}")
@@ -206,7 +224,11 @@ class ExchangeSteps:
         """Use a stream in the inbox: from a greeting on, this link has it, and no older one."""
         if self.inbox is None:
             return
-        tenancy = TENANCIES.of(f"in/{self.inbox.stored.stream}/{self.inbox.key(stream)}")
+        own = self.inbox.stored.stream
+        if self._inbox_stream not in ("", own):
+            self._services.report(StreamChanged("inbox"), ErrorContext("queue"))
+        self._inbox_stream = own
+        tenancy = TENANCIES.of(f"in/{own}/{self.inbox.key(stream)}")
         if tenancy is not self._storing:
             self._leave_stream()
             tenancy.take(self, evicts=True)

@@ -26,6 +26,7 @@ from ..protocol.reliable import ReliableEnd
 from ..protocol.reports import ErrorContext
 from ..stores.base import Draft
 from .exchange_steps import UNREADABLE, ExchangeSteps
+from .stored_ends import StreamChanged, check_greeted
 
 MAX_BATCH = 512
 POLL_INTERVAL = 0.05
@@ -302,10 +303,14 @@ class QueueExchange(ExchangeSteps):
                 if not self.try_draining(evicts=False):
                     return False
                 self._do(machine.start_sending())
+            check_greeted(machine.outgoing, self._sending)
             sent = self._frames.send_waiting(machine, outbox, self._link, self._tell_buried)
             if machine.outgoing.needs_ping():
                 self._ping()
             return sent
+        except StreamChanged as error:
+            self._follow_outbox(machine, error)
+            return True
         except SocketTimeout:
             # How much of it has left is not known: after another greeting, it is sent again from the last ack on.
             machine.stop_sending()

@@ -106,19 +106,23 @@ class QueueFrames:
     def send_waiting(
         self, machine: ReliableEnd, outbox: OutboxEnd, link: int, tell_buried: Callable[[int, str], object]
     ) -> bool:
-        """Send what waits in the outbox, as far as the window allows; return whether there was anything to send."""
+        """Send what waits in the outbox, as far as the window allows; return whether there was anything to send.
+
+        Raises:
+            StreamChanged: the outbox has another stream than the one that was greeted.
+        """
         outgoing = machine.outgoing
         assert outgoing is not None
         # Messages may be large: those that are read at once are not to take much memory together.
         room = min(outgoing.room(), MAX_MESSAGES, max(1, READ_BYTES // self._typical_size))
         # First: what is put in between is not skipped.
-        if not room or (following := outbox.stored.bounds().next) <= outgoing.sent + 1:
+        if not room or (following := outbox.stored.bounds().next) == outgoing.sent + 1:
             return False
         is_plain = outgoing.state is SendState.PLAIN
         waiting: list[Waiting] = []
         encoded: dict[int, bytes] = {}
         largest = min(self.message_size, machine.largest or self.message_size)
-        entries = outbox.stored.read_after(outgoing.sent, room)
+        entries = outbox.read_after(outgoing.stream, outgoing.sent, room)
         self._typical_size = max([1024, *(len(entry.payload) for entry in entries)])
         for entry in entries:
             try:

@@ -12,11 +12,34 @@ from itertools import takewhile
 from typing import cast
 from weakref import WeakKeyDictionary
 
-from ..errors import StoreFull
+from ..errors import StoreError, StoreFull
 from ..protocol.hello import StreamBounds, StreamPosition
 from ..protocol.incoming_stream import MovePosition, StoreMessages, StoreOutcome
+from ..protocol.outgoing_stream import OutgoingStream, SendState
 from ..stores.base import START, Draft, Entry, Incoming, Outgoing, Position, PositionMoved
 from ..stores.queue import Queue
+from .tenants import Tenancy
+
+
+class StreamChanged(StoreError):
+    """A queue has another stream id than before, which this connection has not given it."""
+
+    def __init__(self, which: str) -> None:
+        super().__init__(
+            f"the {which} has another stream id than before: its store was emptied, or has an older state, unless "
+            "another process has renewed it; what that store had since may be lost"
+        )
+
+
+def outbox_key(stream: str) -> str:
+    """Return the key of the tenancy of an outbox."""
+    return f"out/{stream}"
+
+
+def check_greeted(outgoing: OutgoingStream, sending: Tenancy | None) -> None:
+    """Raise `StreamChanged` unless the stream that was greeted is the one that this end may send."""
+    if outgoing.state is not SendState.DOWN and sending is not None and sending.key != outbox_key(outgoing.stream):
+        raise StreamChanged("outbox")
 
 
 class OutboxEnd:
@@ -33,6 +56,17 @@ class OutboxEnd:
         """Return its numbers."""
         bounds = self.stored.bounds()
         return StreamBounds(self.stored.stream, bounds.deleted + 1, bounds.next, bounds.deleted_id or None)
+
+    def read_after(self, stream: str, seq: int, count: int) -> list[Entry]:
+        """Return the first messages of a stream with greater numbers.
+
+        Raises:
+            StreamChanged: it has another stream by now: its numbers are those of other messages.
+        """
+        entries = self.stored.read_after(seq, count)
+        if self.stored.stream != stream:
+            raise StreamChanged("outbox")
+        return entries
 
     def is_empty(self) -> bool:
         """Return whether nothing is left to be acknowledged."""

@@ -28,12 +28,13 @@ class Tenancy:
     """The use of one stream.
 
     Attributes:
+        key: its name.
         tenant_lock: held while the tenant changes what is stored.
         tenant: who uses the stream, ``None`` if there is none.
     """
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        self.key = key
         # Not one of those that are free while their holder waits: it is held during a transaction.
         self.tenant_lock = threading.RLock()
         self.tenant: Tenant | None = None
@@ -50,7 +51,7 @@ class Tenancy:
             if last is not None and last is not tenant:
                 if not evicts:
                     return False
-                last.evict(self._key)
+                last.evict(self.key)
             self.tenant = tenant
             return True
 

@@ -112,8 +112,10 @@ class OutgoingStream:
             bounds: of the outbox, as of now.
             find_last: return the last message up to a number, waiting or acknowledged; ``None`` where none is known.
         """
-        if position.stream != self.stream or bounds.stream != self.stream or self.state is SendState.DOWN:
+        if position.stream != self.stream or self.state is SendState.DOWN:
             return []  # it answers an earlier hello
+        if bounds.stream != self.stream:
+            return [GreetAgain()]  # the store has changed since that hello
         offset = position.offset
         if offset < bounds.first - 1 and (self.state is not SendState.GREETING or bounds.first != self._first):
             return [GreetAgain()]  # the peer lost what it had, and tells its user once it knows the bounds

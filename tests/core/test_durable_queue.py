@@ -48,6 +48,11 @@ def one_way(stores: Any, **options: Any) -> tuple[DurablePair, Queue, Queue]:
     return DurablePair((None, outbox), (inbox, None), **options), outbox, inbox
 
 
+def renew(outbox: Queue) -> str:
+    """Let an outbox have another stream id, as one in a Redis that was emptied, or has an older state."""
+    return outbox.stored.renew_stream()  # type: ignore[attr-defined, no-any-return]
+
+
 # -- what is put arrives -----------------------------------------------------------------------------------------------
 
 
@@ -438,6 +443,52 @@ def test_an_outbox_that_was_restored_begins_a_new_stream(stores: Any) -> None:
     assert outbox.stored.stream != stream
     assert received(inbox) == [0, 1, 2, 3]
     assert len(outbox) == 0
+
+
+@pytest.mark.parametrize("sender", ["client", "server"])
+@pytest.mark.parametrize("moment", ["between", "held", "cut", "greeting", "acknowledging"])
+def test_an_outbox_that_changes_by_itself_is_greeted_again(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, sender: str, moment: str
+) -> None:
+    """Whatever its exchange is about to do; what it has, and what is put since, arrives, and `on_error` is told."""
+    room, count = (3, 5) if moment == "held" else (100, 3)
+    with SqliteStore(tmp_path / "out.db") as near, SqliteStore(tmp_path / "in.db", max_messages=room) as far:
+        outbox, inbox = near.queue("out"), far.queue("in")
+        sending, storing = (None, outbox), (inbox, None)
+        pair = DurablePair(sending, storing) if sender == "client" else DurablePair(storing, sending)
+        end = pair.client if sender == "client" else pair.server
+        for number in range(count):
+            end.connection.enqueue(number)
+        moments = {"greeting": "position", "acknowledging": "store"}
+        if moment in moments:
+            original, done = getattr(InboxEnd, moments[moment]), list[str]()
+
+            def changing(self: InboxEnd, step: Any) -> Any:
+                if not done:
+                    done.append(renew(outbox))
+                return original(self, step)
+
+            monkeypatch.setattr(InboxEnd, moments[moment], changing)
+        else:
+            renew(outbox)
+        if moment in ("cut", "greeting"):
+            pair.cut()
+            pair.restore()
+        end.connection.enqueue("last")
+        arrived = received(inbox)
+        for _ in range(5):
+            tick(pair.client)
+            tick(pair.server)
+            arrived += received(inbox)
+        # What the peer was about to store has no ack any more: that is of a stream that the outbox does not have.
+        repeated: dict[str, list[Any]] = {"acknowledging": ["last"], "held": [3]}
+        expected: list[Any] = [*range(count), *repeated.get(moment, []), "last"]
+        assert arrived == sorted(expected, key=str)
+        assert len(outbox) == 0
+        (error,) = end.errors
+        assert "the outbox has another stream id" in str(error)
+        assert outbox.stored.take_lead() is None  # type: ignore[attr-defined]
+        pair.close()
 
 
 def test_a_memory_inbox_acknowledges_what_was_worked_on(stores: Any) -> None:

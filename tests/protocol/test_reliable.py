@@ -294,6 +294,14 @@ def test_a_peer_that_falls_back_is_greeted_again() -> None:
     assert [type(step) for step in steps] == [GreetAgain]
 
 
+def test_a_store_that_changed_after_the_hello_is_greeted_again() -> None:
+    """The answer is about numbers that it does not have any more."""
+    outgoing = OutgoingStream()
+    outgoing.begin(StreamBounds(S, 1, 9))
+    steps = outgoing.greeted(StreamPosition(S, 0), StreamBounds("another", 1, 1), lambda _: None)
+    assert [type(step) for step in steps] == [GreetAgain]
+
+
 def test_a_peer_that_claims_to_be_ahead_of_each_stream_loses_its_link() -> None:
     """It cannot keep the store busy for as long as it likes."""
     outbox = filled(2)
