@@ -20,10 +20,12 @@ class Broadcaster(NamedTuple):
     Attributes:
         port: its port on 127.0.0.1.
         broadcast: sends an event with this payload to all clients; may return before they have it.
+        connected: returns how many clients it knows: a client is upgraded some moments before.
     """
 
     port: int
     broadcast: Callable[[Any], object]
+    connected: Callable[[], int]
 
 
 def start(name: str, compression: str | None) -> Broadcaster:
@@ -40,7 +42,7 @@ def _start_ours(compression: str | None) -> Broadcaster:
     from owlsocket_sync.server import serve
 
     server = serve(lambda conn, request: None, heartbeat=None, compression=compression)
-    return Broadcaster(server.port, lambda payload: server.broadcast(EVENT, payload))
+    return Broadcaster(server.port, lambda payload: server.broadcast(EVENT, payload), lambda: len(server.connections))
 
 
 def _start_websockets(compression: str | None) -> Broadcaster:
@@ -61,7 +63,7 @@ def _start_websockets(compression: str | None) -> Broadcaster:
 
     server = serve(handle, "127.0.0.1", 0, compression=compression, ping_interval=None)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return Broadcaster(server.socket.getsockname()[1], broadcast)
+    return Broadcaster(server.socket.getsockname()[1], broadcast, lambda: len(clients))
 
 
 def _start_picows(compression: str | None) -> Broadcaster:
@@ -86,4 +88,8 @@ def _start_picows(compression: str | None) -> Broadcaster:
     threading.Thread(target=loop.run_forever, daemon=True).start()
     created = asyncio.run_coroutine_threadsafe(ws_create_server(lambda request: Client(), "127.0.0.1", 0), loop)
     port = created.result().sockets[0].getsockname()[1]
-    return Broadcaster(port, lambda payload: loop.call_soon_threadsafe(send_all, _encode(payload)))
+
+    def broadcast(payload: Any) -> None:
+        loop.call_soon_threadsafe(send_all, _encode(payload))
+
+    return Broadcaster(port, broadcast, lambda: len(clients))

@@ -53,6 +53,8 @@ def prepare(name: str, clients: int, cores: Sequence[int] | None, compression: s
     raise_descriptors()
     server = start(name, compression or None)
     audience = Audience(server.port, clients, cores, deflate=bool(compression))
+    while server.connected() < clients:
+        time.sleep(0.001)
     payload: Any = SMALL if compression == "" else LARGE
     before = _count_threads()
     for _ in range(WARM_UP):
