@@ -191,7 +191,6 @@ class Poller(PollerTurn):
             self._leave_to_workers(tasks)
             return True
         me = threading.get_ident()
-        POLLING.discard(me)  # a handler may wait for a peer: then another thread polls
         try:
             is_left = tasks.run_inline(monotonic() + INLINE_SECONDS, partial(self._hand_on, step))
         finally:

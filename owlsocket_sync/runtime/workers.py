@@ -32,6 +32,7 @@ from ..clock import monotonic
 from ..errors.safe_text import logger
 from .managed_block import WorkerLocal
 from .pool_state import NOTHING, PATIENCE, SHORT_WAITS, WAITS, PoolState, Task, Turn, take_over
+from .registration import POLLING
 
 TASK_FAILED = "a task of a worker failed"
 
@@ -178,15 +179,17 @@ class WorkerPool(PoolState):
         return _END if task is None else self._run_from(local, turn, [task])
 
     def _run_from(self, local: WorkerLocal, turn: Turn, first: list[Task], until: float | None = None) -> Hashable:
-        """Run the one task of a list, and those behind it while this worker keeps the turn; return the last key.
-
-        Until a moment only, on a thread that is not a worker of this pool alone.
-        """
+        """Run the one task of a list, and those behind it while this worker keeps the turn; return the last key."""
+        # The poller is a worker until a moment. A task may wait for a peer there: then another thread polls.
         key, function, arguments = first.pop()  # a worker keeps no message beyond its handler
         ready, lanes = self.ready, self._lanes
         # What the lane holds up comes next. While this worker keeps the turn, a lane begins to hold up nothing.
         holds_up = bool(lanes.get(key))
+        poller = threading.get_ident() if until is not None else 0
+        polls = poller in POLLING
         while True:
+            if polls:
+                POLLING.discard(poller)
             # From here on the turn may be taken over: nothing may come between this and the call.
             turn.append(None)
             try:
@@ -199,10 +202,10 @@ class WorkerPool(PoolState):
             except IndexError:
                 self._turn_lost(key, function, arguments)
                 return key
+            if polls:
+                POLLING.add(poller)
             del function, arguments
-            if holds_up or self._resumed or self._busy > self._size:
-                return key
-            if until is not None and monotonic() >= until:
+            if holds_up or self._resumed or self._busy > self._size or (until is not None and monotonic() >= until):
                 return key
             # No other worker takes tasks now, nor gives a lane to one.
             try:

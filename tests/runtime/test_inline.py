@@ -100,9 +100,11 @@ def _where(conn: Connection) -> str:
 
 
 def _is_quick(conn: Connection) -> bool:
-    """Return whether the handler of a call ran where it was read."""
-    # A busy machine may hold up any thread for long enough to be taken for a slow handler, once.
-    return POLLER in {_where(conn) for _ in range(3)}
+    """Return whether the handler of a call runs where it was read."""
+    # The worker of the last task may have the turn for a moment more, and a busy machine may hold up any thread for so
+    # long that it is taken for a slow handler, once.
+    eventually(lambda: _where(conn) == POLLER)
+    return True
 
 
 def test_a_quick_handler_needs_no_worker(conn: Connection, server: Server) -> None:
