@@ -25,6 +25,9 @@ SOCKET_METHODS = ("send", "sendall", "sendmsg", "recv", "recv_into", "recvmsg", 
 POLLING = {"epoll": ("poll", "register", "modify", "unregister"), "poll": ("poll",)}
 CALLS = ((select, "select"), (os, "eventfd_read"), (os, "eventfd_write"), (time, "sleep"))
 SETTLED = 0.004
+THREAD_BEGINS = threading.Thread.run.__code__
+MONITOR = os.path.join("runtime", "monitor.py")
+"""The thread of this file looks at a clock: how often depends on the time that the others take."""
 
 
 class InterpreterMeter:
@@ -35,6 +38,7 @@ class InterpreterMeter:
         self._instruction = itertools.count().__next__
         self._system_call = itertools.count().__next__
         self._sleep = time.sleep  # the uncounted one
+        self._monitors: set[int] = set()
 
     def install(self) -> None:
         """Trace this thread and all that start from now on, and wrap the system calls."""
@@ -71,6 +75,12 @@ class InterpreterMeter:
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename.startswith(BENCHMARKS):
             return None
+        if frame.f_code is THREAD_BEGINS:  # under the number of a thread that has ended, perhaps
+            self._monitors.discard(threading.get_ident())
+        elif frame.f_code.co_name == "_run" and frame.f_code.co_filename.endswith(MONITOR):
+            self._monitors.add(threading.get_ident())
+        if threading.get_ident() in self._monitors:
+            return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self._on_opcode
 
@@ -81,7 +91,8 @@ class InterpreterMeter:
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:
-            self._system_call()
+            if threading.get_ident() not in self._monitors:
+                self._system_call()
             return function(*arguments, **options)
 
         return counted
