@@ -297,9 +297,11 @@ class DeferringWriter(InterruptedWriter):
                     break
                 count += 1
         self._unsettled = True
-        # As below. A signal handler may have sent some of them meanwhile.
-        with contextlib.suppress(IndexError):
-            self._unfinished.extend(islice(iter(partial(self._deferred.pop, 0), None), count))
+        # Together: a list that may be long moves up once, and not for each of them.
+        deferred, front = self._deferred, slice(count)
+        # No call from here on, and so no interrupt: a signal handler may have sent some of them before.
+        self._unfinished += deferred[front]
+        del deferred[front]
         self._unsettled = True  # again: another thread may have settled before they were moved
 
     def _take_queued_writes(self) -> None:

@@ -6,14 +6,14 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, SupportsIndex
+from typing import Any
 
 import pytest
 
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
 from owlsocket_sync.runtime import link as link_module
-from owlsocket_sync.runtime.deferred_writes import WriteProgress
+from owlsocket_sync.runtime.deferred_writes import MAX_COALESCED_WRITES, WriteProgress
 from owlsocket_sync.runtime.registration import PolledLink
 from owlsocket_sync.states import CloseInfo
 from owlsocket_sync.transport.selector import PortableSelector, make_selector
@@ -170,6 +170,28 @@ def test_a_writer_sends_what_was_deferred_before_its_own(start: Start) -> None:
     eventually(lambda: deferred.settled)
 
 
+def test_frames_are_removed_together(start: Start) -> None:
+    """A long queue moves up with each removal: one for each frame would take the square of its length."""
+    run, deferred = start()
+    removals: list[Any] = []
+
+    class Frames(list[bytes]):
+        """Notes each removal."""
+
+        def __delitem__(self, place: Any) -> None:
+            removals.append(place)
+            super().__delitem__(place)
+
+    deferred.frames = Frames()
+    deferred.writer.defer_to(deferred)
+    count = 10 * MAX_COALESCED_WRITES
+    deferred.frames.extend(deferred.writer.frame(b"%d" % number)[0] for number in range(count))
+    deferred.writer.attend()
+    assert [run.peer.read_frame().payload for _ in range(count)] == [b"%d" % number for number in range(count)]
+    eventually(lambda: not deferred.frames)
+    assert 0 < len(removals) <= 10 + 1
+
+
 def test_frames_that_are_moved_while_another_thread_settles_are_settled_later(start: Start) -> None:
     """It finds nothing to count yet; once they are sent, they are counted."""
     run, deferred = start()
@@ -177,10 +199,11 @@ def test_frames_that_are_moved_while_another_thread_settles_are_settled_later(st
     class Frames(list[bytes]):
         """Another thread settles between the decision to take a frame and its taking."""
 
-        def pop(self, index: SupportsIndex = -1) -> bytes:
-            assert aside(deferred.writer._settle).wait(1) == [None]
-            settled.append(deferred.settled)
-            return super().pop(index)
+        def __getitem__(self, place: Any) -> Any:
+            if isinstance(place, slice):
+                assert aside(deferred.writer._settle).wait(1) == [None]
+                settled.append(deferred.settled)
+            return super().__getitem__(place)
 
     settled: list[int] = []
     deferred.frames = Frames()
