@@ -182,13 +182,9 @@ class _Assembly:
         compresses = options.compression is not None
         queues = None
         if options.inbox is not None or options.outbox is not None:
-            from .core.durable_queue import StoredQueues  # where nothing is stored, it is not loaded
-            from .core.queue_lane import LANE
-            from .runtime.draining import Drainer
-            from .runtime.slow_tasks import SLOW_TASKS
+            from .queue_setup import stored_queues  # where nothing is stored, it is not loaded
 
-            SLOW_TASKS.leave_to_workers(LANE)  # the poller waits for no disk
-            queues = StoredQueues(options.inbox, options.outbox, make_worker=Drainer)
+            queues = stored_queues(options.inbox, options.outbox)
         self._core_options = CoreOptions(
             name, options.limits, options.sender, stamps=True, compresses=compresses, queues=queues
         )

@@ -37,7 +37,7 @@ from .options import Handler, ServerOptions, check_handler
 from .origins import check_origin
 from .outbox import Outbox
 from .peer import CLOSE_TIMEOUT, Peer
-from .queues import stored_queues
+from .queues import queues_of
 from .request import Request
 
 STOP_TIMEOUT = 3.0
@@ -214,7 +214,7 @@ class BaseServer:
             accepted=True,
             surroundings=self._options.handler_context,
             share=share,
-            queues=stored_queues(self._options, request),
+            queues=queues_of(self._options, request),
         )
         peer = Peer(framing, request, self._options, core=core_options, timer=self._timer)
         seat = Seat(self.hub, self._name_in_hub, peer, peer.outbox)

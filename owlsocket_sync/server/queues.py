@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..callables import refuse_awaitable
 from ..options import check_queue
-from ..runtime.draining import Drainer
-from ..runtime.slow_tasks import SLOW_TASKS
 from .options import ServerOptions
 from .request import Request
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from ..core.durable_queue import StoredQueues
 
 
-def stored_queues(options: ServerOptions, request: Request) -> StoredQueues | None:
+def queues_of(options: ServerOptions, request: Request) -> StoredQueues | None:
     """Return the queues of a client that are in stores; ``None`` where there are none.
 
     Raises:
@@ -23,18 +21,14 @@ def stored_queues(options: ServerOptions, request: Request) -> StoredQueues | No
     """
     if options.inbox is None and options.outbox is None:
         return None
-    from ..core.durable_queue import StoredQueues  # where nothing is stored, it is not loaded
-    from ..core.queue_lane import LANE
+    from ..queue_setup import stored_queues  # where nothing is stored, it is not loaded
 
-    SLOW_TASKS.leave_to_workers(LANE)  # the poller waits for no disk
     outbox = None
     if options.outbox is not None:
         outbox = options.outbox(request)
         refuse_awaitable(outbox, "outbox")
         check_queue("outbox", outbox)
-    if options.inbox is None and outbox is None:
-        return None
-    return StoredQueues(options.inbox, outbox, owner_of(request.auth), make_worker=Drainer)
+    return stored_queues(options.inbox, outbox, owner_of(request.auth))
 
 
 def owner_of(identity: Any) -> str:
