@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from owlsocket_sync import Backoff
 from owlsocket_sync.stores import SqliteStore
 from support.child_processes import Child, environment
 from support.helpers import eventually, scaled, whole
+from support.store_processes import check_poison
 
 pytestmark = pytest.mark.slow
 
@@ -82,27 +84,8 @@ def test_what_a_killed_process_worked_on_is_free_at_once(tmp_path: Path) -> None
 def test_a_message_that_kills_its_worker_becomes_a_dead_letter(tmp_path: Path) -> None:
     """After exactly so many deliveries; those behind it go on within a second."""
     path = tmp_path / "queue.db"
-    source = """
-for _ in range(6):
-    child = os.fork()
-    if child == 0:
-        for delivery in queue.messages(max_attempts=3, timeout=0):
-            print(delivery.payload, delivery.attempts, flush=True)
-            if delivery.payload == "poison":
-                os.kill(os.getpid(), signal.SIGKILL)
-        os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
-        break
-"""
     with SqliteStore(path) as store:
-        queue = store.queue("jobs")
-        queue.put_many(["poison", "fine"])
-        with using(path, source) as child:
-            done = child.finish()
-        assert done.out.splitlines() == ["poison 1", "poison 2", "poison 3", "fine 1"]
-        (letter,) = queue.dead_letters()
-        assert (letter.payload, letter.attempts) == ("poison", 3)
-        assert queue.stats.depth == queue.stats.in_flight == 0
+        check_poison(store.queue("jobs"), partial(using, path))
 
 
 def test_another_process_puts_and_this_one_takes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.child_processes import Child, environment
 from support.figures import Figure
 from support.helpers import eventually, scaled, whole
 from support.redis_servers import RedisServer
+from support.store_processes import check_poison
 
 pytestmark = pytest.mark.slow
 
@@ -85,26 +87,7 @@ def test_a_new_process_begins_with_what_a_killed_one_left(server: RedisServer, s
 
 def test_a_message_that_kills_its_worker_becomes_a_dead_letter(server: RedisServer, store: RedisStore) -> None:
     """After exactly so many deliveries; those behind it go on."""
-    source = """
-for _ in range(6):
-    child = os.fork()
-    if child == 0:
-        for delivery in queue.messages(max_attempts=3, timeout=0):
-            print(delivery.payload, delivery.attempts, flush=True)
-            if delivery.payload == "poison":
-                os.kill(os.getpid(), signal.SIGKILL)
-        os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
-        break
-"""
-    queue = store.queue("jobs")
-    queue.put_many(["poison", "fine"])
-    with using(server, source) as child:
-        done = child.finish()
-    assert done.out.splitlines() == ["poison 1", "poison 2", "poison 3", "fine 1"]
-    (letter,) = queue.dead_letters()
-    assert (letter.payload, letter.attempts) == ("poison", 3)
-    assert queue.stats.depth == queue.stats.in_flight == 0
+    check_poison(store.queue("jobs"), partial(using, server))
 
 
 def test_a_forked_child_has_connections_and_leases_of_its_own(server: RedisServer, store: RedisStore) -> None:

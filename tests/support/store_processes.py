@@ -1,0 +1,37 @@
+"""What processes that use a store have to hold, whichever store it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from owlsocket_sync.stores import Queue
+from support.child_processes import Child
+
+POISON = """
+for _ in range(6):
+    child = os.fork()
+    if child == 0:
+        for delivery in queue.messages(max_attempts=3, timeout=0):
+            print(delivery.payload, delivery.attempts, flush=True)
+            if delivery.payload == "poison":
+                os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+"""
+
+
+def check_poison(queue: Queue, start: Callable[[str], Child]) -> None:
+    """A message that kills its worker becomes a dead letter after three deliveries, and the one behind it goes on.
+
+    Args:
+        queue: an empty queue.
+        start: starts a process with this source, in which ``queue`` is the same queue.
+    """
+    queue.put_many(["poison", "fine"])
+    with start(POISON) as child:
+        done = child.finish()
+    assert done.out.splitlines() == ["poison 1", "poison 2", "poison 3", "fine 1"]
+    (letter,) = queue.dead_letters()
+    assert (letter.payload, letter.attempts) == ("poison", 3)
+    assert queue.stats.depth == queue.stats.in_flight == 0
