@@ -122,11 +122,6 @@ class RoomTable:
 
     # -- audiences ---------------------------------------------------------------------------------------------------
 
-    def in_room(self, room: str) -> list[Seat]:
-        """Return the seats in a room, in the order in which they joined."""
-        with self._rooms_lock:
-            return list(self._rooms.get(room, ()))
-
     def audience(self, publication: Publication) -> Sequence[Outlet]:
         """Return where a publication is to be sent in this process."""
         room, user = publication.room, publication.user

@@ -208,11 +208,6 @@ class IncomingStream:
     # -- what the consumer does --------------------------------------------------------------------------------------
 
     @property
-    def is_held(self) -> bool:
-        """True while the peer waits to hear of room."""
-        return self._is_held
-
-    @property
     def has_undone(self) -> bool:
         """True while a message is stored, and not acknowledged yet."""
         return self.position is not None and self._done.offset < self.position.offset
