@@ -201,12 +201,12 @@ class DurableQueue:
         """
         inbox = self._inbox
         assert inbox is not None
-        delivery = redelivery.take_from(inbox, 0.0)
+        delivery = inbox.take(redelivery, Deadline(0.0))
         if delivery is None and not deadline.expired():
             with self._services.blocking_wait(deadline):
                 # In short waits: the store does not know when the connection is closed.
                 while delivery is None and not deadline.expired() and not self.exchange.is_over:
-                    delivery = redelivery.take_from(inbox, min(LOOK_INTERVAL, deadline.remaining()))
+                    delivery = inbox.take(redelivery, deadline.sooner(Deadline(LOOK_INTERVAL)))
         return None if delivery is None else self._converted(delivery, adapter)
 
     def _converted(self, delivery: Delivery, adapter: Any) -> Delivery:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from ..options import Backoff
+from ..deadline import check_timeout
+from ..options import Backoff, check_type
 
 RETRY_DELAY = Backoff(initial=1.0, factor=4.0, cap=60.0)
 """The delay of a message that was given back, by its attempts."""
@@ -119,24 +121,12 @@ class Delivery(Consumed):
             self.lease.extend(seconds)
 
 
-class DeliveryQueue(Protocol):
-    """A durable queue, as far as taking from it is concerned."""
-
-    def get(
-        self,
-        timeout: float = 0.0,
-        visibility_timeout: float = 60.0,
-        *,
-        max_attempts: int | None = None,
-        retry_delay: Backoff = RETRY_DELAY,
-    ) -> Delivery | None:
-        """Take the next message."""
-        ...
-
-
 @dataclass(frozen=True)
 class Redelivery:
     """The rules for messages that are not acknowledged.
+
+    Raises:
+        ValueError: a value cannot be used; the message names it.
 
     Attributes:
         visibility_timeout: seconds after which a message is delivered again that this process forgot.
@@ -148,6 +138,10 @@ class Redelivery:
     max_attempts: int | None = 5
     retry_delay: Backoff = RETRY_DELAY
 
-    def take_from(self, queue: DeliveryQueue, timeout: float) -> Delivery | None:
-        """Take the next message of a queue within so many seconds."""
-        return queue.get(timeout, self.visibility_timeout, max_attempts=self.max_attempts, retry_delay=self.retry_delay)
+    def __post_init__(self) -> None:
+        seconds, most = check_timeout(self.visibility_timeout, "visibility_timeout"), self.max_attempts
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"visibility_timeout must be more than 0, and finite, not {self.visibility_timeout!r}")
+        if most is not None and (type(most) is not int or most < 1):
+            raise ValueError(f"max_attempts must be None or a whole number, 1 or more, not {most!r}")
+        check_type("retry_delay", self.retry_delay, Backoff)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from ..deadline import Deadline, check_timeout
 from ..errors import SocketMessageMalformed, StoreError
 from ..errors.safe_text import logger
-from ..options import Backoff, check_type
-from ..protocol.delivery import RETRY_DELAY, Consumed, Delivery
+from ..options import Backoff
+from ..protocol.delivery import RETRY_DELAY, Consumed, Delivery, Redelivery
 from ..protocol.iterators import check_limit
 from ..protocol.json_values import from_json, to_json
 from ..protocol.messages import IDS
@@ -123,8 +123,7 @@ class Queue:
         Returns:
             The message, or ``None`` where there was none in time.
         """
-        timing = _Timing(visibility_timeout, max_attempts, retry_delay)
-        return self._take(timing, Deadline(check_timeout(timeout)))
+        return self.take(Redelivery(visibility_timeout, max_attempts, retry_delay), Deadline(check_timeout(timeout)))
 
     def messages(
         self,
@@ -148,13 +147,13 @@ class Queue:
             limit: the number of messages after which it ends.
         """
         check_limit(limit)
-        timing = _Timing(visibility_timeout, max_attempts, retry_delay)
-        return self._iterate(timing, check_timeout(timeout, default=math.inf), limit)
+        redelivery = Redelivery(visibility_timeout, max_attempts, retry_delay)
+        return self._iterate(redelivery, check_timeout(timeout, default=math.inf), limit)
 
-    def _iterate(self, timing: _Timing, timeout: float, limit: int | None) -> Iterator[Delivery]:
+    def _iterate(self, redelivery: Redelivery, timeout: float, limit: int | None) -> Iterator[Delivery]:
         finished: EntryLease | None = None
         while limit is None or limit > 0:
-            delivery = self._take(timing, Deadline(timeout), finished)
+            delivery = self.take(redelivery, Deadline(timeout), finished)
             if delivery is None:
                 return
             lease, done = delivery.lease, False
@@ -171,16 +170,23 @@ class Queue:
         if finished is not None:
             finished.ack()
 
-    def _take(self, timing: _Timing, deadline: Deadline, finished: EntryLease | None = None) -> Delivery | None:
+    def take(self, redelivery: Redelivery, deadline: Deadline, finished: EntryLease | None = None) -> Delivery | None:
+        """Take the next message as `get` does, with its options in one object.
+
+        Args:
+            redelivery: the options.
+            deadline: the limit of the wait.
+            finished: the lease of a message to acknowledge first, in the same transaction.
+        """
         while True:
             done = None if finished is None else finished.entry.seq
-            entry = self.stored.claim(timing.visibility_timeout, timing.max_attempts, deadline, done)
+            entry = self.stored.claim(redelivery.visibility_timeout, redelivery.max_attempts, deadline, done)
             if finished is not None:
                 finished.is_acknowledged()
                 finished = None
             if entry is None:
                 return None
-            lease = EntryLease(self.stored, entry, timing)
+            lease = EntryLease(self.stored, entry, redelivery)
             try:
                 payload = from_json(entry.payload)
             except SocketMessageMalformed as error:
@@ -223,35 +229,19 @@ class Queue:
         return self.stored.purge(dead)
 
 
-class _Timing:
-    """The options of a delivery, validated."""
-
-    __slots__ = ("max_attempts", "retry_delay", "visibility_timeout")
-
-    def __init__(self, visibility_timeout: float, max_attempts: int | None, retry_delay: Backoff) -> None:
-        self.visibility_timeout = check_timeout(visibility_timeout, "visibility_timeout")
-        if not 0 < self.visibility_timeout < math.inf:
-            raise ValueError(f"visibility_timeout must be more than 0, and finite, not {visibility_timeout!r}")
-        if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
-            raise ValueError(f"max_attempts must be None or a whole number, 1 or more, not {max_attempts!r}")
-        check_type("retry_delay", retry_delay, Backoff)
-        self.max_attempts = max_attempts
-        self.retry_delay = retry_delay
-
-
 class EntryLease:
     """The lease of a claimed entry; see `owlsocket_sync.protocol.delivery.Lease`.
 
     Args:
         stored: the queue that it was claimed from.
         entry: what was claimed.
-        timing: the options of its delivery.
+        redelivery: the options of its delivery.
     """
 
-    def __init__(self, stored: StoredQueue, entry: Entry, timing: _Timing) -> None:
+    def __init__(self, stored: StoredQueue, entry: Entry, redelivery: Redelivery) -> None:
         self._stored = stored
         self.entry = entry
-        self._timing = timing
+        self._redelivery = redelivery
         self._process = getpid()
         self._answer: str | None = None
 
@@ -277,9 +267,9 @@ class EntryLease:
 
     def nack(self, delay: float | None) -> None:
         """Give the message back, or make it a dead letter after the last attempt."""
-        attempts, last = self.entry.attempts, self._timing.max_attempts
+        attempts, last = self.entry.attempts, self._redelivery.max_attempts
         if delay is None:
-            delay = self._timing.retry_delay.delay(attempts)
+            delay = self._redelivery.retry_delay.delay(attempts)
         elif check_timeout(delay, "delay") == math.inf:
             raise ValueError("delay must be finite")
         self._check_unanswered()
