@@ -19,6 +19,7 @@ from .. import fork
 from ..connection import Connection
 from ..core.core import CoreOptions
 from ..deadline import Deadline, check_timeout
+from ..errors import SocketConnectionError
 from ..errors.safe_text import logger
 from ..green_threads import refuse_eventlet
 from ..hub.memory import MemoryHub
@@ -160,6 +161,7 @@ class BaseServer:
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.
             SocketMessageError: the message is larger than ``Limits.message_size``.
+            SocketConnectionError: the hub that was given to the server is closed, or cannot be reached.
             TypeError: ``event`` is not text.
         """
         if not isinstance(event, str):
@@ -168,9 +170,12 @@ class BaseServer:
         text = encode_event(event, payload, None, None, limits.json_depth)
         if len(text) > limits.message_size:
             raise too_large(len(text), limits.message_size)
-        if self._phase is ServerPhase.CLOSED and self._options.hub is None:
-            return  # its hub is closed with it
-        self.hub.publish_text(event, payload, text, room, exclude)
+        try:
+            self.hub.publish_text(event, payload, text, room, exclude)
+        except SocketConnectionError:
+            if self._options.hub is not None:
+                raise
+            # Its own hub is closed with it, perhaps just now: there is nobody left to send to.
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the server is closed, for ``timeout`` seconds or without a limit; return whether it is."""

@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from owlsocket_sync import Connection, Instrument, Limits, connect, instrument
+from owlsocket_sync.hub import MemoryHub
 from owlsocket_sync.protocol import codec
 from owlsocket_sync.server import Request, Server, base, serve
 from owlsocket_sync.server.base import BaseServer
@@ -272,6 +273,20 @@ def test_a_server_that_closes_meanwhile() -> None:
         assert [sender.wait(1) for sender in senders] == [[None], [None]]
         assert conn.wait_closed(scaled(5)).code == 1001
         stuck.sock.close()
+
+
+def test_a_broadcast_while_the_hub_of_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nobody left to send to: it is no error, at whatever moment it comes."""
+    close = MemoryHub.close
+
+    def close_and_broadcast(hub: MemoryHub) -> None:
+        close(hub)
+        server.broadcast("all", 1)
+
+    monkeypatch.setattr(MemoryHub, "close", close_and_broadcast)
+    with serve(idle) as server:
+        server.close()
+    server.broadcast("all", 2)
 
 
 def test_the_last_broadcast_before_the_end_arrives() -> None:
