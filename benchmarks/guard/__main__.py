@@ -14,6 +14,8 @@ from .count import CALLGRIND, INTERPRETER
 
 COUNT = "benchmarks.guard.count"
 TIMEOUT = 100.0
+ATTEMPTS = 3
+"""Counts before a budget counts as exceeded: where the machine is busy, a thread may find another one at its work."""
 
 
 def main() -> int:
@@ -27,7 +29,8 @@ def main() -> int:
         if reason is not None:
             print(f"NOT CHECKED by {meter}: {reason}")
             continue
-        counts = count(meter, _added(budgets, meter, options.add))
+        added = _added(budgets, meter, options.add)
+        counts = count(meter, added) if options.renew else count_within(budgets, meter, added)
         print(f"{meter}:")
         for path, kinds in counts.items():
             print(f"  {path}: " + ", ".join(f"{value:g} {kind}" for kind, value in kinds.items()))
@@ -50,6 +53,23 @@ def count(meter: str, added: dict[str, float] | None = None) -> Counts:
     else:
         text = run_under_callgrind(COUNT, *options)
     counts: Counts = json.loads(text)
+    return counts
+
+
+def count_within(budgets: Budgets, meter: str, added: dict[str, float]) -> Counts:
+    """Return the counts of a meter, the lowest of several where one exceeds its budget.
+
+    Other load adds to a count, and never takes from it.
+    """
+    counts = count(meter, added)
+    for _ in range(ATTEMPTS - 1):
+        if not budgets.compare(meter, counts).failures:
+            break
+        others = count(meter, added)
+        counts = {
+            path: {kind: min(value, others[path][kind]) for kind, value in kinds.items()}
+            for path, kinds in counts.items()
+        }
     return counts
 
 
