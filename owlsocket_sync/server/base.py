@@ -175,7 +175,7 @@ class BaseServer:
         except SocketConnectionError:
             if self._options.hub is not None:
                 raise
-            # Its own hub is closed with it, perhaps at this moment: there is nobody left to send to.
+            # Its own hub closes when the server does, perhaps during this call: no client is there any more.
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the server is closed, for ``timeout`` seconds or without a limit; return whether it is."""
