@@ -30,7 +30,8 @@ def main() -> int:
             print(f"NOT CHECKED by {meter}: {reason}")
             continue
         added = _added(budgets, meter, options.add)
-        counts = count(meter, added) if options.renew else count_within(budgets, meter, added)
+        once = options.renew or options.add
+        counts = count(meter, added) if once else count_within(budgets, meter, added)
         print(f"{meter}:")
         for path, kinds in counts.items():
             print(f"  {path}: " + ", ".join(f"{value:g} {kind}" for kind, value in kinds.items()))
