@@ -154,7 +154,7 @@ class Core:
     receive: Callable[..., None] = delegate("dispatcher.receive")
     has_room: Callable[[], bool] = delegate("dispatcher.has_room")
     count_wire: Callable[[int, int], None] = delegate("counters.count_wire")
-    try_complete: Callable[[str], bool | None] = delegate("calls.try_complete")
+    try_complete: Callable[[str | bytes | memoryview], bool | None] = delegate("calls.try_complete")
     fail_calls: Callable[[int, CloseInfo], None] = delegate("calls.table.fail_lost")
 
     def _make_sender(self, table: CallTable) -> Sender:

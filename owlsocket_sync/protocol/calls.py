@@ -296,7 +296,7 @@ class Calls:
 
     # -- answers that come in ----------------------------------------------------------------------------------------
 
-    def try_complete(self, text: str) -> bool | None:
+    def try_complete(self, text: str | bytes | memoryview) -> bool | None:
         """Take in a message if it is an answer that can be taken in twice; by the thread that reads.
 
         Returns:
@@ -317,7 +317,7 @@ class Calls:
         # After the completion: a signal that interrupts between the two lets the answer be taken in once more.
         self.table.pending.pop(answer[1], None)
         sizes = self._counters.sizes_in
-        sizes.append(len(text) if text.isascii() else len(text.encode()))
+        sizes.append(len(text) if type(text) is not str or text.isascii() else len(text.encode()))
         if len(sizes) > UNCOUNTED:
             self._counters.flush()
         return has_waiter

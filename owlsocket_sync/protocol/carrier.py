@@ -180,7 +180,7 @@ class CarrierEvents(Protocol):
         """A message arrived on this link; the reader."""
         ...
 
-    def try_complete(self, text: str) -> bool | None:
+    def try_complete(self, text: str | bytes | memoryview) -> bool | None:
         """A message arrived that may be an answer; the thread that reads, perhaps twice with the same message.
 
         Returns:

@@ -37,6 +37,7 @@ _DIGITS = bytes(48 if chr(byte) in "-0123456789" else 32 for byte in range(256))
 _LONG_RUN, _SAMPLED_RUN = b"0" * 20, b"0" * 4
 _LONG_INTEGER = re.compile(r"[\[:,\s]-?[0-9]{19,}[\],}\s]")
 
+_OBJECT_BEGINS = "{", ord("{")
 _REFUSED = object()
 _EVENT, _CALL = MessageType.EVENT, MessageType.CALL
 
@@ -123,7 +124,7 @@ def _decode_ordinary(value: Any, text: str) -> Message | None:
     return None
 
 
-def _is_exact(payload: Any, text: str) -> bool:
+def _is_exact(payload: Any, text: str | bytes | memoryview) -> bool:
     """Return whether json reads the payload of a text as orjson did."""
     kind = type(payload)
     if kind in _EXACT:
@@ -132,7 +133,7 @@ def _is_exact(payload: Any, text: str) -> bool:
             return True
     elif kind is list and len(text) <= _SHORT and _EXACT.issuperset(map(type, payload)):
         return True
-    return not has_long_integer(text)
+    return not has_long_integer(text) if isinstance(text, str) else _is_exact(payload, str(text, "utf-8"))
 
 
 def has_long_integer(text: str) -> bool:
@@ -145,8 +146,12 @@ def has_long_integer(text: str) -> bool:
     )
 
 
-def decode_answer(text: str, depth: int = MAX_DEPTH) -> tuple[bool, str, Any] | None:
+def decode_answer(text: str | bytes | memoryview, depth: int = MAX_DEPTH) -> tuple[bool, str, Any] | None:
     """Decode the answer to a call, on a short path for the most frequent message of a client.
+
+    Args:
+        text: the content of a text frame; bytes are validated here.
+        depth: the nesting that is accepted.
 
     Returns:
         Whether it is a result (and not an error), its id, its payload; ``None`` for any other message, and for one
@@ -157,7 +162,7 @@ def decode_answer(text: str, depth: int = MAX_DEPTH) -> tuple[bool, str, Any] | 
     except (ValueError, RecursionError):
         return None
     # orjson passes over leading spaces.
-    kind = value.get("type") if type(value) is dict and text[0] == "{" else None
+    kind = value.get("type") if type(value) is dict and text[0] in _OBJECT_BEGINS else None
     if (kind != "result" and kind != "error") or depth < MAX_DEPTH:
         return None
     id = value.get("id")
@@ -167,17 +172,17 @@ def decode_answer(text: str, depth: int = MAX_DEPTH) -> tuple[bool, str, Any] | 
     if (type(payload) not in _EXACT or len(text) > _SHORT) and not _is_exact(payload, text):
         return None
     # Type, id and payload are there, and only further fields can be invalid.
-    if (len(value) != 3 or payload is None) and not _has_valid_fields(value, text):
+    if (len(value) != 3 or payload is None) and not _has_valid_fields(value):
         return None
     return kind == "result", id, payload
 
 
-def _has_valid_fields(answer: dict[str, Any], text: str) -> bool:
+def _has_valid_fields(answer: dict[str, Any]) -> bool:
     """Return whether no field of an answer with an id is ignored."""
     if len(answer) == 4 and "payload" in answer and type(answer.get("dt")) is int:
         return True
     ignored: list[str] = []
-    common_fields(answer, text, ignored)
+    common_fields(answer, "", ignored)
     return not ignored
 
 

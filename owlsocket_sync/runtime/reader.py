@@ -23,7 +23,7 @@ from typing import Any
 from ..clock import monotonic
 from ..deadline import Deadline
 from ..locks import wait_on_reader
-from ..transport.frames import Close
+from ..transport.frames import Close, Pong
 from ..transport.framing import KEPT_SIZE, Framing, NeedMoreData
 from .registration import LOCK_PATIENCE, POLLING, PolledLink
 
@@ -44,8 +44,9 @@ class ReaderRole:
 
     Args:
         framing: the messages of the link.
-        on_result: called with the text of a message. Returns ``None`` if it is not a result; otherwise dispatches
-            the result, and returns whether a thread waits for it. May be called twice with the same result.
+        on_result: called with the text of a message, of a large one perhaps as bytes. Returns ``None`` if it is not a
+            result; otherwise dispatches the result, and returns whether a thread waits for it. May be called twice with
+            the same result.
         on_event: called by the reader with every other message and control frame, except a close frame; by a leader
             with a pong.
         may_continue: checked after each of those; while it returns false, the rest stays in the buffer.
@@ -64,7 +65,7 @@ class ReaderRole:
     def __init__(
         self,
         framing: Framing,
-        on_result: Callable[[str], bool | None],
+        on_result: Callable[[str | bytes | memoryview], bool | None],
         on_event: Callable[[Any], None],
         may_continue: Callable[[], bool],
     ) -> None:
@@ -315,6 +316,7 @@ class ReaderRole:
         if recv_buffer.segment is not segment:
             # Received into a segment that another thread had joined to the next one before.
             recv_buffer.segment.pending.extend(segment.pending[segment.joined :])
+        del segment  # the chunks of a large message, which is joined next
         while True:
             event = framing.peek()
             if type(event) is str:
@@ -322,15 +324,17 @@ class ReaderRole:
                     return
             elif event is None:
                 return
-            else:
+            elif isinstance(event, Pong):
                 self._on_event(event)
+            elif self._on_result(event) is None:
+                return
             # After the dispatch: an interrupt in between repeats it, which does no harm; the other way round it would
             # lose a result. No call between the check and the commit, and so no interrupt.
             segment = recv_buffer.segment
             if self._leader is not me:
                 return
             segment.committed = segment.position
-            if framing.compression is not None and type(event) is str:
+            if framing.compression is not None and not isinstance(event, Pong):
                 framing.count_wire(framing.peeked_size, 0)
             segment = recv_buffer.segment
             if segment.committed == len(segment.data) and not segment.pending:

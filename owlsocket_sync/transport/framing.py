@@ -150,18 +150,17 @@ class Framing(MessageCompression, ControlFrames):
         received: bytes that arrived after the upgrade.
 
     Attributes:
-        stream: as above.
         recv_buffer: the bytes that were received and not parsed yet.
     """
 
-    __slots__ = ("_mask_keys", "recv_buffer", "stream")
+    __slots__ = ("_mask_keys", "recv_buffer")
 
     peer_mask: ClassVar[int]
     """`MASK` if the peer masks its frames, as clients do (section 5.3); 0 if it must not."""
 
     def __init__(self, stream: DuplexStream, message_size: int, received: bytes = b"") -> None:
-        super().__init__(Fragments(message_size))
-        self.stream, self.recv_buffer = stream, RecvBuffer(received)
+        super().__init__(stream, Fragments(message_size))
+        self.recv_buffer = RecvBuffer(received)
         # Of this link alone: a forked child, whose links are its own, uses no key of its parent.
         self._mask_keys: list[bytes] = []
 
@@ -198,7 +197,7 @@ class Framing(MessageCompression, ControlFrames):
             if first == WHOLE_TEXT and self._fragments.first is None:
                 if self.compression is not None:
                     self.count_wire(len(payload), 0)
-                return _decode_text(payload)
+                return _decode_text(payload) if len(payload) < LARGE_PAYLOAD else self._decode_large(payload)
             # Control frames may come between the fragments of a message (section 5.4).
             opcode = first & OPCODE
             if opcode == PING:
@@ -216,10 +215,17 @@ class Framing(MessageCompression, ControlFrames):
                     payload = self.inflate(payload)
                 return bytes(payload) if first & OPCODE == BINARY else _decode_text(payload)
 
-    def peek(self) -> str | Pong | None:
+    def _decode_large(self, payload: BytesLike) -> str:
+        """Return the text of a large message, and keep nothing else of it: whoever decodes it takes as much again."""
+        self.recv_buffer.give_back()
+        with memoryview(payload) as view:
+            return _decode_text(view)
+
+    def peek(self) -> str | BytesLike | Pong | None:
         """Return the next message if it is text in a single frame, or a pong; ``None`` for everything else.
 
-        The frame stays in the buffer until `RecvBuffer.commit`; errors are left to `next_event`.
+        A large text is returned as it was received, and may turn out not to be UTF-8. The frame stays in the buffer
+        until `RecvBuffer.commit`; errors are left to `next_event`.
 
         Raises:
             NeedMoreData: the next frame is not complete.
@@ -229,8 +235,11 @@ class Framing(MessageCompression, ControlFrames):
         try:
             first, payload = self._parse_frame()
             if first in (WHOLE_TEXT, WHOLE_DEFLATED):
-                self.peeked_size = len(payload)
-                return str(self.inflate(payload) if first & RSV1 else payload, "utf-8")
+                self.peeked_size = size = len(payload)
+                if first & RSV1:
+                    payload = self.inflate(payload)
+                    size = len(payload)
+                return str(payload, "utf-8") if size < LARGE_PAYLOAD else payload
             return Pong(bytes(payload)) if first == WHOLE_PONG else None
         except (FramingError, UnicodeDecodeError):
             return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .fragments import Fragments
 from .frames import RSV1, TEXT
 from .masking import BytesLike
+from .stream import MAX_DEFLATED_READ_SIZE, DuplexStream
 
 if TYPE_CHECKING:
     from .deflate import Compression
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
 class MessageCompression(ABC):
     """Compresses the messages of a framing, and counts their bytes.
 
+    Args:
+        stream: see below.
+        fragments: of the message that is being received.
+
     Attributes:
+        stream: has the frames.
         compression: of the link; ``None`` if none was asked for.
         allowed_rsv: the reserved bits that the first frame of a message may have (RFC 6455, section 5.2).
         count_wire: called with the size of the payload of each message that is received, and 0; set by the link.
         peeked_size: of the payload of the message that was last looked at, and not counted.
     """
 
-    __slots__ = ("_fragments", "allowed_rsv", "compression", "count_wire", "peeked_size")
+    __slots__ = ("_fragments", "allowed_rsv", "compression", "count_wire", "peeked_size", "stream")
 
-    def __init__(self, fragments: Fragments) -> None:
-        self._fragments = fragments
+    def __init__(self, stream: DuplexStream, fragments: Fragments) -> None:
+        self.stream, self._fragments = stream, fragments
         self.compression: Compression | None = None
         self.allowed_rsv = self.peeked_size = 0
         self.count_wire: Callable[[int, int], None]
@@ -43,7 +49,8 @@ class MessageCompression(ABC):
     def agree(self, compression: Compression) -> None:
         """Use a compression from the first message on."""
         self.compression = compression
-        self.allowed_rsv = RSV1 if compression.is_agreed else 0
+        if compression.is_agreed:
+            self.allowed_rsv, self.stream.max_read_size = RSV1, MAX_DEFLATED_READ_SIZE
 
     def inflate(self, payload: BytesLike) -> BytesLike:
         """Return the message of a deflated payload.

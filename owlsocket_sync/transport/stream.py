@@ -26,7 +26,9 @@ from ..clock import monotonic
 from .tls import TLS_RECORD_SIZE, TlsChannel
 from .waiting import POLL_INTERVAL, make_read_poll, wait_ready
 
-MAX_READ_SIZE = 65_536
+MAX_READ_SIZE, MAX_DEFLATED_READ_SIZE = 262_144, 65_536
+"""The most bytes of a read: the fewer, the more often a large message waits for the kernel; and the most of a stream
+whose bytes become a thousand times as many."""
 MIN_READ_SIZE = 4096
 MAX_WRITE_SIZE = 262_144
 
@@ -59,13 +61,14 @@ class DuplexStream:
         watcher: waits for the bytes; ``None`` before there is a link, and after its end.
         last_activity: when the peer last sent a byte, or accepted bytes after a stall.
         stalled_since: since when the peer has accepted nothing, ``None`` while it does.
+        max_read_size: the most bytes that one read returns.
         secure: whether the stream is encrypted; then a write that was tried must be repeated before any other.
     """
 
     __slots__ = (
         "__weakref__", "_closed", "_read_error", "_read_poll", "_read_size", "_recv", "_send", "_sock", "_tls",
-        "last_activity", "read_deadline", "read_lock", "secure", "should_continue", "stalled_since", "state_lock",
-        "watcher", "write_deadline",
+        "last_activity", "max_read_size", "read_deadline", "read_lock", "secure", "should_continue", "stalled_since",
+        "state_lock", "watcher", "write_deadline",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
@@ -81,7 +84,7 @@ class DuplexStream:
         self.read_lock = threading.RLock()
         self.state_lock = threading.RLock()
         self._read_error: Exception | None = None
-        self._read_size = MIN_READ_SIZE
+        self._read_size, self.max_read_size = MIN_READ_SIZE, MAX_READ_SIZE
         self._closed = False
         self.read_deadline = math.inf
         self.write_deadline = math.inf
@@ -128,7 +131,7 @@ class DuplexStream:
         self.last_activity = monotonic()
         # CPython allocates the full read size and shrinks it: large reads of little data fragment the heap.
         if size == self._read_size:
-            self._read_size = min(MAX_READ_SIZE, 4 * size)
+            self._read_size = min(self.max_read_size, 4 * size)
         elif 8 * size < self._read_size > MIN_READ_SIZE:
             self._read_size = max(MIN_READ_SIZE, self._read_size // 2)
         return True

@@ -218,6 +218,21 @@ def test_an_answer_that_a_caller_reads_is_the_message_of_the_long_path(text: str
     assert (message.type, message.id, repr(message.payload), ignored) == (kind, id, repr(payload), [])
 
 
+@pytest.mark.slow
+@settings(max_examples=examples(200, 3_000))
+@given(_texts())
+@example('{"type":"result","id":"i","payload":"' + "é" * 600 + '"}')
+@example('{"type":"result","id":"i","payload":[' + "1," * 600 + "18446744073709551616]}")
+@example('\ufeff{"type":"result","id":"i","payload":1}')
+def test_an_answer_in_bytes_is_the_answer_in_text(text: str) -> None:
+    """A large answer is decoded from the bytes that were received."""
+    try:
+        received = memoryview(text.encode())
+    except UnicodeEncodeError:
+        return  # no frame has such a text
+    assert repr(decode_answer(received)) == repr(decode_answer(text))
+
+
 @pytest.mark.parametrize(
     "text",
     [

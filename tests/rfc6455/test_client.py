@@ -40,6 +40,7 @@ def test_row_32_a_client_accepts_large_messages(case: Case) -> None:
     "sends",
     [
         pytest.param([text(b"in the \xff middle")], id="in-the-middle"),
+        pytest.param([text(b'{"type":"result","payload":"' + b"x" * 100_000 + b'\xff"}')], id="in-a-large-answer"),
         pytest.param([text("a truncated tail ä".encode()[:-1])], id="a-truncated-tail"),
         pytest.param([first(b"over fragments \xc3"), last(b"\xc3\xa4")], id="over-fragments"),
         pytest.param([text(b"surrogates \xed\xa0\x80\xed\xb0\x80")], id="surrogates"),

@@ -30,7 +30,8 @@ class Answers:
         self.taken: list[str] = []
         self.threads: set[threading.Thread] = set()
 
-    def __call__(self, text: str) -> bool | None:
+    def __call__(self, text: str | bytes | memoryview) -> bool | None:
+        text = text if isinstance(text, str) else str(text, "utf-8")
         if not text.startswith("A"):
             return None
         self.taken.append(text)
