@@ -44,9 +44,8 @@ class ReaderRole:
 
     Args:
         framing: the messages of the link.
-        on_result: called with the text of a message, of a large one perhaps as bytes. Returns ``None`` if it is not a
-            result; otherwise dispatches the result, and returns whether a thread waits for it. May be called twice with
-            the same result.
+        on_result: called with the text of a message, perhaps as bytes, and perhaps twice. Returns ``None`` if it is no
+            result; otherwise dispatches it, and returns whether a thread waits for it.
         on_event: called by the reader with every other message and control frame, except a close frame; by a leader
             with a pong.
         may_continue: checked after each of those; while it returns false, the rest stays in the buffer.
@@ -75,9 +74,7 @@ class ReaderRole:
         self._leader: tuple[int] | None = None
         self._muted_by: tuple[int] | None = None  # the last leader that muted and has not unmuted yet
         self.registration: PolledLink | None = None
-        self._dispatching = False
-        self._dispatched_any = False
-        self._retired = False
+        self._dispatching = self._dispatched_any = self._retired = False
         self._mute: Callable[[], object] = _do_nothing
         self._unmute: Callable[[], object] = _do_nothing
         self.deliver_now = True

@@ -216,7 +216,7 @@ class Framing(MessageCompression, ControlFrames):
                 return bytes(payload) if first & OPCODE == BINARY else _decode_text(payload)
 
     def _decode_large(self, payload: BytesLike) -> str:
-        """Return the text of a large message, and keep nothing else of it: whoever decodes it takes as much again."""
+        """Return the text of a large message, and keep nothing else of it: to decode it takes as much again."""
         self.recv_buffer.give_back()
         with memoryview(payload) as view:
             return _decode_text(view)
