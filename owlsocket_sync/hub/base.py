@@ -63,6 +63,14 @@ class Bus(Protocol):
         """
         ...
 
+    def listen(self) -> None:
+        """Take the entries of the log, and the messages to this node, from now on; called before any use needs them.
+
+        A hub that only publishes never calls it, so a bus need not read for such a hub. It is called many times, from
+        any thread, and returns once the node misses nothing that comes later.
+        """
+        ...
+
     def close(self) -> None:
         """End: the node leaves all its rooms, and its servers are gone."""
         ...

@@ -119,7 +119,7 @@ class Hub(HubBase):
                 (``CONNECTION_LOST``).
             ResilientError: everything that `owlsocket_sync.Connection.call` raises.
         """
-        bus = self.open()
+        bus = self.listen()
         id, seat = self._find(to)
         if seat is not None:
             return seat.call(method, payload, timeout)
@@ -151,7 +151,7 @@ class Hub(HubBase):
         check_room(room)
         deadline = Deadline(check_timeout(timeout, default=CALL_TIMEOUT))
         fields = _call_fields(method, payload, deadline)
-        bus = self.open()
+        bus = self.listen()
         check_may_wait()
         seats = self.table.seats
         found = {member.id: seats.get(member.id) for member in bus.members(room)}
@@ -199,7 +199,7 @@ class Hub(HubBase):
             SocketTimeout: its server, in another process, did not answer within 10 s.
         """
         reason = check_close(code, reason)
-        bus = self.open()
+        bus = self.listen()
         id, seat = self._find(to)
         if seat is not None:
             self._node.disconnect(seat, code, reason)
@@ -246,7 +246,7 @@ class Hub(HubBase):
         return self._on(GAP, handler, "gap")
 
     def _on(self, kind: str, handler: Callable[..., Any], parameters: str) -> Subscription:
-        self.open()  # from now on: what this node is told begins here
+        self.listen()  # from now on: what this node is told begins here
         return self._handlers.add(kind, handler, parameters)
 
 

@@ -60,12 +60,16 @@ class HubBase:
 
     def attach(self, server: HubServer) -> str:
         """Add a server, and return its name in the hub."""
-        bus = self.open()
+        bus = self.listen()
         name, number = f"{server.name}@{self.node}", 2
         while name in self.table.servers:
             name, number = f"{server.name}-{number}@{self.node}", number + 1
         self.table.add_server(name, server)
-        bus.add_server(name)
+        try:
+            bus.add_server(name)
+        except BaseException:  # it will not serve
+            self.table.remove_server(name)
+            raise
         return name
 
     def detach(self, name: str) -> None:
@@ -107,6 +111,16 @@ class HubBase:
                     self._bus.open(self._node.id, self._node)
                     self._is_open = True
         return self._bus
+
+    def listen(self) -> Bus:
+        """Return the bus once this node takes what comes to it.
+
+        Raises:
+            SocketConnectionError: the hub is closed.
+        """
+        bus = self.open()
+        bus.listen()
+        return bus
 
     def open_bus(self) -> Bus | None:
         """Return the bus if it is open."""

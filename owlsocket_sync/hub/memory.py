@@ -143,6 +143,9 @@ class MemoryBus:
         self._node = node
         self._space.add(node, events)
 
+    def listen(self) -> None:
+        """Return: a node of a space takes everything from `open` on."""
+
     def close(self) -> None:
         """Disconnect it."""
         self._space.remove(self._node)

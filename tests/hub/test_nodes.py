@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,19 +17,10 @@ from owlsocket_sync import (
     SocketTimeout,
     SocketUnsupported,
 )
-from owlsocket_sync.hub import Hub, MemoryBus, Outcome
+from owlsocket_sync.hub import Hub, Outcome
 from support.helpers import eventually, scaled
 from support.linked import aside
-from support.seats import FakeServer, client_of, two_nodes
-
-
-@pytest.fixture
-def hubs() -> Iterator[tuple[Hub, Hub]]:
-    """Two nodes."""
-    here, there = hubs = two_nodes()
-    yield hubs
-    for hub in (here, there):
-        hub.close()
+from support.seats import FakeServer, client_of, received
 
 
 def test_events_reach_the_connections_of_all_nodes(hubs: tuple[Hub, Hub]) -> None:
@@ -40,12 +31,12 @@ def test_events_reach_the_connections_of_all_nodes(hubs: tuple[Hub, Hub]) -> Non
     hubs[0].publish("n", 1, room="owls")
     hubs[0].publish("n", 2, exclude=[seats[1].id])
     hubs[0].send("n", 3, user="user 1")
-    assert [client_of(seat).got for seat in seats] == [[1, 2], [1, 3]]
+    assert received(*seats) == [[1, 2], [1, 3]]
     for number in range(4, 50):
         hubs[0].send("n", number, to=seats[1].id)
     eventually(lambda: client_of(seats[1]).got == [1, 3, *range(4, 50)])
     assert [member.id for member in hubs[1].members("owls")] == [seat.id for seat in seats]
-    assert hubs[0].servers() == hubs[1].servers()
+    assert sorted(hubs[0].servers()) == sorted(hubs[1].servers())
     assert len(hubs[0].servers()) == 2
 
 
@@ -105,10 +96,9 @@ def test_a_connection_is_closed_from_another_node(hubs: tuple[Hub, Hub]) -> None
         hubs[0].disconnect(seat.id, 1005)
 
 
-def test_row_b4_the_answers_of_the_others_come(hubs: tuple[Hub, Hub]) -> None:
+def test_row_b4_the_answers_of_the_others_come(make_hub: Callable[[], Hub]) -> None:
     """One client does not answer, one refuses, one node is gone, one is of another version: each is named."""
-    here, there = hubs
-    dying = Hub(MemoryBus(here._bus._space))  # type: ignore[attr-defined]
+    here, there, dying = (make_hub() for _ in range(3))
     servers = [FakeServer(hub) for hub in (here, there, dying)]
     quick, slow, far, refuses, doomed = (servers[number].connect() for number in (0, 0, 1, 1, 2))
     for number, seat in enumerate((quick, slow, far, refuses, doomed)):
@@ -180,7 +170,7 @@ def test_a_node_that_is_gone_has_no_members_and_no_servers(hubs: tuple[Hub, Hub]
     assert isinstance(error, SocketConnectionError)
     assert error.code == "CONNECTION_LOST"
     assert left.wait(scaled(5))
-    assert (here.count("owls"), here.servers()) == (0, [])
+    eventually(lambda: (here.count("owls"), here.servers()) == (0, []))
     with pytest.raises(SocketConnectionError, match="has no connection"):
         here.call(seat.id, "x")
 
@@ -240,3 +230,15 @@ def test_an_answer_that_comes_twice_or_late_is_dropped(hubs: tuple[Hub, Hub]) ->
     requests.end(number)
     requests.take_answer({"request": number, "id": "a-1", "result": 4})
     assert {id: outcome.result for id, outcome in request.outcomes.items()} == {"a-1": 1}
+
+
+def test_a_server_that_the_bus_refuses_is_not_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is its name taken."""
+
+    def refuse(server: str) -> None:
+        raise SocketConnectionError("the bus is down")
+
+    monkeypatch.setattr(hub.open(), "add_server", refuse)
+    with pytest.raises(SocketConnectionError, match="the bus is down"):
+        FakeServer(hub)
+    assert hub.table.servers == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from owlsocket_sync.hub import Hub, MemoryHub, delivery_log
 from support.helpers import eventually, scaled, whole
 from support.linked import aside
-from support.seats import FakeServer, client_of, run_together, two_nodes
+from support.seats import FakeServer, client_of, received, run_together
 from support.strikes import struck
 
 THREADS, BURST = 5, whole(2_000, 20_000)
@@ -28,20 +29,18 @@ def publish_burst(hubs: list[Hub], rooms: list[str]) -> None:
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_row_b6_a_burst_has_one_order_everywhere(nodes: int) -> None:
+def test_row_b6_a_burst_has_one_order_everywhere(make_hub: Callable[[], Hub], nodes: int) -> None:
     """None is lost, on any server of any node; those of one thread are in its order."""
-    hubs = list(two_nodes()[:nodes])
+    hubs = [make_hub() for _ in range(nodes)]
     seats = [FakeServer(hub, "s").connect() for hub in hubs for _ in range(4)]
     for seat in seats:
         seat.join("owls", None)
     publish_burst(hubs, ["owls"])
-    first = client_of(seats[0]).got
+    first, *others = received(*seats)
     assert len(first) == BURST
-    assert all(client_of(seat).got == first for seat in seats)
+    assert all(other == first for other in others)
     for thread in range(THREADS):
         assert [number for sender, number in first if sender == thread] == list(range(BURST // THREADS))
-    for hub in hubs:
-        hub.close()
 
 
 def test_what_was_published_is_on_its_way_when_the_call_returns() -> None:

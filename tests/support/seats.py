@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,11 +13,14 @@ from typing import Any, cast
 from owlsocket_sync.connection import Connection
 from owlsocket_sync.core.deferred_calls import TimedFuture
 from owlsocket_sync.errors import SocketTimeout
-from owlsocket_sync.hub import Hub, MemoryBus, MemorySpace, Outcome
+from owlsocket_sync.hub import Hub, Outcome
 from owlsocket_sync.hub.seat import HubServer, Seat
 from owlsocket_sync.protocol.hooks import status_of
 from owlsocket_sync.protocol.messages import EventMessage, Message
 from owlsocket_sync.protocol.settings import Settings
+from support.helpers import eventually
+
+FENCE = "fence"
 
 
 class FakeFuture(Future[Any]):
@@ -46,6 +50,7 @@ class FakeClient:
         self.settings = Settings(60.0)
         self.connection = cast(Connection, self)
         self.got: list[Any] = []
+        self.fences: list[Any] = []
         self.errors: list[Exception] = []
         self.closed: list[int] = []
         self.on_send: Callable[[Any], object] | None = None
@@ -67,7 +72,11 @@ class FakeClient:
 
     def send(self, frame: bytes, size: int) -> bool:
         """Keep the payload."""
-        payload = json.loads(frame)["payload"]
+        message = json.loads(frame)
+        payload = message["payload"]
+        if message["event"] == FENCE:
+            self.fences.append(payload)
+            return True
         if self.on_send is not None:
             self.on_send(payload)
         self.got.append(payload)
@@ -131,10 +140,12 @@ def client_of(seat: Seat) -> FakeClient:
     return cast(FakeClient, seat.client)
 
 
-def two_nodes() -> tuple[Hub, Hub]:
-    """Return two hubs that are one, as in two processes."""
-    space = MemorySpace()
-    return Hub(MemoryBus(space)), Hub(MemoryBus(space))
+def received(*seats: Seat) -> list[list[Any]]:
+    """Return what the clients have got, once all of them have all that was published before."""
+    fence = secrets.token_hex(8)
+    seats[0]._hub.publish(FENCE, fence)  # type: ignore[attr-defined]
+    eventually(lambda: all(fence in client_of(seat).fences for seat in seats))
+    return [list(client_of(seat).got) for seat in seats]
 
 
 def run_together(*functions: Callable[[], object]) -> None:
