@@ -18,7 +18,7 @@ from ..options import check_size
 from .base import MAX_BYTES, MAX_MESSAGES, check_name
 from .queue import Queue
 from .redis_leases import QueueLeases, RedisLeases
-from .redis_link import RedisLink
+from .redis_link import StoreLink
 from .redis_queue import RedisQueue
 
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
@@ -65,7 +65,7 @@ class RedisStore:
         self._prefix = prefix
         self._limits = (max_messages, max_bytes)
         self._queues: dict[str, RedisQueue] = {}
-        self._link = RedisLink(url_or_client, replicas)
+        self._link = StoreLink(url_or_client, replicas)
         self._leases = RedisLeases(self._renewals)
         register(self)
         _stores.add(self)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from ..deadline import Deadline
 from ..errors.safe_text import logger
+from ..redis.link import Script
 from . import redis_scripts as scripts
 from .base import Bounds, Entry, Position, check_position, new_stream, no_room
-from .redis_link import RedisLink
-from .redis_tools import KEYS, PAGE, Script
+from .redis_link import StoreLink
+from .redis_tools import KEYS, PAGE
 
 LONGEST_WAIT = 0.5
 """Seconds after which a thread that waits looks around."""
@@ -36,7 +37,7 @@ class RedisLinks:
         limits: messages that the queue may hold, and their size.
     """
 
-    def __init__(self, name: str, prefix: str, link: RedisLink, limits: tuple[int, int]) -> None:
+    def __init__(self, name: str, prefix: str, link: StoreLink, limits: tuple[int, int]) -> None:
         self.name = name
         # Braces would end the hash tag.
         tag = name.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")

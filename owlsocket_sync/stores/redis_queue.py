@@ -17,13 +17,14 @@ from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import StoreError
 from ..errors.safe_text import logger
+from ..redis.link import Script
 from . import redis_scripts as scripts
 from .base import Draft, Entry, QueueStats, Stored, default_id
 from .redis_leases import MIN_LEASE, QueueLeases, RedisLeases, held_for
-from .redis_link import RedisLink
+from .redis_link import StoreLink
 from .redis_links import LONGEST_WAIT, RedisLinks, decode, encode
 from .redis_owner import is_dead
-from .redis_tools import KEYS, PAGE, Script
+from .redis_tools import KEYS, PAGE
 
 OWNERS_INTERVAL = 0.5
 """Seconds between two looks for processes that have died."""
@@ -40,7 +41,7 @@ class RedisQueue(RedisLinks):
         limits: messages that the queue may hold, and their size.
     """
 
-    def __init__(self, name: str, prefix: str, link: RedisLink, owner: RedisLeases, limits: tuple[int, int]) -> None:
+    def __init__(self, name: str, prefix: str, link: StoreLink, owner: RedisLeases, limits: tuple[int, int]) -> None:
         self._owner = owner
         self.leases = QueueLeases()
         super().__init__(name, prefix, link, limits)

@@ -5,12 +5,12 @@ The arguments of a script begin at ``ARGV[5]``; a comment above each one names t
 
 from __future__ import annotations
 
-from .redis_tools import Script
+from .redis_tools import make_script
 
-OPEN = Script("return reply(1)")
+OPEN = make_script("return reply(1)")
 
 # delay, most messages, most bytes, writer, number of the append, then pairs of "=" and id (or ""), and payload
-APPEND = Script(
+APPEND = make_script(
     """
 local known = call('HGET', writers, ARGV[8])
 local count, first = string.match(known or '', '^(%d+) (%d+)')
@@ -38,7 +38,7 @@ return reply({'ok', first})
 )
 
 # milliseconds of the lease, most attempts or -1, owner, token of the claim, number of a message that is done or ""
-CLAIM = Script("""
+CLAIM = make_script("""
 local holder, most = ARGV[7] .. ' ' .. ARGV[8], tonumber(ARGV[6])
 local cursor = tonumber(call('HGET', meta, 'cursor'))
 local moved = false
@@ -97,10 +97,10 @@ return hand_out(entry, seq)
 """)
 
 # number
-REMOVE = Script("remove(ARGV[5])\nreturn reply(1)")
+REMOVE = make_script("remove(ARGV[5])\nreturn reply(1)")
 
 # number, attempts, milliseconds of delay
-RELEASE = Script("""
+RELEASE = make_script("""
 local seq, delay = ARGV[5], tonumber(ARGV[7])
 if not is_leased(seq, ARGV[6]) then
   local is_free = call('ZSCORE', ready, seq) or call('ZSCORE', held, seq)
@@ -113,7 +113,7 @@ return reply(1)
 """)
 
 # number, attempts, reason
-BURY = Script("""
+BURY = make_script("""
 if not is_leased(ARGV[5], ARGV[6]) then
   return reply((again and call('ZSCORE', graves, ARGV[5])) and 1 or 0)
 end
@@ -122,7 +122,7 @@ return reply(1)
 """)
 
 # number, reason, stream id to which the number belongs or ""
-BURY_AT = Script("""
+BURY_AT = make_script("""
 if ARGV[7] ~= '' and ARGV[7] ~= stream then return reply(0) end
 local entry = find(ARGV[5])
 if not entry then return reply((again and call('ZSCORE', graves, ARGV[5])) and 1 or 0) end
@@ -131,7 +131,7 @@ return reply(1)
 """)
 
 # triples of number, attempts, milliseconds until the end of the lease
-LEASE = Script("""
+LEASE = make_script("""
 local held_here = {}
 for n = 5, #ARGV, 3 do
   local leased = is_leased(ARGV[n], ARGV[n + 1])
@@ -141,10 +141,10 @@ end
 return reply(held_here)
 """)
 
-HOLDERS = Script("return reply(call('HKEYS', holders))")
+HOLDERS = make_script("return reply(call('HKEYS', holders))")
 
 # owner, or owner and token of a claim
-FREE = Script("""
+FREE = make_script("""
 local all, count = call('HGETALL', owners), 0
 for n = 1, #all, 2 do
   if all[n + 1] == ARGV[5] or string.match(all[n + 1], '^[^ ]+') == ARGV[5] then
@@ -158,7 +158,7 @@ return reply(count)
 """)
 
 # number, count
-READ_AFTER = Script("""
+READ_AFTER = make_script("""
 local read = {}
 for n, entry in ipairs(call('XRANGE', log, '(' .. ARGV[5], '+', 'COUNT', ARGV[6])) do
   local seq = int(number(entry[1]))
@@ -167,7 +167,7 @@ end
 return reply(read)
 """)
 
-STATS = Script("""
+STATS = make_script("""
 free_what_is_due()
 local oldest, leased = call('XRANGE', log, '-', '+', 'COUNT', 1)[1], call('ZCARD', leases)
 local age = oldest and int(math.max(0, now - oldest[2][6])) or '0'
@@ -175,10 +175,10 @@ return reply({call('XLEN', log) - leased, call('HGET', meta, 'bytes'), age, leas
 """)
 
 # id of the entry behind which to go on, count
-DEAD = Script("return reply(call('XRANGE', dead, ARGV[5], '+', 'COUNT', ARGV[6]))")
+DEAD = make_script("return reply(call('XRANGE', dead, ARGV[5], '+', 'COUNT', ARGV[6]))")
 
 # number
-REQUEUE = Script(
+REQUEUE = make_script(
     """
 local grave = call('ZSCORE', graves, ARGV[5])
 if not grave then return reply('') end
@@ -195,7 +195,7 @@ return reply(seq)
 )
 
 # whether of the dead letters, id from which and number up to which, count
-PURGE = Script("""
+PURGE = make_script("""
 local purged, count = ARGV[5] == '1' and dead or log, 0
 local page = call('XRANGE', purged, ARGV[6], ARGV[7], 'COUNT', ARGV[8])
 for _, entry in ipairs(page) do
@@ -215,7 +215,7 @@ return reply({count, #page > 0 and '(' .. page[#page][1] or ''})
 """)
 
 # holder, another one that is dead or "", milliseconds
-TAKE_LEAD = Script("""
+TAKE_LEAD = make_script("""
 local holder = call('GET', lead)
 if holder and holder ~= ARGV[5] and holder ~= ARGV[6] then return reply(holder) end
 call('SET', lead, ARGV[5], 'PX', ARGV[7])
@@ -223,16 +223,16 @@ return reply(ARGV[5])
 """)
 
 # holder
-LEAVE_LEAD = Script("if call('GET', lead) == ARGV[5] then call('DEL', lead) end\nreturn reply(1)")
+LEAVE_LEAD = make_script("if call('GET', lead) == ARGV[5] then call('DEL', lead) end\nreturn reply(1)")
 
-BOUNDS = Script("""
+BOUNDS = make_script("""
 local oldest = call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
 local deleted = call('HMGET', meta, 'deleted', 'deleted_id')
 return reply({oldest and int(number(oldest[1])) or int(next_seq), deleted[1], deleted[2]})
 """)
 
 # number
-ID_OF = Script("""
+ID_OF = make_script("""
 local entry = find(ARGV[5])
 if entry then return reply({entry[2][4]}) end
 local deleted = call('HMGET', meta, 'deleted', 'deleted_id')
@@ -240,7 +240,7 @@ return reply((ARGV[5] ~= '0' and deleted[1] == ARGV[5]) and {deleted[2]} or {})
 """)
 
 # number, count, stream id to which the number belongs or ""
-DELETE_TO = Script("""
+DELETE_TO = make_script("""
 if ARGV[7] ~= '' and ARGV[7] ~= stream then return reply(0) end
 local page = call('XRANGE', log, '-', ARGV[5], 'COUNT', ARGV[6])
 for _, entry in ipairs(page) do
@@ -251,16 +251,16 @@ end
 return reply(#page)
 """)
 
-RENEW = Script("if stream ~= ARGV[1] then renew(ARGV[1]) end\nreturn reply(1)")
+RENEW = make_script("if stream ~= ARGV[1] then renew(ARGV[1]) end\nreturn reply(1)")
 
 # stream of the peer
-POSITION = Script("return reply(call('HGET', positions, ARGV[5]) or '0 ')")
+POSITION = make_script("return reply(call('HGET', positions, ARGV[5]) or '0 ')")
 
 # stream of the peer, offset and id
-MOVE_TO = Script("call('HSET', positions, ARGV[5], ARGV[6])\nreturn reply(1)", adds=True)
+MOVE_TO = make_script("call('HSET', positions, ARGV[5], ARGV[6])\nreturn reply(1)", adds=True)
 
 # stream of the peer, most messages, most bytes, expected position or "", then triples of number, id and payload
-RECEIVE = Script(
+RECEIVE = make_script(
     """
 local position = call('HGET', positions, ARGV[5]) or '0 '
 local offset, stored = number(position), 0

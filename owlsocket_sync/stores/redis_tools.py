@@ -1,4 +1,4 @@
-"""`Script`: a step of a queue in Redis as one Lua script, the keys of a queue, and what all scripts have in common.
+"""`make_script`: a step of a queue in Redis as one Lua script, the keys of a queue, and what all steps share.
 
 The keys of a queue have one hash tag, so they are in one slot of a cluster:
 
@@ -22,7 +22,7 @@ whether this call is a repetition.
 
 from __future__ import annotations
 
-from hashlib import sha1
+from ..redis.link import Script
 
 KEYS = "meta log ready held leases owners holders attempts dead graves positions writers bell lead old".split()
 
@@ -166,19 +166,11 @@ if again then call('HSET', meta, 'repeated', int(now)) end -- WAIT waits for the
 _MAKES_ROOM = "redis.call('HDEL', KEYS[1], '')\n"
 
 
-class Script:
-    """A Lua script.
+def make_script(body: str, *, adds: bool = False) -> Script:
+    """Return a script of queues.
 
     Args:
         body: what it does, with the tools above.
         adds: it adds messages, for which a full Redis must have no room.
-
-    Attributes:
-        text: its source, whole.
-        digest: by which Redis knows it once it has seen it.
     """
-
-    def __init__(self, body: str, *, adds: bool = False) -> None:
-        text = ("" if adds else _MAKES_ROOM) + _TOOLS + _BEGIN + body
-        self.text = text.encode()
-        self.digest = sha1(self.text, usedforsecurity=False).hexdigest()
+    return Script(("" if adds else _MAKES_ROOM) + _TOOLS + _BEGIN + body)

@@ -16,7 +16,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from owlsocket_sync import Backoff, StoreError
-from owlsocket_sync.stores import RedisStore, redis_link
+from owlsocket_sync.redis import link
+from owlsocket_sync.stores import RedisStore
 from support.figures import Figure
 from support.helpers import eventually, scaled, whole
 from support.redis_servers import RedisServer
@@ -218,7 +219,7 @@ def test_row_a18_without_its_replica_nothing_is_put(tmp_path: Path, monkeypatch:
         queue.put("before")
         replica.kill()
         with monkeypatch.context() as patched:
-            patched.setattr(redis_link, "PATIENCE", 0.5)
+            patched.setattr(link, "PATIENCE", 0.5)
             with pytest.raises(StoreError, match="only 0 of 1 replicas have confirmed"):
                 queue.put("unsafe")
         putting = threading.Thread(target=lambda: queue.put("waits"))

@@ -14,10 +14,13 @@ from fakeredis import FakeRedis
 
 from owlsocket_sync import StoreError, StoreFull
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.stores import Draft, Entry, Position, RedisStore, redis_link
+from owlsocket_sync.redis import client as redis_client
+from owlsocket_sync.redis import link
+from owlsocket_sync.redis.link import Script
+from owlsocket_sync.stores import Draft, Entry, Position, RedisStore
 from owlsocket_sync.stores import redis_scripts as scripts
 from owlsocket_sync.stores.base import START, PositionMoved
-from owlsocket_sync.stores.redis_tools import KEYS, Script
+from owlsocket_sync.stores.redis_tools import KEYS
 from support.helpers import eventually, scaled
 from support.redis_servers import RedisServer, free_port
 
@@ -233,7 +236,7 @@ def test_redis_that_does_not_answer_is_reported_once(
     store: RedisStore, server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And raised, once patience is over; the next use works where it is back."""
-    monkeypatch.setattr(redis_link, "PATIENCE", 0.3)
+    monkeypatch.setattr(link, "PATIENCE", 0.3)
     queue = store.queue("jobs")
     queue.put(1)
     server.kill()
@@ -243,7 +246,7 @@ def test_redis_that_does_not_answer_is_reported_once(
         assert isinstance(caught.value.__cause__, redis.ConnectionError)
     assert len(errors(caplog)) == 1
     assert "does not answer" in errors(caplog)[0]
-    monkeypatch.setattr(redis_link, "PATIENCE", scaled(10.0))
+    monkeypatch.setattr(link, "PATIENCE", scaled(10.0))
     server.start()
     queue.put(3)
     assert "answers again" in caplog.records[-2].getMessage() + caplog.records[-1].getMessage()
@@ -251,7 +254,7 @@ def test_redis_that_does_not_answer_is_reported_once(
 
 def test_secrets_of_the_url_are_shown_nowhere(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in an error, nor in the text of the store."""
-    monkeypatch.setattr(redis_link, "PATIENCE", 0.1)
+    monkeypatch.setattr(link, "PATIENCE", 0.1)
     port = free_port()
     shown = []
     for url in (
@@ -292,7 +295,7 @@ def test_a_wrong_option_is_refused_at_once(options: dict[str, Any]) -> None:
 
 def test_every_timeout_and_retry_is_ours() -> None:
     """Those of redis-py differ from version to version; and it would repeat an append."""
-    client = redis_link.make_client("valkey://localhost/3")
+    client = redis_client.make_client("valkey://localhost/3")
     options = client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"], options["db"]) == (5, 5, 3)
     assert options["retry"].get_retries() == 0

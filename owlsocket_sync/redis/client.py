@@ -1,0 +1,110 @@
+"""Clients of redis-py that repeat nothing by themselves, and the errors of an outage.
+
+A command whose answer was lost may have been done. So the user of a client here decides about each repetition.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..errors import MissingExtra
+from ..urls import redact
+
+try:
+    import redis
+    from redis import exceptions as redis_errors
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+    from redis.sentinel import Sentinel
+except ImportError as error:
+    raise MissingExtra(
+        "this needs the package redis: python -m pip install 'owlsocket-sync[redis]'", error.name
+    ) from error
+
+CONNECT_TIMEOUT = SOCKET_TIMEOUT = 5.0
+MAX_CONNECTIONS = 10_000
+
+OUTAGES = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterDownError,
+    redis_errors.TryAgainError,
+)
+"""Errors that pass: Redis restarts, loads its data, or another server takes over."""
+REFUSALS = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.MaxConnectionsError)
+"""Errors of the same classes that do not pass."""
+ERRORS = (redis_errors.RedisError, redis_errors.RedisClusterException)
+"""All errors of the package."""
+
+
+def make_client(url: str) -> Any:
+    """Return a client of Redis that repeats nothing by itself, and connects at its first command.
+
+    Args:
+        url: ``redis://``, ``rediss://`` (TLS), ``unix://``, the same with ``valkey``, or
+            ``redis+sentinel://[user:password@]host:port,host:port/0/name``.
+
+    Raises:
+        ValueError: the URL is not one of Redis.
+    """
+    options: dict[str, Any] = {**_waits(), "max_connections": MAX_CONNECTIONS, "protocol": 2, "decode_responses": False}
+    if url.startswith("unix:"):
+        del options["socket_keepalive"]
+    scheme, separator, rest = url.partition("://")
+    url = scheme.replace("valkey", "redis", 1) + separator + rest
+    try:
+        if scheme.endswith("+sentinel"):
+            client = _client_of_sentinels(url, options)
+        else:
+            client = redis.Redis.from_url(url, **options)
+    except (ValueError, TypeError):
+        # Without the cause, whose text may have a secret.
+        raise ValueError(f"not a URL of Redis: {place_of(url)}") from None
+    return client
+
+
+def _waits() -> dict[str, Any]:
+    return {
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "health_check_interval": 0,
+    }
+
+
+def _client_of_sentinels(url: str, options: dict[str, Any]) -> Any:
+    parts = urlsplit(url)
+    db, _, name = parts.path.strip("/").rpartition("/")
+    hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+    if parts.scheme != "redis+sentinel" or not name or parts.query or not all(host.hostname for host in hosts):
+        raise ValueError("redis+sentinel://host:port,host:port/0/name")
+    credentials = parts.netloc.rpartition("@")[0].partition(":")
+    names = {"username": unquote(credentials[0]), "password": unquote(credentials[2])}
+    options.update({key: value for key, value in names.items() if value}, db=int(db or 0))
+    places = [(host.hostname, host.port or 26379) for host in hosts]
+    return Sentinel(places, sentinel_kwargs=_waits(), **options).master_for(unquote(name))  # type: ignore[no-untyped-call]
+
+
+def place_of(url: str) -> str:
+    """Return a URL of Redis without its secrets."""
+    scheme, separator, rest = url.partition("://")
+    if scheme.endswith("+sentinel"):
+        return scheme + separator + rest.partition("?")[0].rpartition("@")[2]
+    return redact(url)
+
+
+def check_client(client: Any, taker: str) -> None:
+    """Raise unless commands can be given to a client, and its replies are bytes.
+
+    Args:
+        client: the client.
+        taker: the class that was given it, for the error.
+    """
+    if not callable(getattr(client, "execute_command", None)):
+        raise TypeError(f"{taker} takes a URL, or a client of redis-py, not {type(client).__name__}")
+    if client.get_encoder().decode_responses:
+        raise ValueError(f"{taker} needs a client whose replies are bytes: leave out decode_responses=True")
