@@ -111,7 +111,7 @@ ROOMS = {
     "base58": {"auth"},
     "rfc8785": {"auth"},
 }
-THREADS_START_IN = {"stores", "runtime", "client", "server", "cli", "testing"}
+THREADS_START_IN = {"hub", "stores", "runtime", "client", "server", "cli", "testing"}
 FACADE = "connection"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .memory import MemoryBus as MemoryBus
     from .memory import MemoryHub as MemoryHub
     from .memory import MemorySpace as MemorySpace
+    from .redis import RedisHub as RedisHub
     from .values import Gap as Gap
     from .values import Member as Member
     from .values import PresenceChange as PresenceChange
@@ -23,6 +24,7 @@ _EXPORTS = {
     "base": ("Bus", "BusEvents"),
     "hub": ("Hub",),
     "memory": ("MemoryBus", "MemoryHub", "MemorySpace"),
+    "redis": ("RedisHub",),
     "values": ("Gap", "Member", "PresenceChange", "Publication"),
 }
 

@@ -13,7 +13,7 @@ from ..urls import redact
 
 try:
     import redis
-    from redis import exceptions as redis_errors
+    from redis import exceptions as exceptions
     from redis.backoff import NoBackoff
     from redis.retry import Retry
     from redis.sentinel import Sentinel
@@ -26,16 +26,16 @@ CONNECT_TIMEOUT = SOCKET_TIMEOUT = 5.0
 MAX_CONNECTIONS = 10_000
 
 OUTAGES = (
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    redis_errors.ReadOnlyError,
-    redis_errors.ClusterDownError,
-    redis_errors.TryAgainError,
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
 )
 """Errors that pass: Redis restarts, loads its data, or another server takes over."""
-REFUSALS = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.MaxConnectionsError)
+REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.MaxConnectionsError)
 """Errors of the same classes that do not pass."""
-ERRORS = (redis_errors.RedisError, redis_errors.RedisClusterException)
+ERRORS = (exceptions.RedisError, exceptions.RedisClusterException)
 """All errors of the package."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, TypeVar
 
@@ -20,7 +20,16 @@ from ..errors import SocketError
 from ..errors.safe_text import logger, safe_str
 from ..fork import PerProcess, ensure_process
 from ..urls import redact_text, secrets_of
-from .client import ERRORS, OUTAGES, REFUSALS, check_client, make_client, place_of, redis_errors
+from .client import (
+    ERRORS,
+    OUTAGES,
+    REFUSALS,
+    SOCKET_TIMEOUT,
+    check_client,
+    exceptions,
+    make_client,
+    place_of,
+)
 
 Result = TypeVar("Result")
 
@@ -55,6 +64,7 @@ class RedisLink:
 
     Attributes:
         place: where Redis is, without secrets.
+        read_timeout: seconds for which a client waits for an answer.
         closed: true once the object is closed.
         stop: set once it is closed.
     """
@@ -81,10 +91,11 @@ class RedisLink:
             self._secrets = []
             self._client = PerProcess(lambda: client)
         check_client(client, owner)
-        self._note_secrets(client)
-
-    def _note_secrets(self, client: Any) -> None:
         options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+        self.read_timeout = float(options.get("socket_timeout") or SOCKET_TIMEOUT)
+        self._note_secrets(options)
+
+    def _note_secrets(self, options: Mapping[str, Any]) -> None:
         self._secrets += [str(options[key]) for key in ("password",) if options.get(key)]
         if not self._is_own and options.get("host"):
             self.place = f"redis://{options['host']}:{options.get('port')}/{options.get('db') or 0}"
@@ -164,7 +175,7 @@ class RedisLink:
     def _ask_policy(self) -> Any:
         try:
             return self.client.execute_command("INFO", "memory")
-        except redis_errors.ResponseError:
+        except exceptions.ResponseError:
             return None
 
     # -- errors ------------------------------------------------------------------------------------------------------
@@ -215,5 +226,5 @@ def evaluate(run: Callable[..., Any], script: Script, parts: Sequence[Any]) -> A
     """Run a script by its digest, or by its text where Redis does not know it."""
     try:
         return run("EVALSHA", script.digest, *parts)
-    except redis_errors.NoScriptError:
+    except exceptions.NoScriptError:
         return run("EVAL", script.text, *parts)

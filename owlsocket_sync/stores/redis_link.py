@@ -11,14 +11,14 @@ from typing import Any
 
 from ..deadline import Deadline
 from ..errors import StoreError, StoreFull
-from ..redis.client import ERRORS, redis_errors
+from ..redis.client import ERRORS, exceptions
 from ..redis.link import RedisLink, Script, evaluate
 
 WAIT_TIMEOUT = 1.0
 """Seconds for which one try waits for the replicas."""
 
 
-class _ReplicasBehind(redis_errors.ConnectionError):
+class _ReplicasBehind(exceptions.ConnectionError):
     """The replicas did not confirm a write in time, and may later."""
 
 
@@ -115,6 +115,6 @@ class StoreLink(RedisLink):
         """Return an error of stores for one of redis-py."""
         text = self.text(error)
         # Within a script the error of a full memory is a text.
-        is_full = isinstance(error, redis_errors.OutOfMemoryError) or "used memory > 'maxmemory'" in text
+        is_full = isinstance(error, exceptions.OutOfMemoryError) or "used memory > 'maxmemory'" in text
         kind = StoreFull if is_full else StoreError
         return kind(f"{self.place}: {text}")

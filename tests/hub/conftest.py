@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from owlsocket_sync.hub import Hub, MemoryBus, MemorySpace
+from owlsocket_sync.hub import Hub, MemoryBus, MemorySpace, RedisHub
+from support.redis_servers import RedisServer
 from support.seats import FakeServer
 
 MakeHub = Callable[[], Hub]
@@ -18,8 +20,22 @@ def make_memory_hub(request: pytest.FixtureRequest) -> MakeHub:
     return lambda: Hub(MemoryBus(space))
 
 
-KINDS: dict[str, Callable[[pytest.FixtureRequest], MakeHub]] = {"memory": make_memory_hub}
+def make_redis_hub(request: pytest.FixtureRequest) -> MakeHub:
+    """Make nodes in the Redis of this run, with keys of their own."""
+    server: RedisServer = request.getfixturevalue("redis_server")
+    prefix = uuid.uuid4().hex
+    return lambda: RedisHub(server.url, prefix=prefix)
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], MakeHub]] = {"memory": make_memory_hub, "redis": make_redis_hub}
 """By the name of a bus: it is called once for each test, and returns what makes another node of the same hub."""
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis, which the tests share; they are skipped where there is none."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(params=list(KINDS))

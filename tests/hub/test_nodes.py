@@ -210,7 +210,7 @@ def test_garbage_is_logged_and_passed_over(hubs: tuple[Hub, Hub], caplog: pytest
 def test_a_request_of_a_later_version_is_refused(hubs: tuple[Hub, Hub]) -> None:
     """By name, so that the other side need not wait."""
     seat = FakeServer(hubs[1]).connect()
-    bus = hubs[0].open()
+    bus = hubs[0].listen()
     number, request = hubs[0]._node.requests.begin(bus, "dance", [seat.id], {})
     eventually(lambda: request.outcomes)
     hubs[0]._node.requests.end(number)

@@ -67,7 +67,9 @@ def test_two_servers_are_one_hub(hub: Hub, lobby: Lobby) -> None:
         first.broadcast("news", 5, room="nowhere")
         first.broadcast("news", 6)
         assert [message.payload for message in seen["ann"].wait(3)] == [1, 3, 6]
-        assert [message.payload for message in seen["bob"].wait(5)] == [1, 2, 3, 4, 6]
+        payloads = [message.payload for message in seen["bob"].wait(5)]
+        payloads.remove(4)  # for one connection: it is in no order with what is for many
+        assert payloads == [1, 2, 3, 6]
         assert hub.call(lobby.conns["bob"], "add", 1, 2) == [1, 2]
         outcomes = hub.call_all("lobby", "add", 1, 2)
         assert [outcomes[lobby.conns[name].id].result for name in ("ann", "bob")] == [3, [1, 2]]

@@ -1,0 +1,163 @@
+"""`RedisHeartbeat`: the thread of a node that tells Redis that the node lives, and keeps its members there.
+
+It also clears what dead nodes have left, at the moment at which they are dead; puts back what Redis has lost, or what
+others have cleared while this node was suspended; and has operations done that nobody waits for.
+
+Threads: the heartbeat itself; `RedisHeartbeat.keep` and the like may be called from any. The members are changed in one
+step of the interpreter each. What is told of a place to Redis is told again until it is what is known here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from os import getpid
+
+from ..deadline import Deadline
+from ..errors import SocketError
+from ..errors.safe_text import logger
+from ..fork import end_inherited_thread
+from ..redis import link as redis_link
+from .redis_commands import HubLink, Operation, RedisCommands
+from .redis_reader import encode
+
+FAILED_PAUSE = 0.1
+
+Place = tuple[str, str]
+"""A room, and the id of a connection."""
+
+
+class RedisHeartbeat:
+    """The heartbeat of one node.
+
+    Args:
+        link: to Redis.
+        commands: of the node.
+        seconds: between two heartbeats.
+        told: called after each one with the nodes that are there.
+    """
+
+    def __init__(
+        self, link: HubLink, commands: RedisCommands, seconds: float, told: Callable[[set[str]], object]
+    ) -> None:
+        self._link = link
+        self._commands = commands
+        self._seconds = seconds
+        self._told = told
+        self._stop = link.stop
+        self._wake = threading.Event()
+        self._members: dict[Place, bytes] = {}
+        self._servers: dict[str, None] = {}
+        self._unsure: dict[Place, None] = {}
+        """Places of which Redis may know something else."""
+        self._has_to_restore = False
+        self._look = 0.0
+        self._process = getpid()
+        self.thread = threading.Thread(target=self._run, name="owlsocket-hub-heartbeat", daemon=True)
+
+    # -- what the node has -------------------------------------------------------------------------------------------
+
+    def join(self, room: str, id: str, member: bytes) -> None:
+        """Store a member."""
+        place = room, id
+        before = self._members.get(place)
+        self._members[place] = member
+        try:
+            self._commands.run("join", encode(room), encode(id), member, "0")
+        except BaseException:
+            if self._members.get(place) is member:
+                if before is None:
+                    self._members.pop(place, None)
+                else:
+                    self._members[place] = before
+            self._mark(place)  # Redis may have done it
+            raise
+
+    def leave(self, room: str, id: str) -> None:
+        """Remove a member, as soon as Redis answers."""
+        self._members.pop((room, id), None)
+        self._tell(("leave", encode(room), encode(id)), (room, id))
+
+    def add_server(self, server: str) -> None:
+        """Add a server of this node."""
+        self._commands.run("add_server", encode(server))
+        self._servers[server] = None
+
+    def remove_server(self, server: str) -> None:
+        """Remove a server of this node, as soon as Redis answers."""
+        self._servers.pop(server, None)
+        self._tell(("remove_server", encode(server)), None)
+
+    def _tell(self, words: tuple[str | bytes, ...], place: Place | None) -> None:
+        failed = None if place is None else partial(self._mark_failed, place)
+        try:
+            self._commands.begin(words, failed)
+        except SocketError:
+            return  # the hub is closed, and with it all its members are gone
+        self._wake.set()
+
+    def _mark_failed(self, place: Place, error: SocketError) -> None:
+        logger.warning("a change of presence is tried again: %s", error)
+        self._mark(place)
+
+    def _mark(self, place: Place) -> None:
+        self._unsure[place] = None
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def beat(self) -> Operation:
+        """Send a heartbeat, with all that was begun before it."""
+        commands = self._commands
+        beat = commands.complete(commands.begin(("beat",)), Deadline(redis_link.PATIENCE))
+        is_known, more, look, nodes = beat.reply
+        self._look = 0.0 if more else min(self._seconds, look / 1000)
+        self._has_to_restore = self._has_to_restore or not is_known
+        self._told({node.decode() for node in nodes})
+        return beat
+
+    def _run(self) -> None:
+        while not self._stop.is_set() and getpid() == self._process:
+            self._wake.wait(self._look)
+            self._wake.clear()
+            if self._stop.is_set() or getpid() != self._process:
+                break
+            try:
+                self.beat()
+                self._restore()
+            except SocketError as error:
+                logger.debug("the heartbeat of the hub failed: %s", error)  # the link has reported it
+                self._stop.wait(FAILED_PAUSE)
+            except Exception:  # whatever it is, the node has to stay alive
+                logger.exception("the heartbeat of the hub failed")
+                self._stop.wait(FAILED_PAUSE)
+        if getpid() != self._process:
+            end_inherited_thread()
+
+    def _restore(self) -> None:
+        """Tell Redis what it does not know, or may not."""
+        if self._has_to_restore:
+            for server in self._servers.copy():
+                self._commands.run("add_server", encode(server))
+            for place in self._members.copy():
+                self._mark(place)
+            self._has_to_restore = False
+        operations = [self._settle(place) for place in self._unsure.copy()]
+        if operations:
+            self._commands.complete(operations[-1], Deadline(redis_link.PATIENCE))
+            self._wake.set()
+
+    def _settle(self, place: Place) -> Operation:
+        """Begin to tell Redis what is known of a place, until that is what it hears last."""
+        self._unsure.pop(place, None)
+        room, id = map(encode, place)
+        while True:
+            member = self._members.get(place)
+            words = ("leave", room, id) if member is None else ("join", room, id, member, "1")
+            operation = self._commands.begin(words, partial(self._mark_failed, place))
+            if self._members.get(place) is member:
+                return operation
+
+    def end(self) -> None:
+        """Wake the thread, which ends once the link is closed."""
+        self._wake.set()
