@@ -38,7 +38,7 @@ class RedisBus:
 
     @property
     def place(self) -> str:
-        """Where Redis is, without secrets."""
+        """The place of Redis, without secrets."""
         return self._link.place
 
     # -- the life of a node ------------------------------------------------------------------------------------------
@@ -46,7 +46,6 @@ class RedisBus:
     def open(self, node: str, events: BusEvents) -> None:
         """Begin; in a forked child once more, with nothing of the parent's."""
         link = self._link
-        link.begin()
         self._listening_lock = make_process_lock()
         self._node, self._events = node, events
         self._reader = None

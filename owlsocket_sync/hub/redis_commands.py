@@ -56,12 +56,12 @@ class HubLink(RedisLink):
         return error
 
 
-class Operation:
+class HubOperation:
     """An operation of the script.
 
     Args:
         words: its name, and the arguments.
-        failed: called with an error; of one that nobody waits for.
+        failed: called with an error; for an operation without a thread that waits.
 
     Attributes:
         reply: of Redis, once it is `done`.
@@ -92,7 +92,7 @@ class Row(NamedTuple):
     """Operations that are sent together."""
 
     number: int
-    operations: list[Operation]
+    operations: list[HubOperation]
     tries: list[None]
 
 
@@ -115,7 +115,7 @@ class RedisCommands:
         self._link = link
         self._prefix, self._node, self._settings = prefix, node, settings
         self._write_lock = make_process_lock()
-        self._waiting: deque[Operation] = deque()
+        self._waiting: deque[HubOperation] = deque()
         self._row: Row | None = None
         self._numbers = count(1)
         self.end = LogEnd()
@@ -132,19 +132,21 @@ class RedisCommands:
         """
         return self.complete(self.begin(words), Deadline(redis_link.PATIENCE)).reply
 
-    def begin(self, words: Sequence[str | bytes], failed: Callable[[SocketError], object] | None = None) -> Operation:
+    def begin(
+        self, words: Sequence[str | bytes], failed: Callable[[SocketError], object] | None = None
+    ) -> HubOperation:
         """Have an operation done, after those that were begun before; by the next thread that completes one."""
         if self.closed:
             raise self._link.closed_error()
         return self.add(words, failed)
 
-    def add(self, words: Sequence[str | bytes], failed: Callable[[SocketError], object] | None = None) -> Operation:
+    def add(self, words: Sequence[str | bytes], failed: Callable[[SocketError], object] | None = None) -> HubOperation:
         """Do as `begin`, also once no more operations are begun."""
-        operation = Operation(words, failed)
+        operation = HubOperation(words, failed)
         self._waiting.append(operation)
         return operation
 
-    def complete(self, operation: Operation, deadline: Deadline) -> Operation:
+    def complete(self, operation: HubOperation, deadline: Deadline) -> HubOperation:
         """Have an operation done now, with those that were begun before it."""
         pause = FIRST_PAUSE
         try:
@@ -156,15 +158,16 @@ class RedisCommands:
                     raise self._link.translated(error) from error
                 self._link.report(error)
                 self._link.stop.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                # An outage of Redis is no reason to take a node for dead, whose heartbeat comes late.
+                pause = min(2 * pause, LONGEST_PAUSE, self._settings[1] / 4000)
         finally:
-            # After an interrupt, too: nobody waits for it any longer.
+            # After an interrupt, too: no thread waits for it any longer.
             operation.finish(None, self._link.closed_error(), self.end)
         if operation.error is not None:
             raise operation.error
         return operation
 
-    def _attempt(self, operation: Operation, deadline: Deadline) -> Exception | None:
+    def _attempt(self, operation: HubOperation, deadline: Deadline) -> Exception | None:
         """Send the next row, unless the operation is done; return the error of an outage."""
         self._link.check_open()
         if not acquire_until(self._write_lock, deadline.at):
@@ -198,9 +201,9 @@ class RedisCommands:
             operation.finish(reply, error, end)
         self._forget(row)
 
-    def _next_operations(self) -> list[Operation]:
+    def _next_operations(self) -> list[HubOperation]:
         """Return the operations of the next row; they stay where they are until they are done."""
-        chosen, size = list[Operation](), 0
+        chosen, size = list[HubOperation](), 0
         for operation in self._waiting.copy():
             if operation.done:
                 self._drop(operation)
@@ -235,6 +238,6 @@ class RedisCommands:
         if self._row is row:
             self._row = None
 
-    def _drop(self, operation: Operation) -> None:
+    def _drop(self, operation: HubOperation) -> None:
         with suppress(ValueError):  # another thread has done so
             self._waiting.remove(operation)

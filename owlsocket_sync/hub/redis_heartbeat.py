@@ -1,7 +1,7 @@
 """`RedisHeartbeat`: the thread of a node that tells Redis that the node lives, and keeps its members there.
 
 It also clears what dead nodes have left, at the moment at which they are dead; puts back what Redis has lost, or what
-others have cleared while this node was suspended; and has operations done that nobody waits for.
+others have cleared while this node was suspended; and has operations done for which no thread waits.
 
 Threads: the heartbeat itself; `RedisHeartbeat.keep` and the like may be called from any. The members are changed in one
 step of the interpreter each. What is told of a place to Redis is told again until it is what is known here.
@@ -19,7 +19,7 @@ from ..errors import SocketError
 from ..errors.safe_text import logger
 from ..fork import end_inherited_thread
 from ..redis import link as redis_link
-from .redis_commands import HubLink, Operation, RedisCommands
+from .redis_commands import HubLink, HubOperation, RedisCommands
 from .redis_reader import encode
 
 FAILED_PAUSE = 0.1
@@ -35,16 +35,16 @@ class RedisHeartbeat:
         link: to Redis.
         commands: of the node.
         seconds: between two heartbeats.
-        told: called after each one with the nodes that are there.
+        compare: called after each one with the nodes that are there.
     """
 
     def __init__(
-        self, link: HubLink, commands: RedisCommands, seconds: float, told: Callable[[set[str]], object]
+        self, link: HubLink, commands: RedisCommands, seconds: float, compare: Callable[[set[str]], object]
     ) -> None:
         self._link = link
         self._commands = commands
         self._seconds = seconds
-        self._told = told
+        self._compare = compare
         self._stop = link.stop
         self._wake = threading.Event()
         self._members: dict[Place, bytes] = {}
@@ -106,14 +106,14 @@ class RedisHeartbeat:
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
-    def beat(self) -> Operation:
+    def beat(self) -> HubOperation:
         """Send a heartbeat, with all that was begun before it."""
         commands = self._commands
         beat = commands.complete(commands.begin(("beat",)), Deadline(redis_link.PATIENCE))
         is_known, more, look, nodes = beat.reply
         self._look = 0.0 if more else min(self._seconds, look / 1000)
         self._has_to_restore = self._has_to_restore or not is_known
-        self._told({node.decode() for node in nodes})
+        self._compare({node.decode() for node in nodes})
         return beat
 
     def _run(self) -> None:
@@ -147,7 +147,7 @@ class RedisHeartbeat:
             self._commands.complete(operations[-1], Deadline(redis_link.PATIENCE))
             self._wake.set()
 
-    def _settle(self, place: Place) -> Operation:
+    def _settle(self, place: Place) -> HubOperation:
         """Begin to tell Redis what is known of a place, until that is what it hears last."""
         self._unsure.pop(place, None)
         room, id = map(encode, place)

@@ -184,7 +184,7 @@ function ops.beat()
   if not epoch then append('renewed', '1') end
   verify()
   local was = call('ZSCORE', nodes, node)
-  if seen > 0 and now - seen > 2 * beat then
+  if seen > 0 and now - seen > 1.5 * beat then
     grace, floor = now + 2 * beat, seen - 3 * beat
     call('HSET', meta, 'grace', int(grace), 'floor', int(floor))
   end

@@ -108,3 +108,12 @@ def check_client(client: Any, taker: str) -> None:
         raise TypeError(f"{taker} takes a URL, or a client of redis-py, not {type(client).__name__}")
     if client.get_encoder().decode_responses:
         raise ValueError(f"{taker} needs a client whose replies are bytes: leave out decode_responses=True")
+
+
+def leave_connections(client: Any) -> None:
+    """Close the descriptors that a forked child has of the connections of its parent, without a byte to Redis."""
+    pool = client.connection_pool
+    for connection in (*pool._available_connections, *pool._in_use_connections):
+        if connection._sock is not None:
+            # Not by the connection, which would shut down the socket, and with it the one of the parent.
+            connection._sock.close()

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ..deadline import Deadline
 from ..errors import SocketError
 from ..errors.safe_text import logger, safe_str
-from ..fork import PerProcess, ensure_process
+from ..fork import PerProcess, ensure_process, register
 from ..urls import redact_text, secrets_of
 from .client import (
     ERRORS,
@@ -27,6 +27,7 @@ from .client import (
     SOCKET_TIMEOUT,
     check_client,
     exceptions,
+    leave_connections,
     make_client,
     place_of,
 )
@@ -78,12 +79,13 @@ class RedisLink:
         self._is_own = isinstance(url_or_client, str)
         self._is_checked = False
         self.closed = False
-        self.begin()
+        self._inherited: list[Any] = []
+        self._begin()
         if self._is_own:
             url = str(url_or_client)
             self.place = place_of(url)
             self._secrets: list[str] = secrets_of(url)
-            self._client = PerProcess(lambda: make_client(url))
+            self._client = PerProcess(lambda: self._make(url))
             client = make_client(url)  # which opens no connection, and refuses a wrong URL now
         else:
             client = url_or_client
@@ -94,14 +96,25 @@ class RedisLink:
         options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
         self.read_timeout = float(options.get("socket_timeout") or SOCKET_TIMEOUT)
         self._note_secrets(options)
+        register(self)
+
+    def _make(self, url: str) -> Any:
+        client = make_client(url)
+        self._inherited.append(client)
+        return client
 
     def _note_secrets(self, options: Mapping[str, Any]) -> None:
         self._secrets += [str(options[key]) for key in ("password",) if options.get(key)]
         if not self._is_own and options.get("host"):
             self.place = f"redis://{options['host']}:{options.get('port')}/{options.get('db') or 0}"
 
-    def begin(self) -> None:
-        """Begin with nothing that a thread of the parent holds; in a forked child as well."""
+    def after_fork(self) -> None:
+        """Leave the connections of the parent, from which a green thread may read still."""
+        while self._inherited:
+            leave_connections(self._inherited.pop())
+        self._begin()
+
+    def _begin(self) -> None:
         self.stop = threading.Event()
         # An item while Redis answers. The thread that takes it reports the outage: once, without a lock.
         self._answers: deque[None] = deque([None], 1)

@@ -103,8 +103,7 @@ class RedisStore:
             self._link.close()
 
     def after_fork(self) -> None:
-        """Leave the connections and the leases of the parent to it."""
-        self._link.begin()
+        """Leave the leases of the parent to it."""
         self._leases.begin()
         for queue in self._queues.values():
             queue.begin()
