@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .models import AuthToken as AuthToken
     from .models import PermissionSet as PermissionSet
     from .models import Profile as Profile
+    from .redis_replay import RedisReplayStore as RedisReplayStore
     from .replay import MemoryReplayStore as MemoryReplayStore
     from .replay import ReplayStore as ReplayStore
     from .routes import login_app as login_app
@@ -61,6 +62,7 @@ _EXPORTS = {
     ),
     "routes": ("login_app",),
     "signature": ("SignatureAuth", "TokenAuth"),
+    "redis_replay": ("RedisReplayStore",),
     "replay": ("MemoryReplayStore", "ReplayStore"),
     "stage_login": ("StageLogin",),
     "constants": (

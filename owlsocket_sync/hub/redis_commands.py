@@ -158,7 +158,7 @@ class RedisCommands:
                     raise self._link.translated(error) from error
                 self._link.report(error)
                 self._link.stop.wait(pause)
-                # An outage of Redis is no reason to take a node for dead, whose heartbeat comes late.
+                # Not much longer: when Redis is back, others would take a node for dead whose heartbeat is late.
                 pause = min(2 * pause, LONGEST_PAUSE, self._settings[1] / 4000)
         finally:
             # After an interrupt, too: no thread waits for it any longer.
