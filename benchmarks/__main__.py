@@ -21,6 +21,7 @@ from .measures import (
     durable,
     events,
     growth,
+    hub,
     idle,
     imports,
     in_flight,
@@ -82,6 +83,7 @@ MEASURES: dict[str, Measure] = {
     "crowd": Measure(crowd.measure),
     "durable": Measure(durable.measure),
     "durable_waits": Measure(durable.measure_waits),
+    "hub": Measure(hub.measure),
     "wait": Measure(idle.measure_wait),
     "idle": Measure(idle.measure_idle),
 }

@@ -36,6 +36,7 @@ class Scale:
     one_way_sizes: tuple[int, ...]
     durable: int
     durable_waits: int
+    hub_clients: int
 
 
 WHOLE = Scale(
@@ -64,6 +65,7 @@ WHOLE = Scale(
     one_way_sizes=(MIB, 16 * MIB),
     durable=640,
     durable_waits=100,
+    hub_clients=400,
 )
 
 SHORT = Scale(
@@ -92,4 +94,5 @@ SHORT = Scale(
     one_way_sizes=(MIB,),
     durable=64,
     durable_waits=10,
+    hub_clients=20,
 )

@@ -12,6 +12,7 @@ from .affinity import FREE, ONE_CORE
 from .clients import GRPC, OURS, OURS_BATCH, READER_TUNED, RPYC, SOCKETIO, TUNED, WEBSOCKETS
 from .measures.crowd import ALONE
 from .measures.durable import FULL, HUEY, MANY, PERSIST
+from .measures.hub import SOCKETIO as HUB_PEER
 from .measures.imports import OURS as OURS_ALONE
 from .measures.imports import OURS_CONNECT, WEBSOCKET
 from .measures.server import CROWD, SLEEPING
@@ -217,6 +218,14 @@ def _durable_waits(result: Result) -> Iterator[Verdict]:
     yield Verdict(what, result.figure(FULL, "worst"), 50.0, unit=MILLIS)
 
 
+def _hub(result: Result) -> Iterator[Verdict]:
+    for key, what in (("ms", "time until all have it"), ("cpu", "CPU of the servers")):
+        yield _against(result, OURS, HUB_PEER, key, f"hub over Redis: {what}, to that of python-socketio", 0.5)
+    yield Verdict(
+        "hub over Redis: a call to a client of another process", result.figure(OURS, "call"), 1.0, unit=MILLIS
+    )
+
+
 _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "latency": _latency,
     "in_flight": _in_flight,
@@ -242,6 +251,7 @@ _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "broadcast": _broadcast,
     "durable": _durable,
     "durable_waits": _durable_waits,
+    "hub": _hub,
 }
 
 

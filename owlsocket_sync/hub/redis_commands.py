@@ -1,10 +1,10 @@
 """`RedisCommands`: the operations of one node, done by Redis in their order, on one connection.
 
-What several threads ask for at the same time is one run of the script: a thread that has the write lock does what all
+What several threads ask for at the same time is one run of the script: a thread that has the lock does what all
 of them wait for. A row of operations has a number, and is kept until Redis has answered: so it may be sent again by any
 thread, also by a signal handler that interrupts the first one, and Redis does it once.
 
-Threads: ``_write_lock`` is held while a row is at Redis, within the timeouts of the socket. It only keeps the others
+Threads: ``_rows_lock`` is held while a row is at Redis, within the timeouts of the socket. It only keeps the others
 from sending the same row: nothing is lost where it is let go of.
 """
 
@@ -114,7 +114,7 @@ class RedisCommands:
     def __init__(self, link: HubLink, prefix: str, node: str, settings: tuple[int, int]) -> None:
         self._link = link
         self._prefix, self._node, self._settings = prefix, node, settings
-        self._write_lock = make_process_lock()
+        self._rows_lock = make_process_lock()
         self._waiting: deque[HubOperation] = deque()
         self._row: Row | None = None
         self._numbers = count(1)
@@ -170,7 +170,7 @@ class RedisCommands:
     def _attempt(self, operation: HubOperation, deadline: Deadline) -> Exception | None:
         """Send the next row, unless the operation is done; return the error of an outage."""
         self._link.check_open()
-        if not acquire_until(self._write_lock, deadline.at):
+        if not acquire_until(self._rows_lock, deadline.at):
             return TimeoutError("another thread of this process waits for Redis")
         try:
             if not operation.done:
@@ -180,7 +180,7 @@ class RedisCommands:
                 return error
             self._fail_row(self._link.translated(error))
         finally:
-            self._write_lock.release()
+            self._rows_lock.release()
             self._link.close_if_closed()
         return None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from os import getpid
+from threading import get_ident
 from typing import Any
 
 from ..errors import SocketMessageMalformed
@@ -23,6 +24,7 @@ from ..redis.link import FIRST_PAUSE, LONGEST_PAUSE
 from ..values import escape_for_log
 from .base import BusEvents
 from .redis_commands import HubLink, LogEnd
+from .requests import READERS
 from .values import JOIN, LEAVE, UPDATE, Gap, Member, PresenceChange, Publication
 
 LONGEST_BLOCK = 2.0
@@ -75,6 +77,18 @@ class RedisReader:
         self._epoch_to_find = epoch
 
     def _run(self) -> None:
+        me = self._process, get_ident()
+        READERS.add(me)
+        try:
+            self._read_all()
+        finally:
+            READERS.discard(me)
+        if getpid() != self._process:
+            end_inherited_thread()
+        else:
+            self._link.close_if_closed()
+
+    def _read_all(self) -> None:
         pause = FIRST_PAUSE
         while not self.stop.is_set():
             try:
@@ -91,10 +105,6 @@ class RedisReader:
                 pause = min(2 * pause, LONGEST_PAUSE)
             if getpid() != self._process:
                 break
-        if getpid() != self._process:
-            end_inherited_thread()
-        else:
-            self._link.close_if_closed()
 
     def _read(self) -> None:
         if self._epoch_to_find is not None:

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from os import getpid
 from threading import get_ident
 from typing import Any
 
@@ -24,12 +25,19 @@ from ..runtime.registration import POLLING
 from .base import Bus, node_of
 
 ANSWER = "answer"
+READERS: set[tuple[int, int]] = set()
+"""The process and the identifier of each thread that reads a hub for this process: an answer comes by it."""
 
 
 def check_may_wait() -> None:
-    """Raise `SocketError` on the thread that reads the connections: it would wait for itself."""
+    """Raise `SocketError` on a thread that reads the connections, or the hub: it would wait for itself."""
     if get_ident() in POLLING:
         raise wait_on_reader()
+    if READERS and (getpid(), get_ident()) in READERS:
+        raise SocketError(
+            "the thread that reads the hub cannot wait for another server: a hook, an instrument or a finalizer made a "
+            "call there; make it on a thread of your own"
+        )
 
 
 def unknown(id: str, error: BaseException | None = None) -> SocketConnectionError:

@@ -180,6 +180,21 @@ def test_the_logic_holds_with_a_fake() -> None:
     there.hub.close()
 
 
+def test_a_hook_on_the_reader_cannot_wait_for_another_server(make_node: MakeRedisHub) -> None:
+    """It would wait for itself: an error says so at once, and the events go on."""
+    here, there = (Watcher(make_node()) for _ in range(2))
+    client = client_of(here.seat)
+
+    def prepare(message: Any, is_request: bool) -> Any:
+        here.hub.call(there.seat.id, "x", timeout=30)
+
+    client.settings.prepare = prepare
+    here.hub.publish("n", 1, room="owls")
+    assert received(there.seat) == [[1]]
+    eventually(lambda: client.errors)
+    assert "cannot wait for another server" in str(client.errors[0])
+
+
 @pytest.mark.parametrize(
     "options",
     [

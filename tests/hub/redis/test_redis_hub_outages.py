@@ -209,3 +209,37 @@ def test_an_outage_of_redis_is_the_end_of_no_node(make_node: MakeRedisHub, redis
     received(*(watcher.seat for watcher in watchers))
     assert watchers[0].hub.count("owls") == 3
     assert [watcher.leaves() for watcher in watchers] == [[], [], []]
+
+
+def test_a_sentinel_replaces_the_master(tmp_path: Path, redis_server: RedisServer, figure: Figure) -> None:
+    """The hub finds the new one by the address of the Sentinel; what was published before is there, and once."""
+    for name in ("replica", "sentinel"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sentinel" / "sentinel.conf").write_text(
+        f"sentinel monitor owls 127.0.0.1 {redis_server.port} 1\n"
+        "sentinel down-after-milliseconds owls 500\nsentinel failover-timeout owls 3000\n",
+        encoding="utf-8",
+    )
+    follow = ("--replicaof", "127.0.0.1", str(redis_server.port))
+    redis_server.client().config_set("repl-diskless-sync-delay", 0)
+    with (
+        RedisServer(tmp_path / "replica", None, *follow) as replica,
+        RedisServer(tmp_path / "sentinel", None, config=tmp_path / "sentinel" / "sentinel.conf") as sentinel,
+        replica.client() as client,
+        sentinel.client() as asked,
+    ):
+        eventually(lambda: client.info("replication")["master_link_status"] == "up", 20)
+        eventually(lambda: asked.execute_command("SENTINEL", "REPLICAS", "owls"), 20)
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/0/owls"
+        hubs = [RedisHub(url, heartbeat=HEARTBEAT) for _ in range(2)]
+        watchers = [Watcher(hub) for hub in hubs]
+        hubs[0].publish("n", 1, room="owls")
+        received(*(watcher.seat for watcher in watchers))
+        redis_server.kill()
+        began = time.monotonic()
+        hubs[0].publish("n", 2, room="owls")
+        assert received(*(watcher.seat for watcher in watchers)) == [[1, 2], [1, 2]]
+        figure("events pass after the death of the master", time.monotonic() - began, scaled(10.0), "s")
+        assert hubs[1].count("owls") == 2
+        for hub in hubs:
+            hub.close()
