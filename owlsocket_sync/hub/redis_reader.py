@@ -67,6 +67,7 @@ class RedisReader:
         self._position, self._message = end.id, "0-0"
         self._epoch_to_find: str | None = None
         self._found = end.epoch
+        self._ended_epoch: str | None = None
         self._throttle = LogThrottle()
         self._process = getpid()
         self.stop = threading.Event()
@@ -159,9 +160,12 @@ class RedisReader:
         self.end = entry
         if entry.epoch != last.epoch:
             self._found = entry.epoch
-            self._events.gap(Gap(EMPTIED))
+            # The loss that this node has seen first, and told: another epoch is how the others are told.
+            if last.epoch != self._ended_epoch or entry.number != last.number + 1:
+                self._events.gap(Gap(EMPTIED))
         elif entry.number <= last.number:
             self._events.gap(Gap(EMPTIED))
+            self._ended_epoch = entry.epoch
             self._lost_entries(entry.epoch)
         elif not is_next:
             self._events.gap(Gap(TRIMMED, entry.number - last.number - 1))

@@ -118,6 +118,20 @@ def test_an_older_state_is_restored(make_node: MakeRedisHub, redis_server: Redis
     assert [len(watcher.gaps) for watcher in (here, there)] == [1, 1]
 
 
+def test_a_reader_sees_an_older_state_before_any_heartbeat_does(make_node: MakeRedisHub, client: Any) -> None:
+    """The next entry has a number that it knows: it reports one gap, and has the others report theirs."""
+    here, there = (Watcher(make_node(heartbeat=60.0)) for _ in range(2))
+    for number in range(3):
+        here.hub.publish("n", number, room="owls")
+    received(here.seat, there.seat)
+    client.hincrby(f"{KEYS}meta", "n", -2)  # as in a backup
+    there.hub.publish("n", 3, room="owls")
+    eventually(lambda: here.gaps and there.gaps)
+    here.hub.publish("n", 4, room="owls")
+    assert received(here.seat, there.seat) == [[0, 1, 2, 3, 4]] * 2
+    assert [len(watcher.gaps) for watcher in (here, there)] == [1, 1]
+
+
 def test_row_b2_a_link_that_is_half_open(
     make_node: MakeRedisHub, redis_server: RedisServer, figure: Figure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
