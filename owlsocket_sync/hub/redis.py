@@ -68,9 +68,14 @@ class RedisBus:
             # Again: a signal handler on this thread may have come here meanwhile.
             if self._reader is None:
                 self._commands.seen = lambda: reader.end
-                self._reader = reader
-                reader.thread.start()
-                self._heartbeat.thread.start()
+                try:
+                    self._reader = reader
+                    reader.thread.start()
+                    self._heartbeat.thread.start()
+                except BaseException:
+                    self._reader = None
+                    reader.stop.set()
+                    raise
 
     def _renew(self, epoch: str) -> None:
         with suppress(SocketError):  # the hub is closed

@@ -170,9 +170,9 @@ class RedisCommands:
     def _attempt(self, operation: HubOperation, deadline: Deadline) -> Exception | None:
         """Send the next row, unless the operation is done; return the error of an outage."""
         self._link.check_open()
-        if not acquire_until(self._rows_lock, deadline.at):
-            return TimeoutError("another thread of this process waits for Redis")
         try:
+            if not acquire_until(self._rows_lock, deadline.at):
+                return TimeoutError("another thread of this process waits for Redis")
             if not operation.done:
                 self._send_row()
         except ERRORS as error:
@@ -180,19 +180,15 @@ class RedisCommands:
                 return error
             self._fail_row(self._link.translated(error))
         finally:
-            self._rows_lock.release()
+            with suppress(RuntimeError):  # not acquired
+                self._rows_lock.release()
             self._link.close_if_closed()
         return None
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
     def _send_row(self) -> None:
-        row = self._row
-        if row is not None and all(operation.done for operation in row.operations):
-            self._forget(row)  # those who waited for it have given up
-            row = None
-        if row is None:
-            row = self._row = Row(next(self._numbers), self._next_operations(), [])
+        row = self._take_row()
         epoch, number, id, replies = self._link.evaluate(HUB, *self._parts(row))
         self._link.note_answer()
         end = self.end = LogEnd(epoch.decode(), int(number), id.decode())
@@ -200,6 +196,20 @@ class RedisCommands:
             error = None if is_done else self._link.error_class(f"{self._link.place}: {reply.decode(errors='replace')}")
             operation.finish(reply, error, end)
         self._forget(row)
+
+    def _take_row(self) -> Row:
+        """Return the row that was not answered, or the next one."""
+        while True:
+            row = self._row
+            if row is not None and not all(operation.done for operation in row.operations):
+                return row
+            if row is not None:
+                self._forget(row)  # those who waited for it have given up
+            row = self._row = Row(next(self._numbers), self._next_operations(), [])
+            # A signal handler on this thread may have had them done, by a row with another number.
+            if not any(operation.done for operation in row.operations):
+                return row
+            self._row = None
 
     def _next_operations(self) -> list[HubOperation]:
         """Return the operations of the next row; they stay where they are until they are done."""

@@ -3,7 +3,7 @@
 It also clears what dead nodes have left, at the moment at which they are dead; puts back what Redis has lost, or what
 others have cleared while this node was suspended; and has operations done for which no thread waits.
 
-Threads: the heartbeat itself; `RedisHeartbeat.keep` and the like may be called from any. The members are changed in one
+Threads: the heartbeat itself; `RedisHeartbeat.join` and the like may be called from any. The members are changed in one
 step of the interpreter each. What is told of a place to Redis is told again until it is what is known here.
 """
 
@@ -72,6 +72,7 @@ class RedisHeartbeat:
                 else:
                     self._members[place] = before
             self._mark(place)  # Redis may have done it
+            self._wake.set()
             raise
 
     def leave(self, room: str, id: str) -> None:
@@ -81,7 +82,11 @@ class RedisHeartbeat:
 
     def add_server(self, server: str) -> None:
         """Add a server of this node."""
-        self._commands.run("add_server", encode(server))
+        try:
+            self._commands.run("add_server", encode(server))
+        except BaseException:  # Redis may have done it
+            self.remove_server(server)
+            raise
         self._servers[server] = None
 
     def remove_server(self, server: str) -> None:

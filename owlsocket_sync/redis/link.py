@@ -79,7 +79,7 @@ class RedisLink:
         self._is_own = isinstance(url_or_client, str)
         self._is_checked = False
         self.closed = False
-        self._inherited: list[Any] = []
+        self._clients: list[Any] = []
         self._begin()
         if self._is_own:
             url = str(url_or_client)
@@ -100,7 +100,7 @@ class RedisLink:
 
     def _make(self, url: str) -> Any:
         client = make_client(url)
-        self._inherited.append(client)
+        self._clients.append(client)
         return client
 
     def _note_secrets(self, options: Mapping[str, Any]) -> None:
@@ -110,8 +110,8 @@ class RedisLink:
 
     def after_fork(self) -> None:
         """Leave the connections of the parent, from which a green thread may read still."""
-        while self._inherited:
-            leave_connections(self._inherited.pop())
+        while self._clients:
+            leave_connections(self._clients.pop())
         self._begin()
 
     def _begin(self) -> None:

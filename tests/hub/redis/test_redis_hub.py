@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,11 @@ from owlsocket_sync.redis import link
 from owlsocket_sync.redis.client import make_client
 from support.figures import Figure
 from support.helpers import eventually, scaled, whole
+from support.linked import aside
 from support.redis_hubs import KEYS, Watcher
 from support.redis_servers import RedisServer, free_port
 from support.seats import FakeServer, client_of, received, run_together
+from support.strikes import struck
 
 from .conftest import MakeRedisHub
 
@@ -265,3 +268,31 @@ def test_the_package_is_needed_at_the_first_use_only() -> None:
         "else:\n    raise SystemExit('no error')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_an_interrupt_anywhere_loses_no_operation(make_node: MakeRedisHub, client: Any) -> None:
+    """Of another thread; what the interrupted one was about to do is done once, or not at all."""
+    hub, number, came_to_it = make_node(), 0, True
+    hub.publish("n", "first")
+    while came_to_it:
+        came_to_it = struck(number, partial(hub.publish, "n", number))
+        assert aside(partial(hub.publish, "n", "next")).wait(1) == [None]
+        number += 7
+    records = [fields[b"event"].rpartition(b'"payload":')[2] for _, fields in client.xrange(f"{KEYS}log")]
+    assert number > 200
+    assert records.count(b'"next","type":"event"}') == number // 7
+    assert max(Counter(each for each in records if b"next" not in each).values()) == 1
+    # An interrupt inside of redis-py may leave a connection in its pool as one that is in use.
+    hub._redis_bus._link.client.connection_pool.disconnect()
+
+
+def test_a_signal_handler_publishes_within_a_publication(make_node: MakeRedisHub, client: Any) -> None:
+    """Wherever it interrupts the thread: both are published once."""
+    hub, number, came_to_it = make_node(), 0, True
+    hub.publish("n", "first")
+    while came_to_it:
+        came_to_it = struck(number, partial(hub.publish, "n", number), partial(hub.publish, "n", -number - 1))
+        number += 13
+    records = [fields[b"event"].rpartition(b'"payload":')[2] for _, fields in client.xrange(f"{KEYS}log")]
+    count = number // 13
+    assert len(records) == len(set(records)) == 1 + 2 * count - 1
