@@ -112,6 +112,11 @@ class RedisBus:
                 with suppress(RuntimeError):  # this thread itself, or one that was not started
                     patience.join(thread)
 
+    def _ask(self, *words: str | bytes) -> Any:
+        """Do an operation whose reply depends on which nodes are alive."""
+        self._heartbeat.catch_up()
+        return self._commands.run(*words)
+
     # -- see `Bus` ---------------------------------------------------------------------------------------------------
 
     def publish(self, publication: Publication) -> None:
@@ -120,7 +125,7 @@ class RedisBus:
 
     def send(self, node: str, record: bytes) -> bool:
         """Send a message to another node; return false where it is gone."""
-        return bool(self._commands.run("send", encode(node), record))
+        return bool(self._ask("send", encode(node), record))
 
     def join(self, room: str, member: Member) -> None:
         """Store a member of this node."""
@@ -132,7 +137,7 @@ class RedisBus:
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
-        reply = self._commands.run("members", encode(room))
+        reply = self._ask("members", encode(room))
         found = []
         for id, value in zip(reply[::2], reply[1::2], strict=True):
             at, _, text = value.partition(b" ")
@@ -141,7 +146,7 @@ class RedisBus:
 
     def count(self, room: str) -> int:
         """Return the number of members."""
-        return int(self._commands.run("count", encode(room)))
+        return int(self._ask("count", encode(room)))
 
     def add_server(self, server: str) -> None:
         """Add a server of this node."""
@@ -153,7 +158,7 @@ class RedisBus:
 
     def servers(self) -> list[str]:
         """Return all servers, by name."""
-        return sorted(server.decode() for server in self._commands.run("servers"))
+        return sorted(server.decode() for server in self._ask("servers"))
 
 
 class RedisHub(Hub):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from os import getpid
 
+from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import SocketError
 from ..errors.safe_text import logger
@@ -23,6 +24,8 @@ from .redis_commands import HubLink, HubOperation, RedisCommands
 from .redis_reader import encode
 
 FAILED_PAUSE = 0.1
+LATE = 1.4
+"""Heartbeats after which one is late; the script takes 1.5 without any for an outage."""
 
 Place = tuple[str, str]
 """A room, and the id of a connection."""
@@ -52,7 +55,7 @@ class RedisHeartbeat:
         self._unsure: dict[Place, None] = {}
         """Places of which Redis may know something else."""
         self._has_to_restore = False
-        self._look = 0.0
+        self._look = self._latest = 0.0
         self._process = getpid()
         self.thread = threading.Thread(target=self._run, name="owlsocket-hub-heartbeat", daemon=True)
 
@@ -111,11 +114,17 @@ class RedisHeartbeat:
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
+    def catch_up(self) -> None:
+        """Send a heartbeat if it is late: after an outage, others are not taken for dead from then on."""
+        if self._latest and monotonic() > self._latest + LATE * self._seconds:
+            self.beat()
+
     def beat(self) -> HubOperation:
         """Send a heartbeat, with all that was begun before it."""
         commands = self._commands
         beat = commands.complete(commands.begin(("beat",)), Deadline(redis_link.PATIENCE))
         is_known, more, look, nodes = beat.reply
+        self._latest = monotonic()
         self._look = 0.0 if more else min(self._seconds, look / 1000)
         self._has_to_restore = self._has_to_restore or not is_known
         self._compare({node.decode() for node in nodes})

@@ -16,7 +16,7 @@ try:
     from redis import exceptions as exceptions
     from redis.backoff import NoBackoff
     from redis.retry import Retry
-    from redis.sentinel import Sentinel
+    from redis.sentinel import Sentinel, SentinelConnectionPool
 except ImportError as error:
     raise MissingExtra(
         "this needs the package redis: python -m pip install 'owlsocket-sync[redis]'", error.name
@@ -108,6 +108,15 @@ def check_client(client: Any, taker: str) -> None:
         raise TypeError(f"{taker} takes a URL, or a client of redis-py, not {type(client).__name__}")
     if client.get_encoder().decode_responses:
         raise ValueError(f"{taker} needs a client whose replies are bytes: leave out decode_responses=True")
+
+
+def close_idle(client: Any) -> None:
+    """Close the connections that no thread uses, those to Sentinels included."""
+    pool = client.connection_pool
+    pool.disconnect(inuse_connections=False)
+    sentinels = pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ()
+    for sentinel in sentinels:
+        sentinel.connection_pool.disconnect(inuse_connections=False)
 
 
 def leave_connections(client: Any) -> None:

@@ -26,6 +26,7 @@ from .client import (
     REFUSALS,
     SOCKET_TIMEOUT,
     check_client,
+    close_idle,
     exceptions,
     leave_connections,
     make_client,
@@ -232,7 +233,7 @@ class RedisLink:
         """Close the connections that no thread uses; each thread does so with its own once the link is closed."""
         client = self._client.peek()
         if self.closed and self._is_own and client is not None:
-            client.connection_pool.disconnect(inuse_connections=False)
+            close_idle(client)
 
 
 def evaluate(run: Callable[..., Any], script: Script, parts: Sequence[Any]) -> Any:
