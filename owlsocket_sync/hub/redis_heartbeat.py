@@ -44,7 +44,6 @@ class RedisHeartbeat:
     def __init__(
         self, link: HubLink, commands: RedisCommands, seconds: float, compare: Callable[[set[str]], object]
     ) -> None:
-        self._link = link
         self._commands = commands
         self._seconds = seconds
         self._compare = compare
