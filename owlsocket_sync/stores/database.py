@@ -256,8 +256,9 @@ class Database:
         # A thread whose transaction lasts longer is forked with its connection, as by C code.
         with suppress(StoreError):
             stack.enter_context(self.turn.among_threads(FORK_PATIENCE))
-            self._close_connections()
+            # Before they are closed: a thread that is about to read would open its connection again.
             stack.enter_context(self._read_lock)
+            self._close_connections()
 
     def after_fork(self) -> None:
         """Forget the parent's connections, locks and files, without a word to SQLite; in the child."""

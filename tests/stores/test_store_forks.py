@@ -85,6 +85,42 @@ print(len(queue) - expected)
 store.close()
 """
 
+WATCHED_FORKS = """
+import os, sys, threading, time
+from owlsocket_sync.stores import SqliteStore
+
+store = SqliteStore(sys.argv[1])
+queue = store.queue("jobs")
+queue.put("parent")
+ended = threading.Event()
+
+def watch():
+    while not ended.is_set():
+        len(queue)
+
+watchers = [threading.Thread(target=watch) for _ in range(4)]
+for watcher in watchers:
+    watcher.start()
+children = []
+for n in range(int(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        try:
+            for _ in range(20):
+                queue.put("child")
+                time.sleep(0.001)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(child)
+print({os.waitpid(child, 0)[1] for child in children})
+ended.set()
+for watcher in watchers:
+    watcher.join()
+print(len(queue))
+store.close()
+"""
+
 C_FORK = """
 import ctypes, os, sys
 from owlsocket_sync.stores import SqliteStore
@@ -118,6 +154,15 @@ def test_children_of_any_kind_leave_the_file_whole(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
+
+
+def test_no_connection_is_opened_by_a_reader_during_a_fork(tmp_path: Path) -> None:
+    """The child would take the locks of that one for its own, and what it puts would be lost."""
+    count = whole(20, 200)
+    command = [sys.executable, "-c", WATCHED_FORKS, str(tmp_path / "queue.db"), str(count)]
+    with Child(command, environment()) as child:
+        done = child.finish(whole(60, 300))
+    assert (done.code, done.out, done.complaints) == (0, f"{{0}}\n{20 * count + 1}\n", "")
 
 
 def test_a_fork_by_c_code_leaves_the_connections_of_the_parent_alone(tmp_path: Path) -> None:
