@@ -39,6 +39,12 @@ class ExitRegistry:
         """Do not close a resource at exit."""
         self._open.get().discard(resource)
 
+    def close_first(self) -> None:
+        """Close the links before all that is registered for the exit by now, such as the stores that they use."""
+        # One after the other: the exit calls the last one that was registered first.
+        atexit.unregister(self.close_all)
+        atexit.register(self.close_all)
+
     def close_all(self) -> None:
         """Close what is open; at exit."""
         end = monotonic() + EXIT_SECONDS
@@ -50,5 +56,4 @@ class ExitRegistry:
 
 
 EXIT_REGISTRY = ExitRegistry()
-
-atexit.register(EXIT_REGISTRY.close_all)
+EXIT_REGISTRY.close_first()
