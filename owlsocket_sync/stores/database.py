@@ -23,7 +23,7 @@ from ..fork import ensure_process
 from ..locks import make_process_lock
 from .base import interrupted_itself
 from .file_turn import FileTurn
-from .forks import closed_in_forks, leave_fork
+from .forks import FileIds, closed_in_forks, file_id, file_ids, hold_locks, leave_fork
 from .mounts import check_file_system
 from .schema import MIN_SQLITE, prepare
 from .sqlite_errors import translate, translated
@@ -58,6 +58,9 @@ class Database:
         self._busy_timeout = busy_timeout
         self._quarantine = quarantine
         self.closed = False
+        self._is_spoiled = False
+        self._phantoms: FileIds | None = None
+        """The files of connections that this process inherited open, if there are such."""
         self.generation = 0
         """Changes with the file: what is remembered of one file does not hold for the next."""
         self._begin()
@@ -70,7 +73,7 @@ class Database:
         self._durable: sqlite3.Connection | None = None
         self._lazy: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._file_id: tuple[int, int] | None = None
+        self._file_ids: FileIds = (None,)
         self._writes = 0
 
     # -- use ---------------------------------------------------------------------------------------------------------
@@ -137,10 +140,15 @@ class Database:
         """Raise `StoreError` where the store is closed."""
         if self.closed:
             raise StoreError("the store is closed")
+        if self._is_spoiled:
+            raise StoreError(
+                f"{self.path}: this process was forked while its parent used or closed the store, and cannot use it: "
+                "open it after the fork"
+            )
 
     def _transact(self, action: Action[Result], durable: bool, committed: list[Any]) -> Result:
         try:
-            if self._lazy is None or self._current_id() != self._file_id:
+            if self._lazy is None or self._is_replaced():
                 self._open()
             connection = self._durable if durable else self._lazy
             assert connection is not None
@@ -178,7 +186,7 @@ class Database:
         except BaseException:
             self._close_connections()
             raise
-        self._file_id = self._current_id()
+        self._file_ids = file_ids(self.path)
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < MIN_SQLITE:
@@ -202,15 +210,8 @@ class Database:
             raise
         return connection
 
-    def _current_id(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
     def _is_replaced(self) -> bool:
-        return self._current_id() != self._file_id
+        return file_id(self.path) != self._file_ids[0]
 
     def _set_aside(self, error: StoreCorrupt) -> None:
         """Rename a damaged file, with its WAL, and report it; the turn to write is held, so one process does it."""
@@ -237,7 +238,8 @@ class Database:
     def _close_connections(self) -> None:
         with self._read_lock:
             connections = (self._reader, self._lazy, self._durable)
-            self._reader = self._lazy = self._durable = self._file_id = None
+            self._reader = self._lazy = self._durable = None
+            self._file_ids = (None,)
         for connection in connections:
             if connection is not None:
                 with suppress(sqlite3.Error):
@@ -263,7 +265,13 @@ class Database:
     def after_fork(self) -> None:
         """Forget the parent's connections, locks and files, without a word to SQLite; in the child."""
         leave_fork()
-        _inherited.extend((self._durable, self._lazy, self._reader))
+        inherited = [each for each in (self._durable, self._lazy, self._reader) if each is not None]
+        _inherited.extend(inherited)
+        in_use = self._reading or any(each.in_transaction for each in inherited)
+        if inherited:
+            self._phantoms = self._file_ids
+        if self._phantoms is not None:
+            self._is_spoiled = in_use or not hold_locks(self.path, self._phantoms)
         self.turn.close()
         self.turn.begin()
         self._begin()

@@ -3,7 +3,7 @@
 SQLite keeps, for each file, what the connections of a process share: locks, and the memory of the WAL. A child would
 take these for its own, and a file could be damaged. So the connections are closed before a fork, and are opened by the
 next use, in each of the two processes. C code that forks runs no such hook: there the child leaves the connections of
-its parent alone.
+its parent alone, and takes the locks for real that SQLite believes it to have (`hold_locks`).
 
 Threads: the one that forks.
 """
@@ -15,6 +15,48 @@ import threading
 import weakref
 from contextlib import ExitStack
 from typing import Protocol
+
+try:
+    from fcntl import LOCK_NB, LOCK_SH, lockf
+except ImportError:  # Windows, where nothing forks
+    pass
+
+# Where SQLite locks a file that is open, and its `-shm` (os_unix.c): SHARED_FIRST, SHARED_SIZE and UNIX_SHM_DMS.
+_OPEN_LOCKS = (("", 0x40000002, 510), ("-shm", 128, 1))
+FileIds = tuple[tuple[int, int] | None, ...]
+
+
+def file_ids(path: str) -> FileIds:
+    """Return what tells a store file and its ``-shm`` from others of the same names, ``None`` for a missing one."""
+    return tuple(file_id(path + suffix) for suffix, *_ in _OPEN_LOCKS)
+
+
+def file_id(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; ``None`` where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def hold_locks(path: str, ids: FileIds) -> bool:
+    """Take the locks that inherited connections seem to have, for the rest of this process; return whether it has them.
+
+    SQLite would not take them for the connections that this process opens, as it shares those of one file. Another
+    process that closed the file would find it unused, and remove the WAL.
+
+    Args:
+        path: of the store file.
+        ids: as of `file_ids`, when the connections were opened.
+    """
+    try:
+        for suffix, start, length in _OPEN_LOCKS:
+            # Never closed: that would end all locks that this process has of the file.
+            lockf(os.open(path + suffix, os.O_RDWR | os.O_CLOEXEC), LOCK_SH | LOCK_NB, length, start)
+    except OSError:
+        return False
+    return file_ids(path) == ids
 
 
 class ClosedInForks(Protocol):

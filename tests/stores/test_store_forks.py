@@ -172,6 +172,71 @@ def test_a_fork_by_c_code_leaves_the_connections_of_the_parent_alone(tmp_path: P
     assert (done.code, done.out, done.complaints) == (0, "0 1 1\n2\n", "")
 
 
+C_FORK_AND_CLOSE = """
+import ctypes, os, sys
+from owlsocket_sync.stores import SqliteStore
+
+store = SqliteStore(sys.argv[1])
+queue = store.queue("jobs")
+queue.put("parent")
+fork = ctypes.PyDLL(None).fork
+reading, writing = os.pipe()
+used, using = os.pipe()
+child = fork()
+if child == 0:
+    queue.put("child")
+    again = sys.argv[2] == "again" and os.fork()  # of a child, which has connections of two processes
+    os.write(using, b"1")
+    os.read(reading, 1)
+    for _ in range(3):
+        queue.put("child")
+    if again:
+        os.waitpid(again, 0)
+    os._exit(0)
+for _ in range(1 + (sys.argv[2] == "again")):
+    os.read(used, 1)
+store.close()
+os.write(writing, b"12")
+print(os.waitpid(child, 0)[1])
+with SqliteStore(sys.argv[1]) as store:
+    print(len(store.queue("jobs")))
+"""
+
+
+@pytest.mark.parametrize(("way", "expected"), [("once", 5), ("again", 8)])
+def test_a_parent_that_closes_does_not_take_the_file_from_a_child_of_c_code(
+    tmp_path: Path, way: str, expected: int
+) -> None:
+    """Nobody may take a file for unused that a child has open, though SQLite inherited the locks of the parent."""
+    with Child([sys.executable, "-c", C_FORK_AND_CLOSE, str(tmp_path / "queue.db"), way], environment()) as child:
+        done = child.finish()
+    assert (done.code, done.out, done.complaints) == (0, f"0\n{expected}\n", "")
+
+
+def test_a_child_of_c_code_that_comes_too_late_says_so(tmp_path: Path) -> None:
+    """Its parent has closed the file before it was used in the child: what SQLite has inherited is of no file."""
+    source = """
+import ctypes, os, sys
+from owlsocket_sync.stores import SqliteStore
+store = SqliteStore(sys.argv[1])
+store.queue("jobs").put("parent")
+reading, writing = os.pipe()
+if ctypes.PyDLL(None).fork() == 0:
+    os.read(reading, 1)
+    try:
+        store.queue("jobs").put("child")
+    except Exception as error:
+        print(type(error).__name__, str(error).endswith("and cannot use it: open it after the fork"), flush=True)
+    os._exit(0)
+store.close()
+os.write(writing, b"1")
+print(os.wait()[1])
+"""
+    with Child([sys.executable, "-c", source, str(tmp_path / "queue.db")], environment()) as child:
+        done = child.finish()
+    assert (done.code, done.out, done.complaints) == (0, "StoreError True\n0\n", "")
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_begins_with_an_empty_store_in_memory() -> None:
     """The messages are the parent's, which works on them."""
