@@ -73,6 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "transport",
         "hub",
         "server",
+        "stores",
         "testing",
         "contrib",
     },

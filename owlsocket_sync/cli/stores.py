@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contrib.exit_codes import ExitCode
-from ..urls import redact
+from ..stores.urls import REDIS, SQLITE, parse_store
 from .arguments import Seconds
 from .output import print_error, print_json
 from .payloads import read_arguments
 
 if TYPE_CHECKING:
     from ..stores import Queue, Store
+    from ..stores.urls import StorePlace
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
-REDIS = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://")
 _SQLITE = b"SQLite format 3\0"
 
 
 def is_store(word: str) -> bool:
     """Return whether an argument names a store: a Redis, an SQLite file, or the name of one to be made."""
-    if word.startswith(REDIS):
+    if word.startswith((SQLITE, *REDIS)):
         return True
     try:
         with open(word, "rb") as file:
@@ -35,45 +35,38 @@ def is_store(word: str) -> bool:
         return word.endswith(SUFFIXES)
 
 
-def open_store(name: str, *, create: bool = False) -> Store:
-    """Return the store that an argument names; the one place that knows the kinds of stores.
+def open_store(name: str, *, create: bool = False) -> tuple[Store, StorePlace]:
+    """Return the store that an argument names, and its place.
 
     Args:
-        name: the path of its file, or the URL of a Redis.
+        name: the path of its file, or a URL as of `owlsocket_sync.stores.open_queue`.
         create: make one where there is none.
 
     Raises:
         click.UsageError: there is none.
     """
-    if name.startswith(REDIS):
-        from ..stores import RedisStore
-
-        try:
-            return RedisStore(name)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-    from ..stores import SqliteStore
-
-    if not create and not Path(name).is_file():
-        raise click.UsageError(f"{name}: there is no such store")
-    return SqliteStore(name)
-
-
-def _shown(store: str) -> str:
-    return redact(store) if store.startswith(REDIS) else store
+    try:
+        place = parse_store(name)
+        if not create and not place.is_redis and not Path(place.where).is_file():
+            raise click.UsageError(f"{name}: there is no such store")
+        return place.open(), place
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 @contextmanager
 def opened(store: str, name: str | None) -> Iterator[Queue]:
     """Open a queue of a store that is there; the only one, where it is not named."""
-    with open_store(store) as found:
+    opened_store, place = open_store(store)
+    name = name or place.queue
+    with opened_store as found:
         names = found.queues()
         if name is None and len(names) != 1:
             listed = ", ".join(names) or "none"
-            raise click.UsageError(f"{_shown(store)} has these queues: {listed}; name one of them")
+            raise click.UsageError(f"{place.shown} has these queues: {listed}; name one of them")
         if name is not None and name not in names:
             listed = ", ".join(names) or "none"
-            raise click.UsageError(f"{_shown(store)} has no queue {name!r}; it has these: {listed}")
+            raise click.UsageError(f"{place.shown} has no queue {name!r}; it has these: {listed}")
         yield found.queue(name or names[0])
 
 
@@ -99,7 +92,7 @@ def list_queues(store: str) -> None:
     owlsocket queue ls queue.db
     owlsocket queue ls redis://localhost:6379/0
     """
-    with open_store(store) as found:
+    with open_store(store)[0] as found:
         for name in found.queues():
             stats = found.queue(name).stats
             print_json(
@@ -146,7 +139,7 @@ def push_to_store(store: str, name: str, payloads: tuple[str, ...], id: str | No
     if id is not None and len(payloads) > 1:
         raise click.UsageError("--id is for one PAYLOAD only")
     values = read_arguments(payloads)
-    with open_store(store, create=True) as found:
+    with open_store(store, create=True)[0] as found:
         for value in values:
             print_json({"id": found.queue(name).put(value, id, delay)})
 

@@ -28,6 +28,8 @@ from .service import Service
 if TYPE_CHECKING:
     from .context import Context
 
+BEGIN_INTERVAL = 0.01
+
 
 class ServiceState:
     """The state that a service has in one process: a child must not use the parent's connection.
@@ -92,7 +94,7 @@ class SocketService(Service):
         self.use_credentials(**service.credentials())
 
     def use_credentials(self, **credentials: Any) -> None:
-        """Connect with these from now on: the options ``token`` or ``auth`` of `owlsocket_sync.connect`."""
+        """Connect with these from now on: ``token``, ``auth`` and queues, as options of `owlsocket_sync.connect`."""
         self._options = replace(self._options, **credentials)
 
     @property
@@ -124,6 +126,20 @@ class SocketService(Service):
         deadline = Deadline(self._options.call_timeout if timeout is None else check_timeout(timeout))
         return self._connect(deadline), deadline.remaining()
 
+    def enqueue(self, payload: Any, id: str | None = None) -> None:
+        """Put a message on the peer's queue; with an outbox it is stored at once, and connecting goes on behind it.
+
+        Raises:
+            SocketInitializationError, SocketTimeout, SocketConnectionError, AuthError: as `connection`; with an outbox,
+                never because the server is away.
+        """
+        connection = self.current
+        if connection is None:
+            if self.context is not None:
+                self.context.init()  # which may set the outbox
+            connection = self.use()[0] if self._options.outbox is None else self._begin()
+        connection.enqueue(payload, id)
+
     @property
     def current(self) -> Connection | None:
         """The connection of this process, or ``None`` if there is none or it is closed; never connects."""
@@ -138,8 +154,7 @@ class SocketService(Service):
         state = self._state.get()
         deadline = Deadline(self._options.timeout).sooner(deadline)
         if not deadline.acquire(state.connection_lock):
-            what = f"timed out after {deadline.seconds:g} s waiting for another thread to connect service"
-            raise unsent(SocketTimeout(f"{what} {self.alias!r}"))
+            raise self._lock_timeout(deadline)
         try:
             if self._closed:
                 raise SocketInitializationError(f"service {self.alias!r} is closed")
@@ -151,12 +166,36 @@ class SocketService(Service):
         finally:
             state.connection_lock.release()
 
+    def _begin(self) -> Connection:
+        """Return a connection that may be opening still."""
+        state, deadline = self._state.get(), Deadline(self._options.timeout)
+        while True:
+            connection = self.current or (state.opening and state.opening[0])
+            if connection is not None and connection.state is not ConnectionState.CLOSED:
+                return connection
+            # In short waits: a thread that waits for the link keeps the lock, and has put its connection there before.
+            if deadline.sooner(Deadline(BEGIN_INTERVAL)).acquire(state.connection_lock):
+                try:
+                    return self.current or self._opening(state)[0]
+                finally:
+                    state.connection_lock.release()
+            if deadline.expired():
+                raise self._lock_timeout(deadline)
+
+    def _opening(self, state: ServiceState) -> tuple[Connection, Deadline]:
+        """Return the connection that is opening, or a new one; the caller holds the connection lock."""
+        if self._closed:
+            raise SocketInitializationError(f"service {self.alias!r} is closed")
+        opening, limit = state.opening, Deadline(self._options.timeout)
+        if opening is None or opening[0].state is ConnectionState.CLOSED:
+            state.opening = opening = open_connection(self._options), limit
+        elif opening[1].expired():  # it was left to open, for its outbox
+            state.opening = opening = opening[0], limit
+        return opening
+
     def _open(self, state: ServiceState, deadline: Deadline) -> Connection:
         """Open a connection, or go on with one that is opening; the caller holds the connection lock."""
-        opening = state.opening
-        if opening is None or opening[0].state is ConnectionState.CLOSED:
-            opening = state.opening = open_connection(self._options), Deadline(self._options.timeout)
-        connection, limit = opening
+        connection, limit = self._opening(state)
         try:
             self._wait_open(connection, deadline.sooner(limit))
         except SocketTimeout:
@@ -179,6 +218,10 @@ class SocketService(Service):
             raise SocketInitializationError(f"service {self.alias!r} is closed")
         return connection
 
+    def _lock_timeout(self, deadline: Deadline) -> SocketTimeout:
+        what = f"timed out after {deadline.seconds:g} s waiting for another thread to connect service"
+        return unsent(SocketTimeout(f"{what} {self.alias!r}"))
+
     def _wait_open(self, connection: Connection, deadline: Deadline) -> None:
         try:
             connection.wait_open(deadline.remaining())
@@ -188,9 +231,13 @@ class SocketService(Service):
             raise no_link_error(what, failure if isinstance(failure, Exception) else None) from failure
 
     def _discard_opening(self, state: ServiceState) -> None:
-        opening, state.opening = state.opening, None
-        if opening is not None:
-            opening[0].close(timeout=0.0)
+        opening = state.opening
+        if opening is None:
+            return
+        if self._options.outbox is not None and opening[0].state is not ConnectionState.CLOSED:
+            return  # it goes on, as it has to send what is in the outbox
+        state.opening = None
+        opening[0].close(timeout=0.0)
 
     def close(self) -> None:
         """Close the connection; the service cannot be used again. Idempotent, any thread."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .queue import Queue as Queue
     from .redis import RedisStore as RedisStore
     from .sqlite import SqliteStore as SqliteStore
+    from .urls import open_queue as open_queue
 
 _EXPORTS = {
     "base": (
@@ -45,6 +46,7 @@ _EXPORTS = {
     "queue": ("DeadLetter", "Queue"),
     "redis": ("RedisStore",),
     "sqlite": ("SqliteStore",),
+    "urls": ("open_queue",),
 }
 
 __all__ = sorted(["Delivery", *(name for names in _EXPORTS.values() for name in names)])

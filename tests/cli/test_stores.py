@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -117,6 +118,16 @@ def test_a_damaged_store_is_an_error(path: Path, run: Run) -> None:
     path.write_bytes(b"SQLite format 3\0" + b"\xa5" * 8000)
     code, printed, complaint = run("ls", path)
     assert (code, printed, "queue.db is damaged" in complaint) == (1, [], True)
+
+
+def test_a_store_is_named_as_in_settings(path: Path, run: Run) -> None:
+    """By a URL, which may name the queue as well."""
+    url = f"sqlite:///{path}?queue=orders&synchronous=normal"
+    assert run("peek", url, "--limit", 1)[:2] == (0, [{"payload": 1, "id": ANY}])
+    assert run("pull", url, "--limit", 1)[0] == 0
+    assert run("push", f"sqlite:///{path}", "orders", "5")[0] == 0
+    code, _, complaint = run("ls", f"sqlite:///{path}?sync=full")
+    assert (code, "unknown option 'sync' of a store" in complaint) == (2, True)
 
 
 def test_a_redis_is_a_store_as_well(run: Run, tmp_path: Path) -> None:

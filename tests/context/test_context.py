@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from owlsocket_sync import (
     AuthFailedError,
+    Backoff,
     Connection,
     ConnectionState,
     SocketConnectionError,
@@ -21,6 +23,7 @@ from owlsocket_sync.auth.claims import Claim
 from owlsocket_sync.context import AuthService, Context, Phase, Service, SocketService
 from owlsocket_sync.errors import ConfigError
 from owlsocket_sync.server import Request, Server, serve
+from owlsocket_sync.stores import MemoryStore
 from support.helpers import Collector, eventually, scaled
 from support.sockets import free_port
 
@@ -145,6 +148,47 @@ def test_next_use_goes_on_connecting() -> None:
         assert left < scaled(10)
         assert service.use(3) == (connection, 3)
         assert len(requests.items) == 1
+
+
+def test_an_outbox_takes_messages_before_the_first_link() -> None:
+    """Also while another thread waits for the link; a use that times out does not end the connecting."""
+    port, taken = free_port(), Collector()
+    backoff = Backoff(initial=0.02, cap=0.02)
+    with MemoryStore() as store, MemoryStore() as peer:
+        outbox = store.queue("outbox")
+        service = SocketService(f"ws://127.0.0.1:{port}", timeout=0.3, reconnect=backoff, outbox=outbox)
+        with ThreadPoolExecutor(2) as pool:
+            using = [pool.submit(service.use, 0.2) for _ in range(2)]
+            service.enqueue("first")
+            for use in using:
+                with pytest.raises(SocketTimeout):
+                    use.result()
+        with pytest.raises(SocketTimeout):
+            service.use(0.4)  # longer than the service tries for one use
+        service.enqueue("second", id="o-2")
+        assert [message.payload for message in outbox.peek()] == ["first", "second"]
+        inbox = peer.queue("inbox")
+        with serve(lambda conn, request: taken(conn), port=port, inbox=inbox) as server:
+            eventually(lambda: len(inbox) == 2)
+            assert [message.payload for message in inbox.messages(timeout=0)] == ["first", "second"]
+            assert len(taken.items) == 1
+            service.enqueue("third")
+            eventually(lambda: len(inbox) == 1)
+            service.close()
+            with pytest.raises(SocketInitializationError):
+                service.enqueue("fourth")
+            eventually(lambda: not server.connections)
+
+
+def test_without_an_outbox_a_message_waits_for_the_connection(server: Server, connections: Collector) -> None:
+    """As every other use does."""
+    service = SocketService(server.url)
+    service.enqueue("message")
+    (conn,) = connections.wait(1, 5)
+    message = conn.consume(timeout=5)
+    assert message is not None
+    assert message.payload == "message"
+    service.close()
 
 
 def test_close_ends_a_connection_that_is_opening() -> None:

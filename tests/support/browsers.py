@@ -22,11 +22,12 @@ THREADS = 8
 
 
 class Browsers:
-    """Many threads that ask a gunicorn for numbers, each of which is asked for once."""
+    """Many threads that ask a gunicorn for numbers under a path, each of which is asked for once."""
 
-    def __init__(self, child: Child, port: int) -> None:
+    def __init__(self, child: Child, port: int, path: str) -> None:
         self.child = child
         self.port = port
+        self._path = path
         self._numbers = itertools.count()
         self.answered: dict[int, int] = {}
         self.dropped: set[int] = set()
@@ -36,7 +37,7 @@ class Browsers:
         number = next(self._numbers)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=scaled(30))
         try:
-            connection.request("GET", f"/double/{number}")
+            connection.request("GET", f"/{self._path}/{number}")
             response = connection.getresponse()
             body = response.read()
         except ConnectionError:
@@ -66,13 +67,13 @@ class Browsers:
 
 
 @contextmanager
-def gunicorn(options: str, env: dict[str, str]) -> Iterator[Browsers]:
+def gunicorn(options: str, env: dict[str, str], path: str = "double") -> Iterator[Browsers]:
     """A gunicorn that serves a site, on a socket that it inherits, in this environment."""
     with listening() as sock:
         bind = ["--bind", f"fd://{sock.fileno()}", "--workers", str(WORKERS)]
         command = [sys.executable, "-m", "gunicorn", *bind, *options.split(), "--log-level", "warning"]
         with Child(command, env, [sock.fileno()]) as child:
-            yield Browsers(child, sock.getsockname()[1])
+            yield Browsers(child, sock.getsockname()[1], path)
 
 
 def answer_right(

@@ -8,6 +8,8 @@
         "AUTH": {"URL": "https://auth.example.com", "KEY": "shop.keys.read", "OPTIONS": {}},
         "TIMEOUTS": {"CONNECT": 10, "CALL": 30},  # seconds; CALL_TIMEOUT is an alias of CALL
         "OPTIONS": {"workers": 8},          # further options of `owlsocket_sync.connect`
+        "OUTBOX": "sqlite:////var/lib/shop/queue.db?queue=to-server",  # see `owlsocket_sync.stores.open_queue`
+        "INBOX": "shop.queues.inbox",       # or a queue, a callable that returns one, or its dotted path
         "AUTOSTART": False,
     }
 
@@ -20,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -29,15 +31,20 @@ from ...client_options import ClientOptions
 from ...connection import Connection
 from ...context import AuthService
 from ...deadline import check_timeout
-from ...errors import InsecureTransportWarning
+from ...errors import InsecureTransportWarning, StoreError
+from ...stores.urls import as_queue, parse_queue
 from ...urls import parse, parse_base
 from .database import with_fresh_connections, with_short_lived_connections
 from .references import resolve, resolve_secret
 
-KEYS = ("URL", "TOKEN", "AUTH", "TIMEOUTS", "CALL_TIMEOUT", "OPTIONS", "AUTOSTART")
+if TYPE_CHECKING:
+    from ...stores import Queue
+
+QUEUES = {"inbox": "INBOX", "outbox": "OUTBOX"}
+KEYS = ("URL", "TOKEN", "AUTH", "TIMEOUTS", "CALL_TIMEOUT", "OPTIONS", "AUTOSTART", *QUEUES.values())
 AUTH_KEYS = ("URL", "KEY", "OPTIONS")
 TIMEOUTS = {"CONNECT": "timeout", "CALL": "call_timeout"}
-TOP_LEVEL = {"url": "URL", "token": "TOKEN", "auth": "AUTH"}
+TOP_LEVEL = {"url": "URL", "token": "TOKEN", "auth": "AUTH", **QUEUES}
 # Without `wait` and `replace`: a client connects when it is first used, and has one connection per process.
 EXCLUDED = {*TOP_LEVEL, "wait", "replace"}
 OPTIONS = tuple(option.name for option in fields(ClientOptions) if option.name not in EXCLUDED)
@@ -75,6 +82,7 @@ class Configuration:
         token: value of ``TOKEN`` in the settings.
         auth: value of ``AUTH`` in the settings.
         options: further options of `owlsocket_sync.connect`.
+        queues: values of ``INBOX`` and ``OUTBOX`` in the settings, by option.
         autostart: whether long-running programs connect at their start.
     """
 
@@ -84,6 +92,7 @@ class Configuration:
     token: Any = field(default=None, repr=False)
     auth: Any = field(default=None, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    queues: Mapping[str, Any] = field(default_factory=dict, repr=False)
     autostart: bool = False
 
     @classmethod
@@ -103,16 +112,19 @@ class Configuration:
             entry.get("TOKEN"),
             entry.get("AUTH"),
             _all_options(entry),
+            {option: entry[key] for option, key in QUEUES.items() if entry.get(key) is not None},
             entry.get("AUTOSTART", False),
         )
 
-    def credentials(self) -> dict[str, Any]:
-        """Return the credentials as arguments of `owlsocket_sync.connect`.
+    def late_options(self) -> dict[str, Any]:
+        """Return credentials and queues as arguments of `owlsocket_sync.connect`.
 
         Raises:
-            ImproperlyConfigured: a dotted path cannot be imported, or its object is not usable.
+            ImproperlyConfigured: a dotted path cannot be imported, or its object is not usable; or a store is not.
         """
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {
+            option: self._queue(QUEUES[option], value) for option, value in self.queues.items()
+        }
         if self.token is not None:
             token = resolve_secret(self.token, _place(self.alias, "TOKEN"))
             arguments["token"] = with_short_lived_connections(token) if callable(token) else token
@@ -122,6 +134,13 @@ class Configuration:
             auth = resolve(self.auth, _place(self.alias, "AUTH"))
             arguments["auth"] = with_fresh_connections(auth) if callable(auth) else auth
         return arguments
+
+    def _queue(self, key: str, value: Any) -> Queue:
+        place = _place(self.alias, key)
+        try:
+            return as_queue(resolve(value, place))
+        except (ValueError, StoreError) as error:
+            raise ImproperlyConfigured(f"{place} is invalid: {error}") from error
 
     def _login(self) -> dict[str, Any]:
         place = _place(self.alias, "AUTH")
@@ -136,7 +155,7 @@ class Configuration:
 
     def connect(self, **changes: Any) -> Connection:
         """Open a separate connection without the project's handlers; raises what `owlsocket_sync.connect` raises."""
-        options = {"name": self.alias, **self.options, **self.credentials(), **changes}
+        options = {"name": self.alias, **self.options, **self.late_options(), **changes}
         return open_connection(ClientOptions(url=self.url, **options))
 
 
@@ -148,6 +167,9 @@ def problems(alias: str, entry: Any) -> Iterator[Problem]:
     yield from _unknown_names(_place(alias), entry, KEYS)
     yield from _url_problems(alias, entry.get("URL"))
     yield from _credential_problems(alias, entry)
+    for key in QUEUES.values():
+        if entry.get(key) is not None:
+            yield from _queue_problems(_place(alias, key), entry[key])
     if not isinstance(entry.get("AUTOSTART", False), bool):
         yield Problem(INVALID_OPTION, f"{_place(alias, 'AUTOSTART')} must be True or False")
     # The values are checked together, by ClientOptions, which stops at a name or a type that it does not accept.
@@ -194,6 +216,20 @@ def _credential_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Probl
         yield from _login_problems(_place(alias, "AUTH"), auth)
     elif auth is not None:
         yield from _reference_problems(resolve, auth, _place(alias, "AUTH"))
+
+
+def _queue_problems(place: str, value: Any) -> Iterator[Problem]:
+    """Yield the problems of a queue; opens no store."""
+    try:
+        found = resolve(value, place)
+        if isinstance(found, str):
+            parse_queue(found)
+        elif not callable(found):
+            as_queue(found)
+    except ImproperlyConfigured as error:
+        yield Problem(INVALID_OPTION, str(error))
+    except ValueError as error:
+        yield Problem(INVALID_OPTION, f"{place} is invalid: {error}")
 
 
 def _login_problems(place: str, auth: Mapping[str, Any]) -> Iterator[Problem]:

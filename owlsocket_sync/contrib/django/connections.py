@@ -47,9 +47,9 @@ class _ClientService(SocketService):
         self._configuration = configuration
 
     def configure(self, context: Context) -> None:
-        """Read the tokens, keys and logins that the settings refer to."""
+        """Read the tokens, keys, logins and queues that the settings refer to."""
         # Not in the constructor: the settings name project code, which cannot be imported before all apps are loaded.
-        self.use_credentials(**self._configuration.credentials())
+        self.use_credentials(**self._configuration.late_options())
 
 
 class Client:
@@ -109,6 +109,10 @@ class Client:
     def notify(self, event: str, payload: Any = None) -> None:
         """Send an event now, as `Connection.notify` does; see `notify_on_commit`."""
         self._service.use()[0].notify(event, payload)
+
+    def enqueue(self, payload: Any, id: str | None = None) -> None:
+        """Put a message on the peer's queue, as `Connection.enqueue` does; with ``OUTBOX``, also while it is away."""
+        self._service.enqueue(payload, id)
 
     def notify_on_commit(
         self, event: str, payload: Any = None, *, using: str | None = None, robust: bool = False

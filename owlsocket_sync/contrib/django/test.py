@@ -32,6 +32,7 @@ from . import database
 from .connections import DEFAULT, SETTING, Client, clients
 
 DEFAULT_TIMEOUT = 5.0
+PRODUCTION_KEYS = ("TOKEN", "AUTH", "INBOX", "OUTBOX")
 PRODUCTION_OPTIONS = ("proxy", "ssl_context")  # useless towards a ws:// server on this machine
 
 
@@ -95,10 +96,10 @@ class _TestServerState:
 class SocketServerMixin:
     """Mixin for Django's test cases: a server in this process replaces all servers of ``OWLSOCKET``.
 
-    The server lives as long as the class; answers and received messages belong to one test. Tokens, logins and proxies
-    of the settings are not used. In a `django.test.TestCase`, handlers of the project use the database connections of
-    the test: they see its transaction, and their changes are rolled back with it. In a `django.test.LiveServerTestCase`
-    the same holds for SQLite in memory, as for the threads of the live server.
+    The server lives as long as the class; answers and received messages belong to one test. Tokens, logins, proxies
+    and stores of the settings are not used. In a `django.test.TestCase`, handlers of the project use the database
+    connections of the test: they see its transaction, and their changes are rolled back with it. In a
+    `django.test.LiveServerTestCase` the same holds for SQLite in memory, as for the threads of the live server.
 
     Attributes:
         socket_server: the server.
@@ -127,7 +128,7 @@ class SocketServerMixin:
     @classmethod
     def _test_entry(cls, alias: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return an entry of the settings with the URL of the server; the path tells the server the alias."""
-        remaining = {key: value for key, value in entry.items() if key not in ("TOKEN", "AUTH")}
+        remaining = {key: value for key, value in entry.items() if key not in PRODUCTION_KEYS}
         options = {key: value for key, value in (entry.get("OPTIONS") or {}).items() if key not in PRODUCTION_OPTIONS}
         return {**remaining, "OPTIONS": options, "URL": f"{cls.socket_server.url}/{alias}"}
 

@@ -9,15 +9,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from werkzeug.utils import import_string
 
 from ...client_options import ClientOptions
 from ...context import AuthService
-from ...errors import ConfigError
+from ...errors import ConfigError, StoreError
 from ...options import Backoff, Deflate, Heartbeat, Limits
+from ...stores.urls import as_queue
+
+if TYPE_CHECKING:
+    from ...stores import Queue
 
 DEFAULT_PREFIX = "OWLSOCKET_"
 DEFAULT = "default"
@@ -34,6 +38,7 @@ VALUE_TYPES: dict[str, Callable[..., Any]] = {
     "compression": Deflate,
 }
 IMPORTABLE = ("url", "token", "auth", "ssl_context")
+QUEUES = ("inbox", "outbox")
 IDENTITY = ("token", "auth", "login")
 
 # A colon, and only identifiers around it: URLs contain slashes, and tokens are base64 without a colon.
@@ -129,6 +134,8 @@ class ServiceSettings:
                 yield name, self._value(name, value)
             elif name in IMPORTABLE:
                 yield name, self._imported(name, value)
+            elif name in QUEUES and value is not None:
+                yield name, self._queue(name, value)
             elif value is not None:  # files and the environment write None for an option that is not set
                 yield name, value
 
@@ -159,6 +166,13 @@ class ServiceSettings:
         if name == "ssl_context" and callable(imported):
             return imported()
         return imported
+
+    def _queue(self, name: str, value: Any) -> Queue:
+        """Return the queue of a URL, of a callable, or of an import path of either a callable or a queue."""
+        try:
+            return as_queue(self._imported(name, value))
+        except (ValueError, StoreError) as error:
+            raise ConfigError(f"{self.key(name)} is invalid: {error}") from error
 
     def _login(self, login: Any) -> dict[str, Any]:
         """Return the credentials of a login object, or of a dict with the arguments of `AuthService`."""

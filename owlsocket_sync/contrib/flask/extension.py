@@ -284,7 +284,7 @@ class OwlSocket(Verbs):
         """Run a server on this machine inside the ``with`` block, and connect a service of the app to it.
 
         The credentials of the configuration (``TOKEN``, ``AUTH``, ``LOGIN``) are used only if the server has an
-        ``authenticate``; ``PROXY`` and ``SSL_CONTEXT`` are not used. Needs the extra ``server``.
+        ``authenticate``; ``PROXY``, ``SSL_CONTEXT``, ``INBOX`` and ``OUTBOX`` are not used. Needs the extra ``server``.
 
         Args:
             app: app to connect; the default is the current app, or the only app.
@@ -303,7 +303,8 @@ class OwlSocket(Verbs):
 
         state = self._state_of(app)
         # The secrets of the configuration must not be sent to a server that ignores them.
-        exclude = ("proxy", "ssl_context", *(IDENTITY if authenticate is None else ()))
+        # Nor the messages of its stores.
+        exclude = ("proxy", "ssl_context", "inbox", "outbox", *(IDENTITY if authenticate is None else ()))
         with (
             serve(handler or _answer_nothing, authenticate=authenticate, **options) as server,
             state.override_url(server.url, service, exclude),

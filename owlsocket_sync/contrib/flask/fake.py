@@ -219,6 +219,10 @@ class FakeService:
         """Return the app's end, which needs no time to connect."""
         return self.connection, timeout
 
+    def enqueue(self, payload: Any, id: str | None) -> None:
+        """Send a message to the fake peer, which has no outbox before it."""
+        self.connection.enqueue(payload, id)
+
     def sync(self) -> None:
         """Register handlers that were added since the connection was made."""
         self._binder.sync()

@@ -155,6 +155,10 @@ class ConnectionSource(Protocol):
         """Return the connection for one use, and the timeout that is left for it after connecting."""
         ...
 
+    def enqueue(self, payload: Any, id: str | None) -> None:
+        """Put a message on the peer's queue."""
+        ...
+
     def sync(self) -> None:
         """Register handlers that were added since the connection was made."""
         ...

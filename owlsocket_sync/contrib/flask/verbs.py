@@ -102,8 +102,8 @@ class Verbs:
         return self._use()[0].events(event, limit=limit, timeout=timeout)
 
     def enqueue(self, payload: Any, id: str | None = None) -> None:
-        """`Connection.enqueue`: put a message on the peer's queue."""
-        self._use()[0].enqueue(payload, id)
+        """`Connection.enqueue`: put a message on the peer's queue; with ``OWLSOCKET_OUTBOX``, without a wait for it."""
+        self._state().source(self._alias).enqueue(payload, id)
 
     def reply(self, id: str, payload: Any) -> None:
         """`Connection.reply`: answer a request, in an `acknowledge` handler or later."""

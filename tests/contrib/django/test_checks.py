@@ -48,6 +48,8 @@ def test_a_valid_entry_has_no_message() -> None:
             "name": "shop",
         },
         "AUTOSTART": True,
+        "INBOX": "contrib.project.shop.tokens.read",  # a callable, which is called when a client connects
+        "OUTBOX": "sqlite:////nowhere/queue.db?queue=to-server",
     }
     login = {**FINE, "AUTH": {"URL": "https://auth.example.com", "KEY": "contrib.project.shop.tokens.read"}}
     local = {"URL": "ws://127.0.0.1:8080/", "TOKEN": lambda: "t", "CALL_TIMEOUT": 3}
@@ -90,6 +92,11 @@ def test_e001_invalid_url(entries: dict[str, Any], says: str) -> None:
         ({"OPTIONS": {"compression": "gzip"}}, "compression must be 'deflate', a Deflate or None, not 'gzip'"),
         ({"OPTIONS": {"proxy": "ftp://a"}}, "proxy"),
         ({"OPTIONS": {"token": "x"}}, "contains 'token'. Use the key 'TOKEN' instead."),
+        ({"OUTBOX": 7}, "['OUTBOX'] is invalid: needed is a queue of a store, its URL, or a callable that returns it"),
+        ({"INBOX": "/var/queue.db"}, "['INBOX'] is invalid: the URL of a queue begins with sqlite:/// or redis://"),
+        ({"INBOX": "sqlite:///queue.db"}, "['INBOX'] is invalid: the URL names no queue: add ?queue=NAME"),
+        ({"OUTBOX": "contrib.project.shop.nothing"}, "['OUTBOX'] cannot be imported"),
+        ({"OPTIONS": {"outbox": None}}, "contains 'outbox'. Use the key 'OUTBOX' instead."),
         ({"OPTIONS": {"wait": False}}, "Remove it: a client connects at its first use."),
         ({"OPTIONS": 5}, "['OPTIONS'] must be a dict of options of connect()"),
         ({"TIMEOUTS": {"CAL": 3}}, "Did you mean 'CALL'?"),

@@ -23,6 +23,8 @@ OWLSOCKET = {
         "TOKEN": "contrib.project.shop.tokens.read",
         "TIMEOUTS": {"CONNECT": 20, "CALL": 20},
         "AUTOSTART": True,
+        "OUTBOX": os.environ.get("OUTBOX"),
+        "INBOX": os.environ.get("INBOX"),
     },
     "stock": {
         "URL": os.environ.get("STOCK_URL", "ws://127.0.0.1:1/"),

@@ -8,5 +8,6 @@ from .shop import views
 
 urlpatterns = [
     path("double/<int:number>", views.double),
+    path("put/<int:number>", views.put),
     path("orders/<int:number>/pay", views.pay),
 ]

@@ -16,3 +16,11 @@ def eager() -> object:
 
     assert client.call("double", os.getpid(), 1) == 2
     return application
+
+
+def loaded() -> object:
+    """The application, which puts a message at import."""
+    from owlsocket_sync.contrib.django import client
+
+    client.enqueue("loaded")
+    return application

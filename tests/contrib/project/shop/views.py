@@ -22,6 +22,12 @@ def double(request: HttpRequest, number: int) -> JsonResponse:
     return JsonResponse({"process": os.getpid(), "answer": answer})
 
 
+def put(request: HttpRequest, number: int) -> JsonResponse:
+    """Put the number on the server's queue."""
+    client.enqueue(number)
+    return JsonResponse({"process": os.getpid(), "answer": 2 * number})
+
+
 def pay(request: HttpRequest, number: int) -> JsonResponse:
     """Pay for an order at the server's price, and notify the server after the commit."""
     with transaction.atomic():
