@@ -31,6 +31,10 @@ from .sqlite_errors import translate, translated
 Result = TypeVar("Result")
 Action = Callable[[sqlite3.Connection], Result]
 
+PAGE_SIZE = 2048
+"""Bytes of a page of the file, each of which is written as a whole: a small message changes three."""
+WAL_PAGES = 2000
+"""Pages in the WAL after which they are moved into the file, which waits for the disk."""
 WAL_LIMIT = 64 * 1024 * 1024
 WAL_WARNING = 256 * 1024 * 1024
 WAL_CHECK = 500
@@ -199,11 +203,13 @@ class Database:
             cached_statements=64,
         )
         try:
+            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new file
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise StoreError(f"{self.path}: its file system does not support SQLite's WAL mode (got {mode!r})")
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS: an ordinary sync leaves data in the disk's cache
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
         except BaseException:
             connection.close()

@@ -16,7 +16,7 @@ from .schema import MAX_QUEUES, SEQ_BITS
 _FIND = "SELECT number, stream FROM queues WHERE name = ?"
 _MAKE = "INSERT INTO queues(name, stream) VALUES(?, ?)"
 _MAKE_ROOM = """UPDATE queues SET next = next + ?1, count = count + ?1, bytes = bytes + ?2
-    WHERE number = ?3 AND count + dead + ?1 <= ?4 AND bytes + ?2 <= ?5 RETURNING next"""
+    WHERE name = ?3 AND count + dead + ?1 <= ?4 AND bytes + ?2 <= ?5 RETURNING next, number, stream"""
 _HELD = "SELECT count + dead, bytes FROM queues WHERE number = ?"
 _PUT = "INSERT INTO messages(place, id, payload, added, until) VALUES(?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM messages WHERE place = ? RETURNING length(payload), owner"
@@ -61,13 +61,16 @@ class QueueRow:
         Raises:
             StoreFull: a limit is reached; nothing is changed.
         """
-        number, stream = self.make(connection)
-        size = sum(len(draft.payload) for draft in drafts)
         limits = (self._max_messages, self._max_bytes)
-        rows = connection.execute(_MAKE_ROOM, (len(drafts), size, number, *limits)).fetchall()
-        if not rows:
-            raise no_room(self.name, connection.execute(_HELD, (number,)).fetchall()[0], limits)
-        first, now = rows[0][0] - len(drafts), wall_time()
+        room = (len(drafts), sum(len(draft.payload) for draft in drafts), self.name, *limits)
+        rows = connection.execute(_MAKE_ROOM, room).fetchall()
+        if not rows:  # a full queue, or a new one
+            number, _ = self.make(connection)
+            rows = connection.execute(_MAKE_ROOM, room).fetchall()
+            if not rows:
+                raise no_room(self.name, connection.execute(_HELD, (number,)).fetchall()[0], limits)
+        following, number, stream = rows[0]
+        first, now = following - len(drafts), wall_time()
         until = now + delay if delay > 0 else 0
         place = (number << SEQ_BITS) + first
         connection.executemany(
