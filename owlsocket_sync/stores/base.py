@@ -228,10 +228,6 @@ class Outgoing(StoredQueue, Protocol):
         """Become the one that sends its messages, among all processes; ``None``, at once, where another one is."""
         ...
 
-    def wait_after(self, seq: int, deadline: Deadline) -> bool:
-        """Wait until a message with a greater number was put, by any process; return whether one was, in time."""
-        ...
-
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""
         ...

@@ -210,15 +210,6 @@ class MemoryQueue:
             if self._shelf.lead is lead:
                 self._shelf.lead = None
 
-    def wait_after(self, seq: int, deadline: Deadline) -> bool:
-        """Wait until a message with a greater number was put."""
-        while True:
-            (*_, following, _, _), version = self._do(lambda shelf: (shelf.bounds(), shelf.version))
-            if following > seq + 1 or deadline.expired():
-                return following > seq + 1
-            with self._entries_lock:
-                self._wait(self._shelf, version, deadline)
-
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""
         return self._do(Shelf.bounds)

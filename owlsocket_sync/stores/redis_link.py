@@ -96,10 +96,6 @@ class StoreLink(RedisLink):
         # Redis takes 0 for no limit.
         self._wait("BLPOP", key, max(0.002, round(seconds, 3)))
 
-    def await_entry(self, key: bytes, seq: int, seconds: float) -> None:
-        """Wait for an entry of a stream with a greater number, for so many seconds."""
-        self._wait("XREAD", "COUNT", 1, "BLOCK", max(2, round(seconds * 1000)), "STREAMS", key, f"{seq}-0")
-
     def _wait(self, *words: Any) -> None:
         self.check_open()
         try:

@@ -61,14 +61,6 @@ class RedisLinks:
         """The id of the sequence of numbers in this queue."""
         return self._run(scripts.OPEN)[0]
 
-    def wait_after(self, seq: int, deadline: Deadline) -> bool:
-        """Wait until a message with a greater number was put."""
-        while True:
-            self._run(scripts.OPEN, deadline=deadline)
-            if self._known.next > seq + 1 or deadline.expired():
-                return self._known.next > seq + 1
-            self._link.await_entry(self._log, seq, min(deadline.remaining(), LONGEST_WAIT))
-
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""
         first, deleted, deleted_id = self._run(scripts.BOUNDS)[1]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ..clock import wall_time
-from ..deadline import Deadline
 from ..errors import StoreFull
 from .arrivals import Arrivals
 from .base import START, Bounds, Draft, Entry, Position, check_position, new_stream
@@ -71,10 +70,6 @@ class SqliteLinks:
         found = self._database.read(self._row.find)
         number, _ = found if found is not None else self._commits.commit(self._row.make)
         return self._leads.take(f"{self._database.path}-lead-{number}")
-
-    def wait_after(self, seq: int, deadline: Deadline) -> bool:
-        """Wait until a message with a greater number was put, by any process."""
-        return self._arrivals.watch(lambda: self.bounds().next > seq + 1, deadline)
 
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from owlsocket_sync import StoreFull
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import Bounds, Draft, Entry, Incoming, Outgoing, Position, Store, Stored
 from owlsocket_sync.stores.base import START, PositionMoved
-from support.helpers import scaled
 
 from .conftest import LINKED, MakeStore
 
@@ -188,19 +185,6 @@ def test_one_at_a_time_sends_the_messages_of_an_outbox(store: Store) -> None:
     assert stored.take_lead() is None
     for each in (second, third):
         each.release()
-
-
-def test_a_sender_is_woken_by_what_is_put(store: Store) -> None:
-    """Behind the number up to which it has sent."""
-    stored = outgoing(store)
-    assert stored.wait_after(4, Deadline(0))
-    assert not stored.wait_after(5, Deadline(0.01))
-    woken: list[bool] = []
-    thread = threading.Thread(target=lambda: woken.append(stored.wait_after(5, Deadline(scaled(10)))))
-    thread.start()
-    store.queue("outbox").put("next")
-    thread.join(scaled(10))
-    assert woken == [True]
 
 
 def test_a_message_that_the_peer_cannot_take_becomes_a_dead_letter(store: Store) -> None:
