@@ -124,14 +124,17 @@ class DurableQueue:
         if outbox.is_empty():
             return
         with self._services.blocking_wait(deadline):
-            while not outbox.is_empty():
+            while True:
+                seen = self._deletions  # first: a deletion after the look ends the wait
+                if outbox.is_empty():
+                    return
                 self._services.check_open()
                 if deadline.expired():
                     left = outbox.stored.stats()
                     count = left.depth + left.in_flight
                     raise SocketTimeout(f"{count} messages were not acknowledged within {deadline.seconds:g} s")
                 with self._deleted_lock:
-                    seen, seconds = self._deletions, min(LOOK_INTERVAL, deadline.remaining())
+                    seconds = min(LOOK_INTERVAL, deadline.remaining())
                     # Another process may be the one that sends, so the wait is short.
                     self._deleted.wait_for(lambda seen=seen: self._deletions != seen, seconds)  # type: ignore[misc]
 

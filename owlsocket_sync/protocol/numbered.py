@@ -42,7 +42,11 @@ def encode_stored(payload: bytes, id: str, dt: float | None, sender: str | None)
         SocketMessageMalformed: the payload is not JSON.
     """
     # It is not parsed to be written again, only to be sure that it does not break the frame.
-    from_json(payload)
+    try:
+        orjson.loads(payload)
+    except ValueError:
+        from_json(payload)
+        payload = payload.decode("utf-8", errors="replace").encode()  # as it is read here
     fields: dict[str, Any] = {"type": "message", "payload": orjson.Fragment(payload), "id": id}
     if dt is not None:
         fields["dt"] = round(dt * 1000)

@@ -9,7 +9,7 @@ import pytest
 
 from owlsocket_sync import SocketMessageMalformed
 from owlsocket_sync.protocol.codec import encode
-from owlsocket_sync.protocol.json_values import to_json
+from owlsocket_sync.protocol.json_values import from_json, to_json
 from owlsocket_sync.protocol.messages import Message
 from owlsocket_sync.protocol.numbered import encode_stored, read_number, write_number
 
@@ -52,3 +52,9 @@ def test_what_is_no_json_is_refused(payload: bytes) -> None:
     """Another program may have written it: it would break the frame."""
     with pytest.raises(SocketMessageMalformed, match="not JSON"):
         encode_stored(payload, "a", None, None)
+
+
+def test_a_text_that_is_no_utf8_is_sent_as_it_is_read() -> None:
+    """The peer would take the frame for broken, end the link, and get the message again on the next one."""
+    data = encode_stored(b'"\xff"', "a", None, None)
+    assert json.loads(data.decode())["payload"] == from_json(b'"\xff"') == "\ufffd"
