@@ -19,6 +19,7 @@ from .measures import (
     connecting,
     crowd,
     durable,
+    durable_links,
     events,
     growth,
     hub,
@@ -84,6 +85,7 @@ MEASURES: dict[str, Measure] = {
     "durable": Measure(durable.measure),
     "durable_waits": Measure(durable.measure_waits),
     "hub": Measure(hub.measure),
+    "durable_links": Measure(durable_links.measure),
     "wait": Measure(idle.measure_wait),
     "idle": Measure(idle.measure_idle),
 }

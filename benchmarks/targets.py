@@ -12,6 +12,9 @@ from .affinity import FREE, ONE_CORE
 from .clients import GRPC, OURS, OURS_BATCH, READER_TUNED, RPYC, SOCKETIO, TUNED, WEBSOCKETS
 from .measures.crowd import ALONE
 from .measures.durable import FULL, HUEY, MANY, PERSIST
+from .measures.durable_links import FULL as LINKED
+from .measures.durable_links import MANY as LINKED_MANY
+from .measures.durable_links import PLAIN as UNSTORED
 from .measures.hub import SOCKETIO as HUB_PEER
 from .measures.imports import OURS as OURS_ALONE
 from .measures.imports import OURS_CONNECT, WEBSOCKET
@@ -226,6 +229,11 @@ def _hub(result: Result) -> Iterator[Verdict]:
     )
 
 
+def _durable_links(result: Result) -> Iterator[Verdict]:
+    for row in (LINKED, LINKED_MANY):
+        yield _against(result, row, UNSTORED, "rate", f"{row}: messages/s, to those without", 0.5, at_most=False)
+
+
 _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "latency": _latency,
     "in_flight": _in_flight,
@@ -252,6 +260,7 @@ _GOALS: dict[str, Callable[[Result], Iterator[Verdict]]] = {
     "durable": _durable,
     "durable_waits": _durable_waits,
     "hub": _hub,
+    "durable_links": _durable_links,
 }
 
 
