@@ -5,11 +5,11 @@ Threads: any. What a process has of a hub is in its `HubNode`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from ..connection import Connection, check_close
+from ..connection import check_close
 from ..deadline import Deadline, check_timeout
 from ..errors import SocketError
 from ..protocol.codec import encode_event
@@ -21,7 +21,7 @@ from ..protocol.messages import CALL_TIMEOUT
 from ..protocol.private_copy import copy_payload
 from ..protocol.subscriptions import Subscription
 from .base import Bus, node_of
-from .hub_base import HubBase, id_of
+from .hub_base import ConnectionName, Excluded, HubBase, ids_of
 from .node import GAP, PRESENCE
 from .requests import check_may_wait, unknown
 from .rooms import check_room, user_of
@@ -44,16 +44,14 @@ class Hub(HubBase):
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def publish(
-        self, event: str, payload: Any = None, *, room: str | None = None, exclude: Iterable[str | Connection] = ()
-    ) -> None:
+    def publish(self, event: str, payload: Any = None, *, room: str | None = None, exclude: Excluded = ()) -> None:
         """Send an event to the members of a room, or to all connections of all servers; it waits for no client.
 
         Args:
             event: the name of the event.
             payload: any JSON value, as of `owlsocket_sync.Connection.notify`.
             room: its members get the event; ``None`` for all connections.
-            exclude: connections that do not get it, or their ids.
+            exclude: connections that do not get it, or one of them.
 
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.
@@ -61,16 +59,14 @@ class Hub(HubBase):
         """
         self.publish_text(event, payload, _encode(event, payload), room, exclude)
 
-    def publish_text(
-        self, event: str, payload: Any, text: bytes, room: str | None, exclude: Iterable[str | Connection] = ()
-    ) -> None:
+    def publish_text(self, event: str, payload: Any, text: bytes, room: str | None, exclude: Excluded = ()) -> None:
         """Do what `publish` does, for an event that is encoded; by the servers of the hub."""
         if room is not None:
             check_room(room)
-        ids = [id_of(connection) for connection in exclude] if exclude else ()
+        ids = ids_of(exclude) if exclude else ()
         self.open().publish(Publication(event, text, room, None, ids, payload))
 
-    def send(self, event: str, payload: Any = None, *, to: str | Connection | None = None, user: Any = None) -> None:
+    def send(self, event: str, payload: Any = None, *, to: ConnectionName | None = None, user: Any = None) -> None:
         """Send an event to one connection, or to all connections of a user; it waits for no client.
 
         Args:
@@ -105,7 +101,7 @@ class Hub(HubBase):
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def call(self, to: str | Connection, method: str, *payload: Any, timeout: float | None = None) -> Any:
+    def call(self, to: ConnectionName, method: str, *payload: Any, timeout: float | None = None) -> Any:
         """Call a method of one client, and wait for the result; from any thread, including handlers.
 
         Args:
@@ -165,7 +161,7 @@ class Hub(HubBase):
                     if seat is not None:
                         places.enter_context(seat.client.managed_block())
                         try:
-                            futures[id] = seat.submit(method, payload, deadline.remaining())
+                            futures[id] = seat.submit(method, payload, fields["timeout"])
                         except SocketError as error:  # that client is gone, or has too many calls pending
                             outcomes[id] = Outcome(status_of(error), 0.0, error)
                 outcomes.update((id, future.outcome()) for id, future in futures.items())
@@ -186,7 +182,7 @@ class Hub(HubBase):
             self._node.requests.end(number)
         return request.outcomes
 
-    def disconnect(self, to: str | Connection, code: int = 1000, reason: str = "") -> None:
+    def disconnect(self, to: ConnectionName, code: int = 1000, reason: str = "") -> None:
         """Close a connection; it does not wait for the client.
 
         Args:
@@ -261,4 +257,4 @@ def _call_fields(method: object, payload: Sequence[Any], deadline: Deadline) -> 
     if not isinstance(method, str):
         raise TypeError(f"method must be text, not {type(method).__name__}")
     to_json(list(payload))
-    return {"method": method, "payload": list(payload), "timeout": deadline.remaining()}
+    return {"method": method, "payload": list(payload), "timeout": round(deadline.remaining(), 3)}

@@ -5,7 +5,7 @@ Threads: ``_opening_lock`` guards whether the bus is open; while it is held the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import getpid
 from types import TracebackType
 from typing import Any, TypeVar
@@ -22,8 +22,12 @@ from .node import HubNode
 from .requests import unknown
 from .rooms import RoomTable
 from .seat import HubServer, Seat
+from .values import Member
 
 HubT = TypeVar("HubT", bound="HubBase")
+ConnectionName = str | Connection | Member
+"""An id, or what has one."""
+Excluded = ConnectionName | Iterable[ConnectionName]
 
 
 class HubBase:
@@ -78,7 +82,7 @@ class HubBase:
         if self.table.remove_server(name) and bus is not None:
             bus.remove_server(name)
 
-    def _find(self, to: str | Connection) -> tuple[str, Seat | None]:
+    def _find(self, to: ConnectionName) -> tuple[str, Seat | None]:
         """Return the id of a connection, and its seat if it is one of this process.
 
         Raises:
@@ -154,10 +158,18 @@ class HubBase:
         return f"<{type(self).__name__} {self.node}{' closed' if self._closed else ''}>"
 
 
-def id_of(connection: str | Connection) -> str:
-    """Return the id of a connection, of which a caller has either."""
+def id_of(connection: ConnectionName) -> str:
+    """Return the id of a connection, of which a caller has any name."""
     if isinstance(connection, str):
         return connection
-    if isinstance(connection, Connection):
+    if isinstance(connection, (Connection, Member)):
         return connection.id
-    raise TypeError(f"a connection is named by its id or the Connection, not {type(connection).__name__}")
+    what = "by its id, as a Member or as a Connection"
+    raise TypeError(f"a connection is named {what}, not by a value of type {type(connection).__name__}")
+
+
+def ids_of(connections: Excluded) -> list[str]:
+    """Return the ids of one connection, or of several."""
+    if isinstance(connections, (str, Connection, Member)) or not isinstance(connections, Iterable):
+        return [id_of(connections)]
+    return [id_of(connection) for connection in connections]

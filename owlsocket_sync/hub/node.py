@@ -16,7 +16,7 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketMessageMalformed, SocketUnsupported, marshal_for_peer
 from ..errors.safe_text import logger, safe_str
 from ..protocol.json_values import from_json, to_json
-from ..protocol.log_throttle import LogThrottle
+from ..protocol.log_throttle import LogThrottle, omission
 from ..protocol.subscriptions import Registry
 from ..runtime.workers import WorkerPool
 from ..values import escape_for_log
@@ -97,12 +97,20 @@ class HubNode:
                 try:
                     subscription.invoke(None, value)
                 except Exception as error:  # of the user's: the next handler runs
-                    logger.exception("a handler of the hub failed (on_%s): %s", kind, escape_for_log(safe_str(error)))
+                    self._log_failed(kind, value, error)
+
+    def _log_failed(self, kind: str, value: PresenceChange | Gap, error: Exception) -> None:
+        omitted = self._throttle.admit((kind, type(error).__name__))
+        if omitted is not None:
+            room = f" for the room {value.room!r}" if isinstance(value, PresenceChange) else ""
+            what = escape_for_log(f"(on_{kind}{room}): {safe_str(error)}{omission(omitted)}")
+            logger.error("a handler of the hub failed %s", what, exc_info=error)
 
     def _log_broken(self, error: BaseException) -> None:
         omitted = self._throttle.admit(type(error).__name__)
         if omitted is not None:
-            logger.error("a record of the hub was dropped, it is not valid: %s", escape_for_log(safe_str(error)))
+            what = escape_for_log(safe_str(error)) + omission(omitted)
+            logger.error("a record of the hub was dropped, it is not valid: %s", what)
 
     # -- what other nodes ask ----------------------------------------------------------------------------------------
 

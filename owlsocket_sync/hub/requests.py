@@ -42,7 +42,8 @@ def check_may_wait() -> None:
 
 def unknown(id: str, error: BaseException | None = None) -> SocketConnectionError:
     """Return the error of what was meant for a connection that the hub does not have."""
-    lost = unsent(SocketConnectionError(f"the hub has no connection {id!r}: it has ended, or its server has"))
+    why = "it has ended, or its server has" if "-" in id else "an id is what `Connection.id` and `Member.id` are"
+    lost = unsent(SocketConnectionError(f"the hub has no connection {id!r}: {why}"))
     lost.retryable = False
     lost.__cause__ = error
     return lost

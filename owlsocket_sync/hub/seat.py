@@ -173,7 +173,7 @@ class Seat:
         check_room(room)
         self._hub.open()
         # As every server gives it back: what its owner changes later is not seen here alone.
-        member = Member(self.id, self.user, self._server, None if info is None else from_json(to_json(info)))
+        member = Member(self.id, self.user, self._server, None if info is None else from_json(to_json(info, "info")))
         before = self.members.get(room)
         if not self._hub.table.enter(self, room, member):
             raise unsent(SocketConnectionError(f"the connection {self.id} is closed, and cannot join {room!r}"))

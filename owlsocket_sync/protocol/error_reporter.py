@@ -9,7 +9,7 @@ from ..errors.safe_text import logger, safe_str
 from ..values import escape_for_log, shorten_name
 from .backlog import Backlog
 from .counters import Counters
-from .log_throttle import LogThrottle
+from .log_throttle import LogThrottle, omission
 from .reports import ErrorContext
 from .subscriptions import ALL, HandlerContext, Registry, Subscription
 
@@ -90,7 +90,7 @@ class ErrorReporter:
             where,
             what,
             why,
-            _omission(omitted),
+            omission(omitted),
             exc_info=failure,
             extra=self._fields(failure, context),
         )
@@ -103,7 +103,7 @@ class ErrorReporter:
         # Both may hold words of the peer, which must not break out of their line of the log.
         where, what = escape_for_log(str(context)), escape_for_log(_text(error))
         fields = self._fields(error, context)
-        logger.error("%s: %s: %s%s", self._name, where, what, _omission(omitted), exc_info=traceback, extra=fields)
+        logger.error("%s: %s: %s%s", self._name, where, what, omission(omitted), exc_info=traceback, extra=fields)
 
     def _fields(self, error: BaseException, context: ErrorContext) -> dict[str, str]:
         return {
@@ -122,7 +122,7 @@ class ErrorReporter:
     def _flush(self) -> None:
         for kind, omitted in self._throttle.flush():
             label = escape_for_log(" ".join(kind)) if isinstance(kind, tuple) else "other errors"
-            logger.error("%s: %s%s", self._name, label, _omission(omitted))
+            logger.error("%s: %s%s", self._name, label, omission(omitted))
 
 
 def _kind(error: BaseException, context: ErrorContext) -> tuple[str, str, str]:
@@ -132,10 +132,6 @@ def _kind(error: BaseException, context: ErrorContext) -> tuple[str, str, str]:
 
 def _text(error: BaseException) -> str:
     return safe_str(error)[:LOGGED_CHARACTERS]
-
-
-def _omission(omitted: int) -> str:
-    return f" ({omitted} more like this)" if omitted else ""
 
 
 def _chain(failure: BaseException, error: BaseException) -> None:

@@ -16,8 +16,12 @@ from .json_writer import dumps
 from .types.jsonable import to_jsonable
 
 
-def to_json(payload: Any) -> bytes:
+def to_json(payload: Any, what: str = "the payload") -> bytes:
     """Return a payload as JSON.
+
+    Args:
+        payload: any value.
+        what: it is, for an error.
 
     Raises:
         SocketMessageMalformed: it contains a value that JSON cannot represent.
@@ -25,7 +29,7 @@ def to_json(payload: Any) -> bytes:
     try:
         return compact(dumps(payload, to_jsonable, MAX_DEPTH))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise unsent(SocketMessageMalformed(f"the payload cannot be stored as JSON: {safe_str(error)}")) from error
+        raise unsent(SocketMessageMalformed(f"{what} cannot be stored as JSON: {safe_str(error)}")) from error
 
 
 def from_json(data: bytes) -> Any:

@@ -42,3 +42,8 @@ class LogThrottle:
         """Yield the kinds with records that were left out, and their number."""
         kinds, self._kinds = self._kinds, {}
         yield from ((kind, len(omitted)) for kind, (_, omitted) in kinds.items() if omitted)
+
+
+def omission(omitted: int) -> str:
+    """Return the end of a record before which so many were left out."""
+    return f" ({omitted} more like this)" if omitted else ""

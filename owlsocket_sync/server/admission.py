@@ -13,7 +13,7 @@ from ..connection import Connection
 from ..errors import AccessError, AuthError, AuthFailedError, AuthForbidden, ResilientError, marshal_for_peer
 from ..errors.safe_text import logger
 from ..options import check_callable
-from ..protocol.log_throttle import LogThrottle
+from ..protocol.log_throttle import LogThrottle, omission
 from ..states import ANONYMOUS, AuthenticationStage, AuthStepResult
 from ..urls import TOKEN_SCHEME
 from .request import Request
@@ -98,8 +98,8 @@ class Authenticator:
             # One record for each kind and second: anybody who connects may cause it.
             omitted = self._throttle.admit(type(error).__name__)
             if omitted is not None:
-                more = f" ({omitted} more like this)" if omitted else ""
-                logger.error("authenticate raised an unexpected error; the client is rejected%s", more, exc_info=error)
+                what = f"authenticate raised an unexpected error; the client is rejected{omission(omitted)}"
+                logger.error(what, exc_info=error)
             raise HandshakeRejected(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 ResilientError(message="the server failed to authenticate the client").marshal(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
 from types import TracebackType
@@ -22,6 +21,7 @@ from ..deadline import Deadline, check_timeout
 from ..errors import SocketConnectionError
 from ..errors.safe_text import logger
 from ..green_threads import refuse_eventlet
+from ..hub.hub_base import Excluded
 from ..hub.memory import MemoryHub
 from ..hub.seat import HubServer, Seat
 from ..locks import Condition, LocksReleased, make_process_lock
@@ -136,7 +136,7 @@ class BaseServer:
         payload: Any = None,
         *,
         room: str | None = None,
-        exclude: Iterable[str | Connection] = (),
+        exclude: Excluded = (),
     ) -> None:
         """Send an event to every client of every server of the hub, without waiting for any.
 
@@ -156,7 +156,7 @@ class BaseServer:
             event: the name of the event.
             payload: any JSON value.
             room: its members get the event; ``None`` for all clients.
-            exclude: connections that do not get it, or their ids.
+            exclude: connections that do not get it, or one of them.
 
         Raises:
             SocketMessageMalformed: the payload cannot be sent as JSON.

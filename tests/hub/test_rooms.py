@@ -75,7 +75,7 @@ def test_an_info_must_be_json(hub: Hub, server: FakeServer) -> None:
         name: str
 
     ann = server.connect()
-    with pytest.raises(SocketMessageMalformed):
+    with pytest.raises(SocketMessageMalformed, match="info cannot be stored as JSON"):
         ann.join("owls", object())
     assert (ann.rooms, hub.count("owls")) == ([], 0)
     ann.join("owls", Info("Ann"))
@@ -103,6 +103,28 @@ def test_excluded_connections_get_nothing(hub: Hub, server: FakeServer) -> None:
     assert received(ann, bob) == [[2], [1]]
     with pytest.raises(TypeError, match="named by its id"):
         hub.publish("tick", 3, exclude=[5])  # type: ignore[list-item]
+
+
+def test_one_connection_is_excluded_by_any_of_its_names(hub: Hub, server: FakeServer) -> None:
+    """Without a list around it: an id is no list of characters."""
+    ann, bob = server.connect(), server.connect()
+    ann.join("owls", None)
+    hub.publish("tick", 1, exclude=ann.id)
+    hub.publish("tick", 2, exclude=hub.members("owls")[0])
+    hub.send("tick", 3, to=hub.members("owls")[0])
+    assert received(ann, bob) == [[3], [1, 2]]
+    with pytest.raises(TypeError, match="not by a value of type int"):
+        hub.publish("tick", 4, exclude=5)  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_no_id_is_told_apart_from_a_connection_that_ended(hub: Hub, server: FakeServer) -> None:
+    """Whoever passes the name of a user looks for the mistake in the right place."""
+    ann = server.connect("ann")
+    with pytest.raises(SocketConnectionError, match=r"no connection 'ann': an id is what `Connection.id`"):
+        hub.send("tick", to="ann")
+    ann.end()
+    with pytest.raises(SocketConnectionError, match="it has ended, or its server has"):
+        hub.send("tick", to=ann.id)
 
 
 def test_a_connection_that_ended_has_left_once(hub: Hub, server: FakeServer) -> None:
