@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from .clock import monotonic
 from .delegation import delegate
-from .errors import SocketError
+from .errors import SocketError, StoreError
 
 Value = TypeVar("Value")
 
@@ -211,6 +211,14 @@ def wait_on_reader() -> SocketError:
     return SocketError(
         "the thread that reads the connection cannot wait for the peer: a finalizer (__del__) or an instrument made a "
         "call there, or used another method that waits; use submit() or notify() there, or a thread of your own"
+    )
+
+
+def interrupted_itself(what: str) -> StoreError:
+    """Return the error of a signal handler, or of a finalizer, that uses a store which its own thread is using."""
+    return StoreError(
+        f"this thread is in the middle of a use of {what!r}, which a signal handler or a finalizer (__del__) "
+        "interrupted: let another thread use it there"
     )
 
 

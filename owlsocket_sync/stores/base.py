@@ -322,11 +322,3 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"the name of a queue must be a text that is not empty, not {name!r}")
     return name
-
-
-def interrupted_itself(what: str) -> StoreError:
-    """Return the error of a signal handler, or of a finalizer, that uses a store which its own thread is using."""
-    return StoreError(
-        f"this thread is in the middle of a use of {what!r}, which a signal handler or a finalizer (__del__) "
-        "interrupted: let another thread use it there"
-    )

@@ -9,7 +9,8 @@ import weakref
 from io import FileIO
 
 from ..errors import StoreError
-from .file_turn import try_lock
+from ..sqlite.file_turn import open_file, try_lock
+from .schema import STORE_FILE
 
 
 class FileLead:
@@ -36,7 +37,7 @@ class FileLeads:
     def take(self, path: str) -> FileLead | None:
         """Take the lead whose file this is; ``None`` where it is taken, in this process or another one."""
         try:
-            file = FileIO(path, "a")
+            file = open_file(path, STORE_FILE.mode)
         except OSError as refusal:
             raise StoreError(f"{path} cannot be opened: {refusal.strerror}") from refusal
         if not try_lock(file):

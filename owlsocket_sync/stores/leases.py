@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ..clock import monotonic, wall_time
-from .database import Database
-from .owners import LeaseOwner, OwnFile, is_dead, read_dropped
-from .schema import SEQ_BITS
+from ..sqlite.database import Database
+from ..sqlite.owners import Owner, OwnFile, is_dead, read_dropped
+from .schema import SEQ_BITS, STORE_FILE
 
 RENEWAL = 30.0
 """Seconds for which the lease of a process that lives is renewed, each time."""
@@ -42,7 +42,7 @@ class Leases:
     def own_number(self, connection: sqlite3.Connection) -> int:
         """Return the number of this process in the table of owners; a new one, until `register` is called."""
         if self._file is None:
-            self._file = OwnFile(self._path)
+            self._file = OwnFile(self._path, STORE_FILE.mode)
         generation, number = self._registered
         if generation == self._database.generation:
             return number
@@ -112,7 +112,7 @@ class Leases:
             if is_dead(self._path, owner):
                 free_owner(connection, owner.number)
 
-    def _others(self, connection: sqlite3.Connection) -> list[LeaseOwner]:
+    def _others(self, connection: sqlite3.Connection) -> list[Owner]:
         own = self._file.token if self._file is not None else ""
         return [owner for owner in _owners(connection) if owner.token != own]
 
@@ -149,5 +149,5 @@ def free_owner(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM owners WHERE number = ?", (number,))
 
 
-def _owners(connection: sqlite3.Connection) -> list[LeaseOwner]:
-    return [LeaseOwner(*row) for row in connection.execute("SELECT number, token, pid, started FROM owners").fetchall()]
+def _owners(connection: sqlite3.Connection) -> list[Owner]:
+    return [Owner(*row) for row in connection.execute("SELECT number, token, pid, started FROM owners").fetchall()]

@@ -16,7 +16,7 @@ from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import StoreError
 from ..fork import ensure_process, register
-from ..locks import Condition, make_process_lock
+from ..locks import Condition, interrupted_itself, make_process_lock
 from ..options import check_size
 from .base import (
     MAX_BYTES,
@@ -29,7 +29,6 @@ from .base import (
     QueueStats,
     Stored,
     check_name,
-    interrupted_itself,
 )
 from .queue import Queue
 from .shelf import Shelf

@@ -11,18 +11,17 @@ from __future__ import annotations
 import sqlite3
 
 from ..clock import wall_time
-from ..errors import StoreError
+from ..sqlite.tables import FileKind
 
 APPLICATION_ID = 0x6F776C73
 """``owls``, in the header of the file: what has another one is some other program's."""
 VERSION = 1
-MIN_SQLITE = (3, 35, 0)
 SEQ_BITS = 43
 MAX_QUEUES = (1 << (63 - SEQ_BITS)) - 1
 POSITION_SECONDS = 30 * 86_400.0
 """Seconds after which the position in a stream that sends nothing any more is forgotten."""
 
-TABLES = f"""
+TABLES = """
 CREATE TABLE queues(
     number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, stream TEXT NOT NULL, next INTEGER NOT NULL DEFAULT 1,
     count INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0,
@@ -38,25 +37,13 @@ CREATE TABLE owners(
     number INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL);
 CREATE TABLE positions(
     queue INTEGER NOT NULL, stream TEXT NOT NULL, offset INTEGER NOT NULL, last_id TEXT NOT NULL, used REAL NOT NULL,
-    PRIMARY KEY(queue, stream)) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
+    PRIMARY KEY(queue, stream)) WITHOUT ROWID
 """
 
 
-def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables in a new file, and check those of any other; within a transaction.
+STORE_FILE = FileKind("store", "SqliteStore", TABLES, APPLICATION_ID, VERSION)
 
-    Raises:
-        StoreError: it is a file of another program, or of a later version.
-    """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] and not version:
-        for statement in TABLES.split(";"):
-            connection.execute(statement)
-    elif application != APPLICATION_ID:
-        raise StoreError(f"{path} is an SQLite file of another program; give a store a file of its own")
-    elif version != VERSION:
-        raise StoreError(f"{path} has the tables of version {version}, and this release reads version {VERSION}")
+
+def forget_positions(connection: sqlite3.Connection) -> None:
+    """Forget the positions in streams that send nothing any more; within a transaction."""
     connection.execute("DELETE FROM positions WHERE used < ?", (wall_time() - POSITION_SECONDS,))

@@ -15,14 +15,15 @@ from ..deadline import check_timeout
 from ..errors import StoreError
 from ..fork import ensure_process, register
 from ..options import check_size
+from ..sqlite.commits import GroupCommits
+from ..sqlite.database import Database
 from .arrivals import Arrivals
 from .base import MAX_BYTES, MAX_MESSAGES, check_name
-from .commits import GroupCommits
-from .database import Database
 from .leads import FileLeads
 from .leases import Leases
 from .queue import Queue
 from .queue_row import QueueRow
+from .schema import STORE_FILE, forget_positions
 from .sqlite_queue import SqliteQueue
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
@@ -67,13 +68,10 @@ class SqliteStore:
             raise ValueError(f"on_corrupt must be 'raise' or 'quarantine', not {on_corrupt!r}")
         check_size("max_messages", max_messages)
         check_size("max_bytes", max_bytes)
-        # Absolute: a program that changes its folder later keeps its file.
-        self.path = os.path.abspath(os.fspath(path))
-        if not os.path.isdir(os.path.dirname(self.path)):
-            raise StoreError(f"{os.path.dirname(self.path)} is not a folder: a store does not make one")
         self._limits = (max_messages, max_bytes)
         timeout = check_timeout(busy_timeout, "busy_timeout")
-        self._database = Database(self.path, synchronous, timeout, on_corrupt == "quarantine")
+        self._database = Database(STORE_FILE, path, synchronous, timeout, on_corrupt == "quarantine", forget_positions)
+        self.path = self._database.path
         self._commits = GroupCommits(self._database)
         self._leases = Leases(self._database)
         self._arrivals = Arrivals()

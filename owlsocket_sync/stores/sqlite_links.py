@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from ..clock import wall_time
 from ..errors import StoreFull
+from ..sqlite.commits import GroupCommits
+from ..sqlite.database import Action, Database
 from .arrivals import Arrivals
 from .base import START, Bounds, Draft, Entry, Position, check_position, new_stream
-from .commits import GroupCommits
-from .database import Action, Database
 from .leads import FileLead, FileLeads
 from .queue_row import QueueRow, id_of_row
 from .schema import SEQ_BITS

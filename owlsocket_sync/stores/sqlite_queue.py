@@ -12,10 +12,10 @@ from typing import Any
 
 from ..clock import wall_time
 from ..deadline import Deadline
+from ..sqlite.commits import GroupCommits
+from ..sqlite.database import Database
 from .arrivals import Arrivals
 from .base import Draft, Entry, QueueStats, Stored
-from .commits import GroupCommits
-from .database import Database
 from .leads import FileLeads
 from .leases import Leases, end_leases
 from .queue_row import QueueRow, id_of_row

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from owlsocket_sync import StoreCorrupt, StoreError, StoreFull
-from owlsocket_sync.stores import SqliteStore, database, mounts
+from owlsocket_sync.sqlite import database, mounts
+from owlsocket_sync.stores import SqliteStore
 from support.child_processes import Child, environment
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from owlsocket_sync import StoreError, StoreFull
-from owlsocket_sync.stores import Draft, Queue, SqliteStore, StoredQueue, file_turn
+from owlsocket_sync.sqlite import file_turn
+from owlsocket_sync.stores import Draft, Queue, SqliteStore, StoredQueue
 from support.child_processes import Child, environment
 from support.helpers import eventually, scaled, whole
 

@@ -10,6 +10,7 @@ after its timeout.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ from io import FileIO
 
 from ..deadline import Deadline
 from ..errors import StoreError
-from ..locks import make_process_lock
-from .base import interrupted_itself
+from ..locks import interrupted_itself, make_process_lock
+from .tables import FileKind
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
@@ -34,6 +35,7 @@ class FileTurn:
     """The turn to write to a file.
 
     Args:
+        kind: what the file is for.
         path: of the file; the locks are on files beside it.
         timeout: seconds to wait for the turn.
 
@@ -42,10 +44,11 @@ class FileTurn:
         on_free: is called after each turn of a thread.
     """
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, kind: FileKind, path: str, timeout: float) -> None:
         if not HAS_LOCKS:
-            raise StoreError("SqliteStore needs the module fcntl, which this platform does not have")
+            raise StoreError(f"{kind.user} needs the module fcntl, which this platform does not have")
         self._path = path
+        self._mode = kind.mode
         self.timeout = timeout
         self.on_free: Callable[[], None] | None = None
         self.begin()
@@ -126,7 +129,7 @@ class FileTurn:
 
     def _open_files(self) -> tuple[FileIO, FileIO]:
         try:
-            self._files = (FileIO(f"{self._path}-next", "a"), FileIO(f"{self._path}-lock", "a"))
+            self._files = (open_file(f"{self._path}-next", self._mode), open_file(f"{self._path}-lock", self._mode))
         except OSError as refusal:
             error = StoreError(f"{self._path} cannot be opened: {refusal.strerror}")
             error.path = self._path
@@ -152,6 +155,11 @@ class FileTurn:
         files, self._files = self._files, None
         for file in files or ():
             file.close()
+
+
+def open_file(path: str, mode: int) -> FileIO:
+    """Open a file to append to it, made with these permissions if it is not there."""
+    return FileIO(path, "a", opener=lambda path, flags: os.open(path, flags, mode))
 
 
 def try_lock(file: FileIO) -> bool:

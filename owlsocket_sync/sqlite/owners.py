@@ -1,10 +1,10 @@
-"""Owners of leases: processes, each known by a file that it has locked as long as it lives.
+"""Owners, of leases in a store or of a place in a hub: processes, each with a file that is locked while it lives.
 
 The system frees the lock of a process that dies, however it dies, so others notice it at once. A copy of the lock in a
 child that C code has forked would outlive the process: then its id and the moment of its start tell that it is gone.
 
-An owner writes the deliveries that it forgot into its file, from a finalizer. Others let those leases end by the clock,
-and renew all others of an owner that lives: so a lease needs no thread that renews it.
+An owner of leases writes the deliveries that it forgot into its file, from a finalizer. Others let those leases end by
+the clock, and renew all others of an owner that lives: so a lease needs no thread that renews it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from io import FileIO
 from typing import NamedTuple
 
 from ..errors import StoreError
-from .file_turn import try_lock
+from .file_turn import open_file, try_lock
 
 
-class LeaseOwner(NamedTuple):
-    """A process that may have leases, as it is in the table of owners."""
+class Owner(NamedTuple):
+    """A process, as it is in a table of the file."""
 
     number: int
     token: str
@@ -29,19 +29,20 @@ class LeaseOwner(NamedTuple):
 
 
 class OwnFile:
-    """The file of this process, for one store.
+    """The file of this process, for one store or hub.
 
     Args:
-        path: of the store.
+        path: of the file that is shared.
+        mode: the permissions of the one that is made.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int) -> None:
         self.pid = os.getpid()
         self.token = uuid.uuid4().hex[:16]
         self.started = process_start(self.pid)
         self._path = owner_path(path, self.token)
         try:
-            self._file = FileIO(self._path, "a")
+            self._file = open_file(self._path, mode)
         except OSError as refusal:
             raise StoreError(f"{self._path} cannot be made: {refusal.strerror}") from refusal
         try_lock(self._file)  # it is new, and in no table yet
@@ -68,7 +69,7 @@ def owner_path(path: str, token: str) -> str:
     return f"{path}-owner-{token}"
 
 
-def is_dead(path: str, owner: LeaseOwner) -> bool:
+def is_dead(path: str, owner: Owner) -> bool:
     """Return whether the process of an owner has ended; its file is deleted then."""
     own_path = owner_path(path, owner.token)
     try:
@@ -83,7 +84,7 @@ def is_dead(path: str, owner: LeaseOwner) -> bool:
     return True
 
 
-def read_dropped(path: str, owner: LeaseOwner) -> set[tuple[int, int]]:
+def read_dropped(path: str, owner: Owner) -> set[tuple[int, int]]:
     """Return the deliveries that an owner forgot, as pairs of place and attempts."""
     try:
         with FileIO(owner_path(path, owner.token), "r") as file:
@@ -107,7 +108,7 @@ def process_start(pid: int) -> str:
         return ""
 
 
-def _is_gone(owner: LeaseOwner) -> bool:
+def _is_gone(owner: Owner) -> bool:
     """Return whether the system says that a process has ended, or that its id belongs to another one by now."""
     if not owner.started or not os.path.exists("/proc/self/stat"):
         return False

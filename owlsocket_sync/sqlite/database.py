@@ -1,4 +1,4 @@
-"""`Database`: the connections of a process to a store file.
+"""`Database`: the connections of a process to a file of SQLite, of a store or of a hub.
 
 There are three, on one file in WAL mode: what the durable one commits is on the disk when it returns, what the lazy one
 commits may be lost at a power cut, and the third one only reads. So a message that was put is safe, while to take and
@@ -20,17 +20,17 @@ from ..clock import wall_time
 from ..errors import StoreCorrupt, StoreError
 from ..errors.safe_text import logger
 from ..fork import ensure_process
-from ..locks import make_process_lock
-from .base import interrupted_itself
+from ..locks import interrupted_itself, make_process_lock
+from .errors import translate, translated
 from .file_turn import FileTurn
 from .forks import FileIds, closed_in_forks, file_id, file_ids, hold_locks, leave_fork
 from .mounts import check_file_system
-from .schema import MIN_SQLITE, prepare
-from .sqlite_errors import translate, translated
+from .tables import FileKind, prepare
 
 Result = TypeVar("Result")
 Action = Callable[[sqlite3.Connection], Result]
 
+MIN_SQLITE = (3, 35, 0)
 PAGE_SIZE = 2048
 """Bytes of a page of the file, each of which is written as a whole: a small message changes three."""
 WAL_PAGES = 2000
@@ -40,24 +40,41 @@ WAL_WARNING = 256 * 1024 * 1024
 WAL_CHECK = 500
 """Transactions after which the size of the WAL is looked at."""
 FORK_PATIENCE = 5.0
+SQLITE_MODE = 0o644
+"""The permissions that SQLite gives to a file."""
 
 _inherited: list[Any] = []
 """Connections of a parent that were open at a fork by C code: to close one would damage the file."""
 
 
 class Database:
-    """A store file, opened at its first use in a process.
+    """A file, opened at its first use in a process.
 
     Args:
+        kind: what it is for.
         path: of the file.
         synchronous: ``full`` or ``normal``.
         busy_timeout: seconds to wait for other writers.
         quarantine: set a damaged file aside, instead of raising.
+        on_open: called with the connection, in a transaction, when the file was opened.
     """
 
-    def __init__(self, path: str, synchronous: str, busy_timeout: float, quarantine: bool) -> None:
-        self.path = path
-        self.turn = FileTurn(path, busy_timeout)
+    def __init__(
+        self,
+        kind: FileKind,
+        path: str | os.PathLike[str],
+        synchronous: str,
+        busy_timeout: float,
+        quarantine: bool,
+        on_open: Action[None] | None = None,
+    ) -> None:
+        # Absolute: a program that changes its folder later keeps its file.
+        self.path = os.path.abspath(os.fspath(path))
+        if not os.path.isdir(os.path.dirname(self.path)):
+            raise StoreError(f"{os.path.dirname(self.path)} is not a folder: a {kind.what} does not make one")
+        self.kind = kind
+        self.turn = FileTurn(kind, self.path, busy_timeout)
+        self._on_open = on_open
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._quarantine = quarantine
@@ -68,7 +85,7 @@ class Database:
         self.generation = 0
         """Changes with the file: what is remembered of one file does not hold for the next."""
         self._begin()
-        check_file_system(path)
+        check_file_system(self.path)
         closed_in_forks(self)
 
     def _begin(self) -> None:
@@ -141,13 +158,13 @@ class Database:
                 self._reading = False
 
     def check_open(self) -> None:
-        """Raise `StoreError` where the store is closed."""
+        """Raise `StoreError` where the user of the file is closed."""
         if self.closed:
-            raise StoreError("the store is closed")
+            raise StoreError(f"the {self.kind.what} is closed")
         if self._is_spoiled:
             raise StoreError(
-                f"{self.path}: this process was forked while its parent used or closed the store, and cannot use it: "
-                "open it after the fork"
+                f"{self.path}: this process was forked while its parent used or closed the {self.kind.what}, and "
+                "cannot use it: open it after the fork"
             )
 
     def _transact(self, action: Action[Result], durable: bool, committed: list[Any]) -> Result:
@@ -182,19 +199,28 @@ class Database:
             self._close_connections()
         self.generation += 1
         try:
+            self._make()
             self._durable = self._connect("FULL" if self._synchronous == "full" else "NORMAL")
-            self._lazy = self._connect("NORMAL")
+            self._lazy = self._connect("NORMAL") if self._synchronous == "full" else self._durable
             self._durable.execute("BEGIN IMMEDIATE")
-            prepare(self._durable, self.path)
+            prepare(self._durable, self.path, self.kind)
+            if self._on_open is not None:
+                self._on_open(self._durable)
             self._durable.execute("COMMIT")
         except BaseException:
             self._close_connections()
             raise
         self._file_ids = file_ids(self.path)
 
+    def _make(self) -> None:
+        """Make the file with its permissions, which SQLite gives to those beside it."""
+        # Only a new one: to close any descriptor of a file ends the locks that connections of this process have of it.
+        with suppress(OSError):  # SQLite finds it, or tells why it cannot be made
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self.kind.mode & SQLITE_MODE))
+
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < MIN_SQLITE:
-            raise StoreError(f"SqliteStore needs SQLite 3.35 or newer, and this is {sqlite3.sqlite_version}")
+            raise StoreError(f"{self.kind.user} needs SQLite 3.35 or newer, and this is {sqlite3.sqlite_version}")
         connection = sqlite3.connect(
             self.path,
             isolation_level=None,
@@ -226,7 +252,7 @@ class Database:
         for suffix in ("-shm", "-wal", ""):
             with suppress(FileNotFoundError):
                 os.rename(self.path + suffix, aside + suffix)
-        logger.error("%s was set aside as %s, and an empty store takes its place: %s", self.path, aside, error)
+        logger.error("%s was set aside as %s, and an empty one takes its place: %s", self.path, aside, error)
 
     def _check_wal(self) -> None:
         try:
