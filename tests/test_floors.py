@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "contrib",
         "stores",
         "cli",
+        "hub",
     },
     "testing": WORDS | CORE | {"__init__", "inherited", "server", "lazy", "testing"},
     "contrib": WORDS

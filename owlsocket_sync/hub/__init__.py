@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .memory import MemoryHub as MemoryHub
     from .memory import MemorySpace as MemorySpace
     from .redis import RedisHub as RedisHub
+    from .sqlite import SqliteHub as SqliteHub
     from .values import Gap as Gap
     from .values import Member as Member
     from .values import PresenceChange as PresenceChange
@@ -25,6 +26,7 @@ _EXPORTS = {
     "hub": ("Hub",),
     "memory": ("MemoryBus", "MemoryHub", "MemorySpace"),
     "redis": ("RedisHub",),
+    "sqlite": ("SqliteHub",),
     "values": ("Gap", "Member", "PresenceChange", "Publication"),
 }
 

@@ -19,7 +19,7 @@ from ..errors import StoreError
 from .file_turn import open_file, try_lock
 
 
-class Owner(NamedTuple):
+class FileOwner(NamedTuple):
     """A process, as it is in a table of the file."""
 
     number: int
@@ -47,6 +47,10 @@ class OwnFile:
             raise StoreError(f"{self._path} cannot be made: {refusal.strerror}") from refusal
         try_lock(self._file)  # it is new, and in no table yet
 
+    def is_there(self) -> bool:
+        """Return whether the file was not deleted."""
+        return os.path.exists(self._path)
+
     def note_dropped(self, place: int, attempts: int) -> None:
         """Note that a delivery was forgotten; one system call, and no lock: a finalizer calls this."""
         # It is closed where the store is, whose leases have ended with it.
@@ -69,7 +73,7 @@ def owner_path(path: str, token: str) -> str:
     return f"{path}-owner-{token}"
 
 
-def is_dead(path: str, owner: Owner) -> bool:
+def is_dead(path: str, owner: FileOwner) -> bool:
     """Return whether the process of an owner has ended; its file is deleted then."""
     own_path = owner_path(path, owner.token)
     try:
@@ -84,7 +88,7 @@ def is_dead(path: str, owner: Owner) -> bool:
     return True
 
 
-def read_dropped(path: str, owner: Owner) -> set[tuple[int, int]]:
+def read_dropped(path: str, owner: FileOwner) -> set[tuple[int, int]]:
     """Return the deliveries that an owner forgot, as pairs of place and attempts."""
     try:
         with FileIO(owner_path(path, owner.token), "r") as file:
@@ -108,7 +112,7 @@ def process_start(pid: int) -> str:
         return ""
 
 
-def _is_gone(owner: Owner) -> bool:
+def _is_gone(owner: FileOwner) -> bool:
     """Return whether the system says that a process has ended, or that its id belongs to another one by now."""
     if not owner.started or not os.path.exists("/proc/self/stat"):
         return False

@@ -9,7 +9,7 @@ from ..errors import StoreError
 
 
 class FileKind(NamedTuple):
-    """What a file is for.
+    """The use of a file.
 
     Attributes:
         what: it is, as the errors name it.

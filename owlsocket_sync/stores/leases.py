@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ..clock import monotonic, wall_time
 from ..sqlite.database import Database
-from ..sqlite.owners import Owner, OwnFile, is_dead, read_dropped
+from ..sqlite.owners import FileOwner, OwnFile, is_dead, read_dropped
 from .schema import SEQ_BITS, STORE_FILE
 
 RENEWAL = 30.0
@@ -112,7 +112,7 @@ class Leases:
             if is_dead(self._path, owner):
                 free_owner(connection, owner.number)
 
-    def _others(self, connection: sqlite3.Connection) -> list[Owner]:
+    def _others(self, connection: sqlite3.Connection) -> list[FileOwner]:
         own = self._file.token if self._file is not None else ""
         return [owner for owner in _owners(connection) if owner.token != own]
 
@@ -149,5 +149,5 @@ def free_owner(connection: sqlite3.Connection, number: int) -> None:
     connection.execute("DELETE FROM owners WHERE number = ?", (number,))
 
 
-def _owners(connection: sqlite3.Connection) -> list[Owner]:
-    return [Owner(*row) for row in connection.execute("SELECT number, token, pid, started FROM owners").fetchall()]
+def _owners(connection: sqlite3.Connection) -> list[FileOwner]:
+    return [FileOwner(*row) for row in connection.execute("SELECT number, token, pid, started FROM owners").fetchall()]

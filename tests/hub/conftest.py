@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from owlsocket_sync.hub import Hub, MemoryBus, MemorySpace, RedisHub
+from owlsocket_sync.hub import Hub, MemoryBus, MemorySpace, RedisHub, SqliteHub
 from support.redis_servers import RedisServer
 from support.seats import FakeServer
 
@@ -27,7 +28,17 @@ def make_redis_hub(request: pytest.FixtureRequest) -> MakeHub:
     return lambda: RedisHub(server.url, prefix=prefix)
 
 
-KINDS: dict[str, Callable[[pytest.FixtureRequest], MakeHub]] = {"memory": make_memory_hub, "redis": make_redis_hub}
+def make_sqlite_hub(request: pytest.FixtureRequest) -> MakeHub:
+    """Make nodes in a file of this test."""
+    folder: Path = request.getfixturevalue("tmp_path")
+    return lambda: SqliteHub(folder / "hub.db")
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], MakeHub]] = {
+    "memory": make_memory_hub,
+    "sqlite": make_sqlite_hub,
+    "redis": make_redis_hub,
+}
 """By the name of a bus: it is called once for each test, and returns what makes another node of the same hub."""
 
 

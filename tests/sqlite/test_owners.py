@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from owlsocket_sync import StoreError
-from owlsocket_sync.sqlite.owners import Owner, OwnFile, is_dead, owner_path, process_start, read_dropped
+from owlsocket_sync.sqlite.owners import FileOwner, OwnFile, is_dead, owner_path, process_start, read_dropped
 
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="this system has no /proc")
 
 
-def owner_of(file: OwnFile, started: str | None = None, pid: int | None = None) -> Owner:
+def owner_of(file: OwnFile, started: str | None = None, pid: int | None = None) -> FileOwner:
     """The row of an owner."""
-    return Owner(1, file.token, file.pid if pid is None else pid, file.started if started is None else started)
+    return FileOwner(1, file.token, file.pid if pid is None else pid, file.started if started is None else started)
 
 
 def test_an_owner_lives_until_its_file_is_gone(tmp_path: Path) -> None:
