@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .memory import MemorySpace as MemorySpace
     from .redis import RedisHub as RedisHub
     from .sqlite import SqliteHub as SqliteHub
+    from .urls import open_hub as open_hub
     from .values import Gap as Gap
     from .values import Member as Member
     from .values import PresenceChange as PresenceChange
@@ -27,6 +28,7 @@ _EXPORTS = {
     "memory": ("MemoryBus", "MemoryHub", "MemorySpace"),
     "redis": ("RedisHub",),
     "sqlite": ("SqliteHub",),
+    "urls": ("open_hub",),
     "values": ("Gap", "Member", "PresenceChange", "Publication"),
 }
 

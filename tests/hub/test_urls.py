@@ -1,0 +1,73 @@
+"""Hubs by URL: which class, which place, and which options; what is no hub is refused without its secrets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from owlsocket_sync import StoreError
+from owlsocket_sync.hub import RedisHub, SqliteHub, open_hub
+from owlsocket_sync.hub.urls import sqlite_path
+
+
+def test_a_file_is_named_by_its_path_or_its_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative ones belong to the folder at that time; nothing is made before the first use."""
+    monkeypatch.chdir(tmp_path)
+    absolute = str(tmp_path / "a hub.db")
+    for url in (absolute, "a hub.db", "sqlite:///a hub.db", "sqlite:///a%20hub.db", f"sqlite:///{absolute}"):
+        with open_hub(url) as hub:
+            assert isinstance(hub, SqliteHub)
+            assert absolute in repr(hub)
+    assert os.listdir(tmp_path) == []
+
+
+def test_options_are_those_of_the_hub(tmp_path: Path) -> None:
+    """A wrong one is named."""
+    url = f"sqlite:///{tmp_path / 'hub.db'}"
+    with open_hub(f"{url}?maxlen=5&busy_timeout=1.5") as hub:
+        assert isinstance(hub, SqliteHub)
+        file = hub._sqlite_bus._file
+        assert (file._maxlen, file._database.turn.timeout) == (5, 1.5)
+    for query, match in (("maxlen=x", "maxlen"), ("maxlen=0", "maxlen"), ("prefix=x", "unknown option 'prefix'")):
+        with pytest.raises(ValueError, match=match):
+            open_hub(f"{url}?{query}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "http://user:secret@host", "sqlite://host/hub.db", "sqlite:", "sqlite:///", "sqlite:///a#b", "memory://"],
+)
+def test_what_names_no_hub_is_refused(url: str) -> None:
+    """The message has no secret."""
+    with pytest.raises(ValueError, match="sqlite:///") as caught:
+        open_hub(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """No hub makes one."""
+    with pytest.raises(StoreError, match="is not a folder"):
+        open_hub(str(tmp_path / "missing" / "hub.db"))
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://host/0", "rediss://host", "unix:///run/redis.sock", "redis+sentinel://a,b/0/x"]
+)
+def test_a_redis_is_named_by_its_url(url: str) -> None:
+    """Options of the hub are taken out of it; what is left is for the client, which connects at the first use."""
+    assert sqlite_path(url) is None
+    with open_hub(f"{url}?prefix=owls&maxlen=7&heartbeat=0.5") as hub:
+        assert isinstance(hub, RedisHub)
+        bus = hub._redis_bus
+        assert (bus._prefix, bus._settings) == ("{owls:hub}:", (7, 500))
+    with pytest.raises(ValueError, match="the option 'heartbeat'"):
+        open_hub(f"{url}?heartbeat=often")
+
+
+def test_what_is_left_of_a_url_reaches_the_client() -> None:
+    """Such as the number of a database."""
+    with open_hub("redis://host?maxlen=7&db=3") as hub:
+        assert isinstance(hub, RedisHub)
+        assert hub._redis_bus._link.client.connection_pool.connection_kwargs["db"] == 3
