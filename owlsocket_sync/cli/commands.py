@@ -18,6 +18,7 @@ MODULES = {
     "request": "verbs",
     "listen": "listen",
     "queue": "queue",
+    "hub": "hub",
     "ping": "ping",
     "doctor": "doctor",
     "bench": "bench",

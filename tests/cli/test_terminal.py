@@ -99,7 +99,20 @@ def test_bash_parses_the_completion_script() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("verb", [*MODULES, "queue push", "queue pull", "keys new", "keys show", "keys address"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *MODULES,
+        "queue push",
+        "queue pull",
+        "hub members",
+        "hub publish",
+        "hub servers",
+        "keys new",
+        "keys show",
+        "keys address",
+    ],
+)
 def test_help_begins_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Right after the sentence that describes the command."""
     assert main([*verb.split(), "--help"]) == 0
