@@ -17,6 +17,11 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 NOT_RUN = {
     "README.md": ["it runs this"],
     "docs/guarantees.md": ["it runs this"],
+    "docs/how-to/command-line.md": ["it needs servers that use the hub"],
+    "docs/how-to/hub.md": [
+        "it serves until it is stopped; tests/processes/test_chat_workers.py runs it, behind nginx",
+        "it needs a Redis",
+    ],
     "docs/queues.md": ["it needs a Redis"],
 }
 """The blocks that are not run, and why, as their pages say it."""
