@@ -13,12 +13,12 @@ from ..deadline import Deadline
 from ..errors import SocketError
 from ..errors.safe_text import logger
 from ..locks import make_process_lock
-from ..protocol.json_values import to_json
 from .base import BusEvents
 from .hub import Hub
+from .records import encode_text, member_of, member_record
 from .redis_commands import HubLink, LogEnd, RedisCommands
 from .redis_heartbeat import RedisHeartbeat
-from .redis_reader import RedisReader, encode, member_of
+from .redis_reader import RedisReader
 from .values import Member, Publication
 
 CLOSE_PATIENCE = 1.0
@@ -125,11 +125,11 @@ class RedisBus:
 
     def send(self, node: str, record: bytes) -> bool:
         """Send a message to another node; return false where it is gone."""
-        return bool(self._ask("send", encode(node), record))
+        return bool(self._ask("send", encode_text(node), record))
 
     def join(self, room: str, member: Member) -> None:
         """Store a member of this node."""
-        self._heartbeat.join(room, member.id, to_json([member.user, member.server, member.info]))
+        self._heartbeat.join(room, member.id, member_record(member))
 
     def leave(self, room: str, id: str) -> None:
         """Remove a member, as soon as Redis answers."""
@@ -137,7 +137,7 @@ class RedisBus:
 
     def members(self, room: str) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
-        reply = self._ask("members", encode(room))
+        reply = self._ask("members", encode_text(room))
         found = []
         for id, value in zip(reply[::2], reply[1::2], strict=True):
             at, _, text = value.partition(b" ")
@@ -146,7 +146,7 @@ class RedisBus:
 
     def count(self, room: str) -> int:
         """Return the number of members."""
-        return int(self._ask("count", encode(room)))
+        return int(self._ask("count", encode_text(room)))
 
     def add_server(self, server: str) -> None:
         """Add a server of this node."""

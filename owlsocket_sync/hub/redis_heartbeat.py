@@ -20,8 +20,8 @@ from ..errors import SocketError
 from ..errors.safe_text import logger
 from ..fork import end_inherited_thread
 from ..redis import link as redis_link
+from .records import encode_text
 from .redis_commands import HubLink, HubOperation, RedisCommands
-from .redis_reader import encode
 
 FAILED_PAUSE = 0.1
 LATE = 1.4
@@ -66,7 +66,7 @@ class RedisHeartbeat:
         before = self._members.get(place)
         self._members[place] = member
         try:
-            self._commands.run("join", encode(room), encode(id), member, "0")
+            self._commands.run("join", encode_text(room), encode_text(id), member, "0")
         except BaseException:
             if self._members.get(place) is member:
                 if before is None:
@@ -80,12 +80,12 @@ class RedisHeartbeat:
     def leave(self, room: str, id: str) -> None:
         """Remove a member, as soon as Redis answers."""
         self._members.pop((room, id), None)
-        self._tell(("leave", encode(room), encode(id)), (room, id))
+        self._tell(("leave", encode_text(room), encode_text(id)), (room, id))
 
     def add_server(self, server: str) -> None:
         """Add a server of this node."""
         try:
-            self._commands.run("add_server", encode(server))
+            self._commands.run("add_server", encode_text(server))
         except BaseException:  # Redis may have done it
             self.remove_server(server)
             raise
@@ -94,7 +94,7 @@ class RedisHeartbeat:
     def remove_server(self, server: str) -> None:
         """Remove a server of this node, as soon as Redis answers."""
         self._servers.pop(server, None)
-        self._tell(("remove_server", encode(server)), None)
+        self._tell(("remove_server", encode_text(server)), None)
 
     def _tell(self, words: tuple[str | bytes, ...], place: Place | None) -> None:
         failed = None if place is None else partial(self._mark_failed, place)
@@ -151,7 +151,7 @@ class RedisHeartbeat:
         """Tell Redis what it does not know, or may not."""
         if self._has_to_restore:
             for server in self._servers.copy():
-                self._commands.run("add_server", encode(server))
+                self._commands.run("add_server", encode_text(server))
             for place in self._members.copy():
                 self._mark(place)
             self._has_to_restore = False
@@ -163,7 +163,7 @@ class RedisHeartbeat:
     def _settle(self, place: Place) -> HubOperation:
         """Begin to tell Redis what is known of a place, until that is what it hears last."""
         self._unsure.pop(place, None)
-        room, id = map(encode, place)
+        room, id = map(encode_text, place)
         while True:
             member = self._members.get(place)
             words = ("leave", room, id) if member is None else ("join", room, id, member, "1")

@@ -17,15 +17,15 @@ from typing import Any
 from ..errors import SocketMessageMalformed
 from ..errors.safe_text import logger, safe_str
 from ..fork import end_inherited_thread
-from ..protocol.json_values import from_json
 from ..protocol.log_throttle import LogThrottle
 from ..redis.client import ERRORS
 from ..redis.link import FIRST_PAUSE, LONGEST_PAUSE
 from ..values import escape_for_log
 from .base import BusEvents
+from .records import decode_text, member_of
 from .redis_commands import HubLink, LogEnd
 from .requests import READERS
-from .values import JOIN, LEAVE, UPDATE, Gap, Member, PresenceChange, Publication
+from .values import JOIN, LEAVE, UPDATE, Gap, PresenceChange, Publication
 
 LONGEST_BLOCK = 2.0
 """Seconds of one read; less than the timeout of the socket, which finds a link that is half open."""
@@ -175,7 +175,7 @@ class RedisReader:
         if b"event" in fields:
             self._events.append(Publication.from_record(fields[b"event"]))
         elif b"presence" in fields:
-            kind, room = fields[b"presence"].decode(), decode(fields[b"room"])
+            kind, room = fields[b"presence"].decode(), decode_text(fields[b"room"])
             if kind not in (JOIN, UPDATE, LEAVE):
                 raise ValueError(f"not a change of presence: {kind!r}")
             self._events.append(PresenceChange(kind, room, member_of(fields[b"id"], fields[b"member"])))
@@ -188,28 +188,3 @@ def streams_of(reply: Any) -> Iterator[tuple[bytes, list[tuple[bytes, Mapping[by
     for stream, entries in reply.items() if isinstance(reply, dict) else reply or ():
         # With RESP3 the entries are in one more list.
         yield stream, entries[0] if entries and isinstance(entries[0], list) else entries
-
-
-def decode(text: bytes) -> str:
-    """Return a text that `encode` made these bytes of."""
-    return text.decode("utf-8", "surrogatepass")
-
-
-def encode(text: str) -> bytes:
-    """Return a text as bytes; rooms may have any name."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def member_of(id: bytes, text: bytes) -> Member:
-    """Return a member whose user, server and info are a JSON text.
-
-    Raises:
-        SocketMessageMalformed: it is anything else.
-    """
-    fields = from_json(text)
-    if not (isinstance(fields, list) and len(fields) == 3):
-        raise SocketMessageMalformed("a record of the hub is not a member")
-    user, server, info = fields
-    if not (isinstance(server, str) and (user is None or isinstance(user, str))):
-        raise SocketMessageMalformed("a record of the hub is not a member")
-    return Member(decode(id), user, server, info)
