@@ -24,7 +24,7 @@ except ImportError as error:
         error.name,
     ) from error
 
-from .connections import Client, ClientDoesNotExist, Clients, client, clients
+from .connections import Client, ClientDoesNotExist, Clients, client, clients, hub
 from .decorators import observe, perform
 from .signals import connected, disconnected, event_received
 
@@ -37,6 +37,7 @@ __all__ = [
     "connected",
     "disconnected",
     "event_received",
+    "hub",
     "observe",
     "perform",
 ]

@@ -11,6 +11,7 @@
         "OUTBOX": "sqlite:////var/lib/shop/queue.db?queue=to-server",  # see `owlsocket_sync.stores.open_queue`
         "INBOX": "shop.queues.inbox",       # or a queue, a callable that returns one, or its dotted path
         "AUTOSTART": False,
+        "HUB": "redis://localhost:6379/0",  # or a hub, a callable that returns one, or its dotted path
     }
 
 ``AUTH`` may also be a value of ``connect(auth=…)``, or the dotted path of one.
@@ -31,17 +32,20 @@ from ...client_options import ClientOptions
 from ...connection import Connection
 from ...context import AuthService
 from ...deadline import check_timeout
-from ...errors import InsecureTransportWarning, StoreError
+from ...errors import InsecureTransportWarning, SocketError, StoreError
+from ...hub.urls import sqlite_path
 from ...stores.urls import as_queue, parse_queue
 from ...urls import parse, parse_base
+from ..hub_setting import as_hub
 from .database import with_fresh_connections, with_short_lived_connections
 from .references import resolve, resolve_secret
 
 if TYPE_CHECKING:
+    from ...hub import Hub
     from ...stores import Queue
 
 QUEUES = {"inbox": "INBOX", "outbox": "OUTBOX"}
-KEYS = ("URL", "TOKEN", "AUTH", "TIMEOUTS", "CALL_TIMEOUT", "OPTIONS", "AUTOSTART", *QUEUES.values())
+KEYS = ("URL", "TOKEN", "AUTH", "TIMEOUTS", "CALL_TIMEOUT", "OPTIONS", "AUTOSTART", "HUB", *QUEUES.values())
 AUTH_KEYS = ("URL", "KEY", "OPTIONS")
 TIMEOUTS = {"CONNECT": "timeout", "CALL": "call_timeout"}
 TOP_LEVEL = {"url": "URL", "token": "TOKEN", "auth": "AUTH", **QUEUES}
@@ -84,6 +88,7 @@ class Configuration:
         options: further options of `owlsocket_sync.connect`.
         queues: values of ``INBOX`` and ``OUTBOX`` in the settings, by option.
         autostart: whether long-running programs connect at their start.
+        hub: value of ``HUB`` in the settings.
     """
 
     alias: str
@@ -94,6 +99,7 @@ class Configuration:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     queues: Mapping[str, Any] = field(default_factory=dict, repr=False)
     autostart: bool = False
+    hub: Any = field(default=None, repr=False)
 
     @classmethod
     def read(cls, alias: str, entry: Any) -> Configuration:
@@ -114,6 +120,7 @@ class Configuration:
             _all_options(entry),
             {option: entry[key] for option, key in QUEUES.items() if entry.get(key) is not None},
             entry.get("AUTOSTART", False),
+            entry.get("HUB"),
         )
 
     def late_options(self) -> dict[str, Any]:
@@ -142,6 +149,16 @@ class Configuration:
         except (ValueError, StoreError) as error:
             raise ImproperlyConfigured(f"{place} is invalid: {error}") from error
 
+    def make_hub(self) -> Hub:
+        """Return the hub of the settings; raises `ImproperlyConfigured` where there is none."""
+        place = _place(self.alias, "HUB")
+        if self.hub is None:
+            raise ImproperlyConfigured(f"{place} is missing")
+        try:
+            return as_hub(resolve(self.hub, place))
+        except (ValueError, SocketError) as error:
+            raise ImproperlyConfigured(f"{place} is invalid: {error}") from error
+
     def _login(self) -> dict[str, Any]:
         place = _place(self.alias, "AUTH")
         key = resolve_secret(self.auth["KEY"], f"{place}['KEY']")
@@ -167,9 +184,10 @@ def problems(alias: str, entry: Any) -> Iterator[Problem]:
     yield from _unknown_names(_place(alias), entry, KEYS)
     yield from _url_problems(alias, entry.get("URL"))
     yield from _credential_problems(alias, entry)
-    for key in QUEUES.values():
+    for key in (*QUEUES.values(), "HUB"):
         if entry.get(key) is not None:
-            yield from _queue_problems(_place(alias, key), entry[key])
+            checks = (sqlite_path, as_hub) if key == "HUB" else (parse_queue, as_queue)
+            yield from _place_problems(_place(alias, key), entry[key], *checks)
     if not isinstance(entry.get("AUTOSTART", False), bool):
         yield Problem(INVALID_OPTION, f"{_place(alias, 'AUTOSTART')} must be True or False")
     # The values are checked together, by ClientOptions, which stops at a name or a type that it does not accept.
@@ -218,14 +236,14 @@ def _credential_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Probl
         yield from _reference_problems(resolve, auth, _place(alias, "AUTH"))
 
 
-def _queue_problems(place: str, value: Any) -> Iterator[Problem]:
-    """Yield the problems of a queue; opens no store."""
+def _place_problems(
+    place: str, value: Any, check_url: Callable[[str], object], check_value: Callable[[Any], object]
+) -> Iterator[Problem]:
+    """Yield the problems of a queue or a hub; opens none, and calls no callable."""
     try:
         found = resolve(value, place)
-        if isinstance(found, str):
-            parse_queue(found)
-        elif not callable(found):
-            as_queue(found)
+        if not callable(found):
+            (check_url if isinstance(found, str) else check_value)(found)
     except ImproperlyConfigured as error:
         yield Problem(INVALID_OPTION, str(error))
     except ValueError as error:

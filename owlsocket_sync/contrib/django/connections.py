@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -30,8 +30,12 @@ from .configuration import Configuration
 from .database import fresh_connections
 from .registry import Bindings, CurrentBindings, HandlerEntry, handler_entries
 
+if TYPE_CHECKING:
+    from ...hub import Hub
+
 SETTING = "OWLSOCKET"
 DEFAULT = "default"
+HUB = "hub"
 
 
 class ClientDoesNotExist(ConnectionDoesNotExist):  # type: ignore[misc]
@@ -62,13 +66,14 @@ class Client:
         alias: name of the entry in ``OWLSOCKET``.
     """
 
-    __slots__ = ("__weakref__", "_bindings", "_configuration", "_service", "alias")
+    __slots__ = ("__weakref__", "_bindings", "_configuration", "_hubs", "_service", "alias")
 
     def __init__(self, alias: str, configuration: Configuration) -> None:
         self.alias = alias
         self._configuration = configuration
         self._bindings = PerProcess(CurrentBindings)
         self._service = self._new_service()
+        self._hubs: dict[str, Hub] = {}
 
     def _new_service(self) -> _ClientService:
         service = _ClientService(self._configuration, self._set_up)
@@ -98,6 +103,34 @@ class Client:
         if bindings is None or bindings.connection.state is ConnectionState.CLOSED:
             return None
         return bindings.connection
+
+    @property
+    def hub(self) -> Hub:
+        """The hub of ``HUB``; in any process, whether it serves clients or not.
+
+        Raises:
+            ImproperlyConfigured: there is none, or its value is not usable.
+        """
+        # Set in one step: threads that race to here use the same one, and the others opened nothing.
+        return self._hubs.get(HUB) or self._hubs.setdefault(HUB, self._configuration.make_hub())
+
+    def publish_on_commit(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        room: str | None = None,
+        using: str | None = None,
+        robust: bool = False,
+    ) -> None:
+        """Publish an event to all clients of the hub, or to a room, on commit, as `notify_on_commit` does."""
+        encode_event(event, payload, None, None)
+        hub, snapshot = self.hub, copy.deepcopy(payload)
+
+        def publish() -> None:
+            hub.publish(event, snapshot, room=room)
+
+        transaction.on_commit(publish, using=using, robust=robust)
 
     def call(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
@@ -295,10 +328,19 @@ def _reset(*, setting: str, **_: Any) -> None:
         clients.reset()
 
 
+class Hubs:
+    """The hubs of the clients, by alias."""
+
+    def __getitem__(self, alias: str) -> Hub:
+        return clients[alias].hub
+
+
 clients = Clients()
 """The clients by alias: ``clients["default"]``."""
 # A proxy: importing it reads no settings, and after a reset it leads to the new client.
 client: Client = ConnectionProxy(clients, DEFAULT)
 """The client of the alias ``default``."""
+hub: Hub = ConnectionProxy(Hubs(), DEFAULT)
+"""The hub of the alias ``default``."""
 # With a uid: the module may be imported twice, and a second receiver would close new connections.
 setting_changed.connect(_reset, dispatch_uid="owlsocket")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_PREFIX = "OWLSOCKET_"
 DEFAULT = "default"
 SERVICES = "services"
+HUB = "hub"
 # Not configurable: a service connects when it is first used, and has one connection per process.
 FIXED = frozenset({"wait", "replace"})
 OPTIONS = frozenset({field.name for field in fields(ClientOptions)} - FIXED | {"login"})
@@ -58,9 +59,10 @@ def read_config(app: Flask, prefix: str) -> dict[str, dict[str, Any]]:
     # Read at each use, not once: tests and factories change the configuration after init_app().
     top = app.config.get_namespace(prefix)
     named = top.pop(SERVICES, None) or {}
+    top.pop(HUB, None)
     if not isinstance(named, Mapping):
         raise ConfigError(f"{prefix}SERVICES must be a dict of services by name, not {type(named).__name__}")
-    _check_names(top, f"{prefix}%s", {*OPTIONS, SERVICES})
+    _check_names(top, f"{prefix}%s", {*OPTIONS, SERVICES, HUB})
     services: dict[str, dict[str, Any]] = {DEFAULT: top} if top else {}
     for alias, entry in named.items():
         place = f"{prefix}SERVICES[{alias!r}]"
@@ -155,12 +157,9 @@ class ServiceSettings:
 
     def _imported(self, name: str, value: Any) -> Any:
         """Import ``"module:name"``; return any other value unchanged."""
-        if not (isinstance(value, str) and _IMPORT_PATH.match(value)):
+        imported = import_value(value, self.key(name))
+        if imported is value:
             return value
-        try:
-            imported = import_string(value)
-        except ImportError as error:
-            raise ConfigError(f"{self.key(name)} cannot be imported: {_last_line(error)}") from error
         if name == "token" and not callable(imported):
             raise ConfigError(f"{self.key(name)} must be the import path of a callable that returns a token")
         if name == "ssl_context" and callable(imported):
@@ -186,6 +185,16 @@ class ServiceSettings:
             return AuthService(base_url, key() if callable(key) else key, **arguments).credentials()
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{self.key('login')} is invalid: {error}") from error
+
+
+def import_value(value: Any, key: str) -> Any:
+    """Import ``"module:name"``; return any other value unchanged; raises `ConfigError`, which names the key."""
+    if not (isinstance(value, str) and _IMPORT_PATH.match(value)):
+        return value
+    try:
+        return import_string(value)
+    except ImportError as error:
+        raise ConfigError(f"{key} cannot be imported: {_last_line(error)}") from error
 
 
 def _last_line(error: BaseException) -> str:

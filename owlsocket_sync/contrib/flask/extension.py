@@ -189,7 +189,8 @@ class OwlSocket(Verbs):
             expose_tracebacks: send tracebacks of handlers to clients.
             name: name of the route in logs.
             compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
-            hub: the clients are in this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of the route.
+            hub: the clients are in this hub; ``None`` for that of ``OWLSOCKET_HUB``, or a
+                `owlsocket_sync.hub.MemoryHub` of the route.
             rule_options: options of ``app.add_url_rule``, such as ``subdomain`` or ``endpoint``.
 
         Raises:
@@ -215,13 +216,27 @@ class OwlSocket(Verbs):
         )
 
         def register(handler: ClientHandler) -> ClientHandler:
-            route = WebSocketRoute(path, handler, options, rule_options)
+            route = WebSocketRoute(path, handler, options, rule_options, self._hub_of)
             for scaffold in list(self._apps) if blueprint is None else [blueprint]:
                 route.add_to(scaffold)
             self._routes.append(route)
             return handler
 
         return register
+
+    @property
+    def hub(self) -> Hub:
+        """The hub of ``OWLSOCKET_HUB``, in which the clients of the routes are: ``owl.hub.publish("tick", payload)``.
+
+        Raises:
+            NoAppContext: called outside of an application context.
+            ConfigError: there is none, or its value is not usable.
+        """
+        return self._state().hub.get()
+
+    def _hub_of(self, app: Flask) -> Hub | None:
+        state: AppState | None = app.extensions.get(self._key)
+        return None if state is None else state.hub.find()
 
     def clients(self, path: str) -> AdoptedServer:
         """Return the clients of a route of the current app in this process: ``connections``, ``broadcast``.

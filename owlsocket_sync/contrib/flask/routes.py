@@ -18,6 +18,7 @@ from werkzeug.datastructures import Headers
 from ...connection import Connection
 from ...errors import MissingExtra, SocketInitializationError
 from ...fork import PerProcess
+from ...hub import Hub
 
 try:
     import simple_websocket
@@ -112,18 +113,27 @@ class WebSocketRoute:
         handler: called as ``handler(connection, request, **values)``, with the values of the URL rule.
         options: options of the server of the clients.
         rule_options: options of ``app.add_url_rule``.
+        hub_of: returns the hub of an app, for a route without one in its options.
 
     Raises:
         ValueError: the handler is not callable.
     """
 
-    def __init__(self, path: str, handler: ClientHandler, options: ServerOptions, rule_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str,
+        handler: ClientHandler,
+        options: ServerOptions,
+        rule_options: dict[str, Any],
+        hub_of: Callable[[Flask], Hub | None],
+    ) -> None:
         check_handler(handler, None)  # fails where the route is declared, not at the first client
         self.path = path
         self.in_blueprint = False
         self._handler = handler
         self._options = options
         self._rule_options = rule_options
+        self._hub_of = hub_of
         # By process too: a pre-forking web server imports the app before it forks, and clients belong to one process.
         self._servers: WeakKeyDictionary[Flask, PerProcess[AdoptedServer]] = WeakKeyDictionary()
 
@@ -140,7 +150,12 @@ class WebSocketRoute:
         server = self._servers.get(app)
         if server is None:
             name = self._options.name or f"{app.name}{self.path}"
-            options = replace(self._options, handler_context=app.app_context, name=name)
+            options = replace(
+                self._options,
+                handler_context=app.app_context,
+                name=name,
+                hub=self._hub_of(app) if self._options.hub is None else self._options.hub,
+            )
             # Requests that race to here use the one that was stored first; it makes one server in each process.
             server = self._servers.setdefault(app, PerProcess(partial(AdoptedServer, self._handle, options)))
         return server.get()

@@ -25,6 +25,7 @@ from ...errors.safe_text import safe_str
 from ...protocol.reports import ErrorContext
 from ...states import ENDING_STATES
 from .configuration import DEFAULT, OPTIONS, ServiceSettings, read_config
+from .hubs import AppHub
 
 ON_ERROR = "on_error"
 CONTEXT = "context"
@@ -182,6 +183,7 @@ class AppState:
         read_config(app, prefix)  # a misspelled key fails when the app starts, not at the first request
         self._app = app
         self.owner = owner
+        self.hub = AppHub(app, prefix)
         self._prefix = prefix
         self._registrations = registrations
         # A dict with one entry: setdefault() and pop() are atomic, so creation and close() need no lock across a fork.

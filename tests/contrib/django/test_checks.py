@@ -96,6 +96,8 @@ def test_e001_invalid_url(entries: dict[str, Any], says: str) -> None:
         ({"INBOX": "/var/queue.db"}, "['INBOX'] is invalid: the URL of a queue begins with sqlite:/// or redis://"),
         ({"INBOX": "sqlite:///queue.db"}, "['INBOX'] is invalid: the URL names no queue: add ?queue=NAME"),
         ({"OUTBOX": "contrib.project.shop.nothing"}, "['OUTBOX'] cannot be imported"),
+        ({"HUB": "http://localhost"}, "['HUB'] is invalid: a hub is named by a path, sqlite:/// or redis://"),
+        ({"HUB": 7}, "['HUB'] is invalid: needed is a hub, its URL, or a callable that returns it, not int"),
         ({"OPTIONS": {"outbox": None}}, "contains 'outbox'. Use the key 'OUTBOX' instead."),
         ({"OPTIONS": {"wait": False}}, "Remove it: a client connects at its first use."),
         ({"OPTIONS": 5}, "['OPTIONS'] must be a dict of options of connect()"),

@@ -25,6 +25,7 @@ OWLSOCKET = {
         "AUTOSTART": True,
         "OUTBOX": os.environ.get("OUTBOX"),
         "INBOX": os.environ.get("INBOX"),
+        "HUB": os.environ.get("OWLSOCKET_HUB"),
     },
     "stock": {
         "URL": os.environ.get("STOCK_URL", "ws://127.0.0.1:1/"),
