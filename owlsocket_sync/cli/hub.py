@@ -34,13 +34,13 @@ def opened(url: str) -> Hub:
     Raises:
         click.UsageError: there is none.
     """
-    from ..hub.urls import open_hub, sqlite_path
+    from ..hub.urls import open_hub, parse_hub
 
     try:
-        path = sqlite_path(url)
+        place = parse_hub(url)
         # A path that is mistaken must not become an empty hub.
-        if path is not None and not Path(path).is_file():
-            raise click.UsageError(f"{path}: there is no such hub")
+        if not place.is_redis and not Path(place.where).is_file():
+            raise click.UsageError(f"{place.where}: there is no such hub")
         return open_hub(url)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

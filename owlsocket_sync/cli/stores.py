@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contrib.exit_codes import ExitCode
-from ..stores.urls import REDIS, SQLITE, parse_store
+from ..places import REDIS, SQLITE
+from ..stores.urls import parse_store
 from .arguments import Seconds
 from .output import print_error, print_json
 from .payloads import read_arguments

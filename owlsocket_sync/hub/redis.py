@@ -100,6 +100,7 @@ class RedisBus:
             reader.stop.set()  # it is woken by the last entry of the node
             try:
                 deadline = Deadline(CLOSE_PATIENCE)
+                # As often as there are places left to clear: one run clears a page of them.
                 while commands.complete(commands.add(("finish",)), deadline).reply:
                     pass
             except SocketError as error:

@@ -227,7 +227,9 @@ class RedisCommands:
     def _parts(self, row: Row) -> list[Any]:
         again, seen = int(bool(row.tries)), self.seen()
         row.tries.append(None)
+        # Whichever is further: the reader may have seen what other nodes have appended since the last answer.
         known = seen if seen.epoch == self.end.epoch and seen.order > self.end.order else self.end
+        # With a name for the next epoch, if one begins: a script makes nothing random.
         head = [1, f"{self._prefix}meta", self._prefix, self._node, row.number, again, secrets.token_hex(4)]
         parts: list[Any] = [*head, *known, *self._settings]
         for operation in row.operations:

@@ -124,6 +124,7 @@ class RedisHeartbeat:
         beat = commands.complete(commands.begin(("beat",)), Deadline(redis_link.PATIENCE))
         is_known, more, look, nodes = beat.reply
         self._latest = monotonic()
+        # At once where dead nodes have left more than one run clears.
         self._look = 0.0 if more else min(self._seconds, look / 1000)
         self._has_to_restore = self._has_to_restore or not is_known
         self._compare({node.decode() for node in nodes})
@@ -152,6 +153,7 @@ class RedisHeartbeat:
         if self._has_to_restore:
             for server in self._servers.copy():
                 self._commands.run("add_server", encode_text(server))
+            # All of them, also those that Redis has: what it was restored from is not known.
             for place in self._members.copy():
                 self._mark(place)
             self._has_to_restore = False

@@ -6,20 +6,16 @@ its parent, as each store parts from it by itself.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-from ..urls import redact
+from ..places import REDIS, SQLITE, Options, Place, parse_place
 
 if TYPE_CHECKING:
     from .base import Store
     from .queue import Queue
 
-SQLITE = "sqlite:"
-REDIS = ("redis://", "rediss://", "valkey://", "valkeys://", "unix://")
 EXAMPLE = "sqlite:////var/lib/shop/queue.db?queue=orders"
 
 
@@ -32,41 +28,30 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return check
 
 
-_LIMITS: dict[str, Callable[[str], Any]] = {"max_messages": int, "max_bytes": int}
-_SQLITE_OPTIONS: dict[str, Callable[[str], Any]] = {
+_LIMITS: Options = {"queue": str, "max_messages": int, "max_bytes": int}
+_OF_FILE: Options = {
     **_LIMITS,
     "synchronous": _one_of("full", "normal"),
     "busy_timeout": float,
     "on_corrupt": _one_of("raise", "quarantine"),
 }
-_REDIS_OPTIONS: dict[str, Callable[[str], Any]] = {**_LIMITS, "prefix": str, "replicas": int}
+_OF_REDIS: Options = {**_LIMITS, "prefix": str, "replicas": int}
 
 
 @dataclass(frozen=True)
-class StorePlace:
-    """The place of a store.
+class StorePlace(Place):
+    """The place of a store; its options are those of the store.
 
     Attributes:
-        where: the path of its file, or the URL of its Redis.
-        is_redis: which of the two.
-        options: of the store.
         queue: the name of a queue there; ``None`` for the store itself.
     """
 
-    where: str = field(repr=False)  # the URL of a Redis has a password
-    is_redis: bool
-    options: Mapping[str, Any]
     queue: str | None
 
     @property
     def key(self) -> tuple[str, str]:
         """The key of the store among those of this process."""
         return self.where, self.options.get("prefix", "")
-
-    @property
-    def shown(self) -> str:
-        """The place for people, without a password."""
-        return redact(self.where) if self.is_redis else self.where
 
     def open(self) -> Store:
         """Return a store of this place; nothing is read yet."""
@@ -138,28 +123,7 @@ def parse_store(text: str) -> StorePlace:
     Raises:
         ValueError: an option is unknown, or not usable; the message shows no password.
     """
-    if not text.startswith((SQLITE, *REDIS)):
-        return StorePlace(os.path.abspath(text), is_redis=False, options={}, queue=None)
-    parts = urlsplit(text)
-    values = dict(parse_qsl(parts.query, keep_blank_values=True))
-    queue, is_redis = values.pop("queue", None), parts.scheme != "sqlite"
-    if parts.fragment:
-        raise ValueError("the URL of a store has no fragment: write # as %23")
-    known = _REDIS_OPTIONS if is_redis else _SQLITE_OPTIONS
-    options = {name: _read(name, values.pop(name), read) for name, read in known.items() if name in values}
-    if is_redis:  # what is left is for redis-py
-        where = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(values), ""))
-        return StorePlace(where, is_redis=True, options=options, queue=queue)
-    if values:
-        raise ValueError(f"unknown option {next(iter(values))!r} of a store; known: queue, {', '.join(sorted(known))}")
-    if parts.netloc or not parts.path.strip("/"):
-        raise ValueError("the URL of a file is sqlite:///relative.db or sqlite:////absolute.db")
-    path = unquote(parts.path)[1:]
-    return StorePlace(os.path.abspath(path), is_redis=False, options=options, queue=queue)
-
-
-def _read(name: str, text: str, read: Callable[[str], Any]) -> Any:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise ValueError(f"option {name!r} of a store: {error}") from None
+    place = parse_place(text, "a store", _OF_FILE, _OF_REDIS)
+    options = dict(place.options)
+    queue = options.pop("queue", None)
+    return StorePlace(place.where, place.is_redis, options, queue)

@@ -92,7 +92,7 @@ NOTHING: Callable[[], None] = lambda: None  # noqa: E731
         ("sqlite://queue.db?queue=a", "sqlite:///relative.db or sqlite:////absolute.db"),
         ("sqlite:///?queue=a", "sqlite:///relative.db or sqlite:////absolute.db"),
         ("sqlite:///queue.db?queue=a#b", "write # as %23"),
-        ("sqlite:///queue.db?queue=a&sync=1", "unknown option 'sync' of a store; known: queue, busy_timeout, max_"),
+        ("sqlite:///queue.db?queue=a&sync=1", "unknown option 'sync' of a store in a file; known: busy_timeout, max_"),
         ("sqlite:///queue.db?queue=a&max_bytes=1k", "option 'max_bytes' of a store: invalid literal"),
         ("sqlite:///queue.db?queue=a&synchronous=off", "'synchronous' of a store: 'off' is none of full, normal"),
         ("redis://h/0?queue=a&replicas=x", "option 'replicas' of a store"),
@@ -120,3 +120,4 @@ def test_a_redis_is_one_too(redis_server: RedisServer, monkeypatch: pytest.Monke
     place = parse_store("redis://:hunter2@localhost:6379/0?queue=a&prefix=shop&client_name=owl")
     assert (place.where, place.options) == ("redis://:hunter2@localhost:6379/0?client_name=owl", {"prefix": "shop"})
     assert "hunter2" not in f"{place} {place.shown}"
+    assert parse_store("unix:///run/redis.sock?db=1&queue=a").where == "unix:///run/redis.sock?db=1"

@@ -33,7 +33,7 @@ from ...connection import Connection
 from ...context import AuthService
 from ...deadline import check_timeout
 from ...errors import InsecureTransportWarning, SocketError, StoreError
-from ...hub.urls import sqlite_path
+from ...hub.urls import parse_hub
 from ...stores.urls import as_queue, parse_queue
 from ...urls import parse, parse_base
 from ..hub_setting import as_hub
@@ -186,7 +186,7 @@ def problems(alias: str, entry: Any) -> Iterator[Problem]:
     yield from _credential_problems(alias, entry)
     for key in (*QUEUES.values(), "HUB"):
         if entry.get(key) is not None:
-            checks = (sqlite_path, as_hub) if key == "HUB" else (parse_queue, as_queue)
+            checks = (parse_hub, as_hub) if key == "HUB" else (parse_queue, as_queue)
             yield from _place_problems(_place(alias, key), entry[key], *checks)
     if not isinstance(entry.get("AUTOSTART", False), bool):
         yield Problem(INVALID_OPTION, f"{_place(alias, 'AUTOSTART')} must be True or False")

@@ -78,7 +78,7 @@ HERE = f"{__name__}:give_text"
         ("queue.db", "OWLSOCKET_OUTBOX is invalid: the URL of a queue begins with sqlite:/// or redis://"),
         ("sqlite:///queue.db", "the URL names no queue: add ?queue=NAME"),
         ("sqlite:////nowhere/at/all/queue.db?queue=a", "/nowhere/at/all is not a folder"),
-        ("sqlite:///queue.db?queue=a&sync=full", "unknown option 'sync' of a store; known: queue, busy_timeout"),
+        ("sqlite:///queue.db?queue=a&sync=full", "unknown option 'sync' of a store in a file; known: busy_timeout"),
         (7, "needed is a queue of a store, its URL, or a callable that returns it, not int"),
         (HERE, "not a callable that returned str"),
         ("no_such_module:queue", "OWLSOCKET_OUTBOX cannot be imported"),
