@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any
 
 from ..clock import wall_time
-from ..deadline import Deadline
 from ..errors import AuthError, SocketError
 from ..redis.link import RedisLink
 
@@ -73,7 +72,7 @@ class RedisReplayStore:
             return tries > 1 and client.execute_command("GET", name) == value.encode()
 
         try:
-            return self._link.patiently(record, Deadline(PATIENCE))
+            return self._link.patiently(record, None, PATIENCE)
         except SocketError as error:
             raise AuthError(f"one-time tokens cannot be checked now: {error}") from error
 

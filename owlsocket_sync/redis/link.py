@@ -140,10 +140,19 @@ class RedisLink:
         """
         return evaluate(self.client.execute_command, script, parts)
 
-    def patiently(self, action: Callable[[], Result], deadline: Deadline | None) -> Result:
-        """Try an action until Redis answers, for `PATIENCE` seconds or until the deadline, and return its result."""
-        patience = Deadline(PATIENCE)
-        end = patience if deadline is None or deadline.at < patience.at else deadline
+    def patiently(
+        self, action: Callable[[], Result], deadline: Deadline | None, patience: float | None = None
+    ) -> Result:
+        """Try an action until Redis answers, and return its result.
+
+        Args:
+            action: gives commands.
+            deadline: until when it is tried, at least.
+            patience: seconds for which it is tried in any case; `PATIENCE` if not given.
+        """
+        end = Deadline(PATIENCE if patience is None else patience)
+        if deadline is not None and deadline.at > end.at:
+            end = deadline
         pause = FIRST_PAUSE
         while True:
             self.check_open()

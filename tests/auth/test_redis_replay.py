@@ -20,6 +20,7 @@ from owlsocket_sync.server import serve
 from owlsocket_sync.testing import FaultProxy
 from support.child_processes import Child, environment
 from support.handlers import echo
+from support.helpers import scaled
 from support.linked import aside
 from support.redis_servers import RedisServer
 from support.seats import run_together
@@ -110,10 +111,12 @@ def test_without_redis_no_token_is_accepted(
             store.use_once("a", time.time() + 100)
     monkeypatch.setattr(redis_replay, "PATIENCE", 0.2)
     server.kill()
+    began = time.monotonic()
     for url in (server.url, server.url.replace("redis://", "redis://me:hunter2@")):
         with RedisReplayStore(url) as other, pytest.raises(AuthError, match="cannot be checked now") as caught:
             other.use_once("a", time.time() + 100)
         assert "hunter2" not in str(caught.value) + repr(other)
+    assert time.monotonic() - began < scaled(2)  # a client waits for it
     store.close()
     with pytest.raises(AuthError, match="is closed"):
         store.use_once("a", time.time() + 100)

@@ -231,14 +231,20 @@ def test_a_timeout_is_told_in_time(hub: Hub, lobby: Lobby) -> None:
 
 
 def test_a_connection_is_closed_by_the_hub(hub: Hub, lobby: Lobby) -> None:
-    """With code and reason; one whose client answers nothing is aborted."""
+    """With code and reason."""
     with serve(lobby, hub=hub) as server, connect(server.url, query={"name": "ann"}, reconnect=None) as ann:
         ann.call("id")
-        deaf, _ = knock(server.port)
-        eventually(lambda: "" in lobby.conns)
         hub.disconnect(lobby.conns["ann"], 4001, "out")
         info = ann.wait_closed(scaled(5))
         assert (info.code, info.reason) == (4001, "out")
+        eventually(lambda: hub.count("lobby") == 0, 10)
+
+
+def test_a_client_that_does_not_answer_the_close_is_aborted(lobby: Lobby) -> None:
+    """By the process that has its link, after the timeout of `close`; whichever bus carries the hub."""
+    with MemoryHub() as hub, serve(lobby, hub=hub) as server:
+        deaf, _ = knock(server.port)
+        eventually(lambda: "" in lobby.conns)
         hub.disconnect(lobby.conns[""].id)
         eventually(lambda: hub.count("lobby") == 0, 10)
         deaf.sock.close()

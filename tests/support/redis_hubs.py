@@ -21,7 +21,7 @@ KEYS = "{owlsocket:hub}:"
 NODE = """
 import sys, threading, time
 from owlsocket_sync.hub import Member, RedisHub
-hub = RedisHub(sys.argv[1], heartbeat=float(sys.argv[2]), maxlen=100)
+hub = RedisHub(sys.argv[1], heartbeat=float(sys.argv[2]), maxlen=int(sys.argv[4]))
 hub.on_gap(lambda gap: print("gap", gap.missed, flush=True))
 bus = hub.listen()
 bus.add_server("s@" + hub.node)
@@ -32,9 +32,9 @@ time.sleep(600)
 """
 
 
-def node_process(server: RedisServer, members: int) -> Child:
+def node_process(server: RedisServer, members: int, maxlen: int = 10_000) -> Child:
     """A process that is a node with so many members, in ten rooms; its first line is the id of the node."""
-    return Child([sys.executable, "-c", NODE, server.url, str(HEARTBEAT), str(members)], environment())
+    return Child([sys.executable, "-c", NODE, server.url, str(HEARTBEAT), str(members), str(maxlen)], environment())
 
 
 class Watcher:

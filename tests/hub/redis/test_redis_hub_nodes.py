@@ -45,7 +45,7 @@ def test_row_b3_a_killed_node_leaves_once(
         with ExitStack() as stack:
             children = [stack.enter_context(node_process(redis_server, MEMBERS)) for _ in range(together)]
             nodes = {child.line() for child in children}
-            assert hub.count("room 3") == members // 10
+            eventually(lambda: hub.count("room 3") == members // 10)
             assert len(hub.members("room 3")) == members // 10
             for child in children:
                 child.send(9)
@@ -106,7 +106,7 @@ def test_row_b8_a_node_that_was_suspended_comes_back(
     """Taken for dead, with a log that went on beyond it: its members join once more, and it reports the gap."""
     watcher = Watcher(make_node(maxlen=100))
     hub = watcher.hub
-    with node_process(redis_server, 10) as child:
+    with node_process(redis_server, 10, 100) as child:
         child.line()
         child.send(signal.SIGSTOP)
         eventually(lambda: len(watcher.leaves()) == 10, 20)
