@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..deadline import Deadline
 from .values import Gap, Member, PresenceChange, Publication
 
 
@@ -82,10 +83,15 @@ class Bus(Protocol):
         """
         ...
 
-    def send(self, node: str, record: bytes) -> bool:
+    def send(self, node: str, record: bytes, deadline: Deadline | None) -> bool:
         """Send a message to another node; return false where that node is known to be gone.
 
         Messages from one node to another arrive in their order, at most once.
+
+        Args:
+            node: the other node.
+            record: the message.
+            deadline: of the call that it is part of: a bus that has to wait for an answer waits no longer.
         """
         ...
 
@@ -100,8 +106,8 @@ class Bus(Protocol):
         """
         ...
 
-    def members(self, room: str) -> list[Member]:
-        """Return the members of a room, of the nodes that are alive."""
+    def members(self, room: str, deadline: Deadline | None) -> list[Member]:
+        """Return the members of a room, of the nodes that are alive; `deadline` as of `send`."""
         ...
 
     def count(self, room: str) -> int:

@@ -96,7 +96,7 @@ class Hub(HubBase):
             self._node.send(seat, publication)
             return
         record = {"kind": "send", "from": self.node, "to": [id], "record": publication.to_record().decode()}
-        if not bus.send(node_of(id), to_json(record)):
+        if not bus.send(node_of(id), to_json(record), None):
             raise unknown(id)
 
     # -- calls -------------------------------------------------------------------------------------------------------
@@ -150,8 +150,10 @@ class Hub(HubBase):
         bus = self.listen()
         check_may_wait()
         seats = self.table.seats
-        found = {member.id: seats.get(member.id) for member in bus.members(room)}
-        number, request = self._node.requests.begin(bus, "call", [id for id in found if found[id] is None], fields)
+        found = {member.id: seats.get(member.id) for member in bus.members(room, deadline)}
+        number, request = self._node.requests.begin(
+            bus, "call", [id for id in found if found[id] is None], fields, deadline
+        )
         outcomes: dict[str, Outcome] = {}
         # A handler that calls from the worker of a member leaves its place to others: that member may call back.
         with ExitStack() as places:
@@ -175,7 +177,7 @@ class Hub(HubBase):
     ) -> dict[str, Outcome]:
         """Ask connections of other nodes, and wait for the outcomes."""
         check_may_wait()
-        number, request = self._node.requests.begin(bus, kind, ids, fields)
+        number, request = self._node.requests.begin(bus, kind, ids, fields, deadline)
         try:
             request.wait(deadline)
         finally:
@@ -213,7 +215,7 @@ class Hub(HubBase):
         # Copies: what the caller does to one is not for the next.
         return [
             member if member.info is None else Member(member.id, member.user, member.server, copy_payload(member.info))
-            for member in self.open().members(room)
+            for member in self.open().members(room, None)
         ]
 
     def count(self, room: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from os import getpid
 
+from ..deadline import Deadline
 from ..locks import make_process_lock
 from .base import BusEvents, node_of
 from .hub import Hub
@@ -94,7 +95,7 @@ class MemorySpace:
             events.append(change)
         return nodes
 
-    def members(self, room: str) -> list[Member]:
+    def members(self, room: str, deadline: Deadline | None) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
         with self._space_lock:
             return list(self._rooms.get(room, {}).values())
@@ -150,7 +151,7 @@ class MemoryBus:
         """Disconnect it."""
         self._space.remove(self._node)
 
-    def send(self, node: str, record: bytes) -> bool:
+    def send(self, node: str, record: bytes, deadline: Deadline | None) -> bool:
         """Send a message to another node."""
         events = self._space.find(node)
         if events is not None:

@@ -160,7 +160,7 @@ class HubNode:
             answer = {"kind": ANSWER, "from": self.id, "request": fields["request"], "id": id, "result": result}
             if error is not None:
                 answer["error"] = marshal_for_peer(error)
-            self._bus.send(fields["from"], to_json(answer))
+            self._bus.send(fields["from"], to_json(answer), None)
 
     # -- one connection of this process ------------------------------------------------------------------------------
 

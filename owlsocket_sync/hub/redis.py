@@ -113,10 +113,10 @@ class RedisBus:
                 with suppress(RuntimeError):  # this thread itself, or one that was not started
                     patience.join(thread)
 
-    def _ask(self, *words: str | bytes) -> Any:
+    def _ask(self, words: tuple[str | bytes, ...], deadline: Deadline | None = None) -> Any:
         """Do an operation whose reply depends on which nodes are alive."""
-        self._heartbeat.catch_up()
-        return self._commands.run(*words)
+        self._heartbeat.catch_up(deadline)
+        return self._commands.run(*words, deadline=deadline)
 
     # -- see `Bus` ---------------------------------------------------------------------------------------------------
 
@@ -124,9 +124,9 @@ class RedisBus:
         """Append an entry to the log."""
         self._commands.run("publish", publication.to_record())
 
-    def send(self, node: str, record: bytes) -> bool:
+    def send(self, node: str, record: bytes, deadline: Deadline | None) -> bool:
         """Send a message to another node; return false where it is gone."""
-        return bool(self._ask("send", encode_text(node), record))
+        return bool(self._ask(("send", encode_text(node), record), deadline))
 
     def join(self, room: str, member: Member) -> None:
         """Store a member of this node."""
@@ -136,9 +136,9 @@ class RedisBus:
         """Remove a member, as soon as Redis answers."""
         self._heartbeat.leave(room, id)
 
-    def members(self, room: str) -> list[Member]:
+    def members(self, room: str, deadline: Deadline | None) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
-        reply = self._ask("members", encode_text(room))
+        reply = self._ask(("members", encode_text(room)), deadline)
         found = []
         for id, value in zip(reply[::2], reply[1::2], strict=True):
             at, _, text = value.partition(b" ")
@@ -147,7 +147,7 @@ class RedisBus:
 
     def count(self, room: str) -> int:
         """Return the number of members."""
-        return int(self._ask("count", encode_text(room)))
+        return int(self._ask(("count", encode_text(room))))
 
     def add_server(self, server: str) -> None:
         """Add a server of this node."""
@@ -159,7 +159,7 @@ class RedisBus:
 
     def servers(self) -> list[str]:
         """Return all servers, by name."""
-        return sorted(server.decode() for server in self._ask("servers"))
+        return sorted(server.decode() for server in self._ask(("servers",)))
 
 
 class RedisHub(Hub):

@@ -43,6 +43,12 @@ class LogEnd(NamedTuple):
         return tuple(map(int, self.id.split("-")))
 
 
+def patience_within(deadline: Deadline | None) -> Deadline:
+    """Return until when an operation is tried, which a thread with this deadline waits for."""
+    patience = Deadline(redis_link.PATIENCE)
+    return patience if deadline is None else patience.sooner(deadline)
+
+
 class HubLink(RedisLink):
     """The link of a hub to its Redis."""
 
@@ -124,13 +130,13 @@ class RedisCommands:
 
     # -- use ---------------------------------------------------------------------------------------------------------
 
-    def run(self, *words: str | bytes) -> Any:
-        """Do an operation, and return the reply of Redis; it is tried for `PATIENCE` seconds.
+    def run(self, *words: str | bytes, deadline: Deadline | None = None) -> Any:
+        """Do an operation, and return the reply of Redis; it is tried for `PATIENCE` seconds, or until the deadline.
 
         Raises:
             SocketConnectionError: Redis did not answer, or refused it; or the hub is closed.
         """
-        return self.complete(self.begin(words), Deadline(redis_link.PATIENCE)).reply
+        return self.complete(self.begin(words), patience_within(deadline)).reply
 
     def begin(
         self, words: Sequence[str | bytes], failed: Callable[[SocketError], object] | None = None

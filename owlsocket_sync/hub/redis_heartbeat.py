@@ -19,9 +19,8 @@ from ..deadline import Deadline
 from ..errors import SocketError
 from ..errors.safe_text import logger
 from ..fork import end_inherited_thread
-from ..redis import link as redis_link
 from .records import encode_text
-from .redis_commands import HubLink, HubOperation, RedisCommands
+from .redis_commands import HubLink, HubOperation, RedisCommands, patience_within
 
 FAILED_PAUSE = 0.1
 LATE = 1.4
@@ -113,15 +112,15 @@ class RedisHeartbeat:
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
-    def catch_up(self) -> None:
+    def catch_up(self, deadline: Deadline | None) -> None:
         """Send a heartbeat if it is late: after an outage, others are not taken for dead from then on."""
         if self._latest and monotonic() > self._latest + LATE * self._seconds:
-            self.beat()
+            self.beat(deadline)
 
-    def beat(self) -> HubOperation:
+    def beat(self, deadline: Deadline | None = None) -> HubOperation:
         """Send a heartbeat, with all that was begun before it."""
         commands = self._commands
-        beat = commands.complete(commands.begin(("beat",)), Deadline(redis_link.PATIENCE))
+        beat = commands.complete(commands.begin(("beat",)), patience_within(deadline))
         is_known, more, look, nodes = beat.reply
         self._latest = monotonic()
         # At once where dead nodes have left more than one run clears.
@@ -159,7 +158,7 @@ class RedisHeartbeat:
             self._has_to_restore = False
         operations = [self._settle(place) for place in self._unsure.copy()]
         if operations:
-            self._commands.complete(operations[-1], Deadline(redis_link.PATIENCE))
+            self._commands.complete(operations[-1], patience_within(None))
             self._wake.set()
 
     def _settle(self, place: Place) -> HubOperation:

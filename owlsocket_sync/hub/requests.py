@@ -103,7 +103,9 @@ class HubRequests:
         self._node = node
         self._pending: dict[str, HubRequest] = {}
 
-    def begin(self, bus: Bus, kind: str, ids: Iterable[str], fields: Mapping[str, Any]) -> tuple[str, HubRequest]:
+    def begin(
+        self, bus: Bus, kind: str, ids: Iterable[str], fields: Mapping[str, Any], deadline: Deadline
+    ) -> tuple[str, HubRequest]:
         """Send a request to the nodes that have these connections, without waiting; `end` has to follow.
 
         Args:
@@ -111,6 +113,7 @@ class HubRequests:
             kind: ``"call"`` or ``"disconnect"``.
             ids: of the connections.
             fields: everything else, as JSON values.
+            deadline: until when the answers are awaited.
         """
         number, by_node = secrets.token_hex(8), dict[str, list[str]]()
         for id in ids:
@@ -122,7 +125,7 @@ class HubRequests:
                 record = {"kind": kind, "request": number, "from": self._node, "to": ids, **fields}
                 # Entered before it is sent: the answer may come at once, and so may the end of the node.
                 try:
-                    is_sent = node != self._node and bus.send(node, to_json(record))
+                    is_sent = node != self._node and bus.send(node, to_json(record), deadline)
                 except SocketError as error:  # of this node: the others are asked all the same
                     request.fail_node(node, error)
                 else:

@@ -84,7 +84,7 @@ class SqliteBus:
         record = publication.to_record()
         self._file.commit(lambda connection: self._file.append(connection, EVENT, record))
 
-    def send(self, node: str, record: bytes) -> bool:
+    def send(self, node: str, record: bytes, deadline: Deadline | None) -> bool:
         """Send a message to another node; return false where it is gone."""
         self._look()
 
@@ -110,7 +110,7 @@ class SqliteBus:
         assert self._listener is not None
         return self._listener
 
-    def members(self, room: str) -> list[Member]:
+    def members(self, room: str, deadline: Deadline | None) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
         self._look()
         query, key = "SELECT id, record FROM members WHERE room = ? ORDER BY number", (encode_text(room),)
@@ -160,7 +160,8 @@ class SqliteHub(Hub):
             and ``-next`` for the turns of the processes, and one ``-owner-…`` and one ``-wake-…`` for each process
             that listens.
         maxlen: events, changes of presence and messages that are kept for a process which has not read them.
-        busy_timeout: seconds to wait for other processes and threads that write, before `StoreError` is raised.
+        busy_timeout: seconds to wait for other processes and threads that write, before `StoreError` is raised; of a
+            call, too, whose timeout may be shorter.
 
     Raises:
         StoreError: the file is on a network file system, or its folder is not there.

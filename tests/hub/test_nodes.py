@@ -17,6 +17,7 @@ from owlsocket_sync import (
     SocketTimeout,
     SocketUnsupported,
 )
+from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.hub import Hub, Outcome
 from support.helpers import eventually, scaled
 from support.linked import aside
@@ -130,7 +131,7 @@ def test_a_bus_that_cannot_send_fails_that_node_alone(hubs: tuple[Hub, Hub], mon
         seat.join("owls", None)
         client_of(seat).perform = lambda method: "fine"
 
-    def send(node: str, record: bytes) -> bool:
+    def send(node: str, record: bytes, deadline: Deadline | None) -> bool:
         raise SocketConnectionError("the bus is down")
 
     monkeypatch.setattr(hubs[0].open(), "send", send)
@@ -211,7 +212,7 @@ def test_a_request_of_a_later_version_is_refused(hubs: tuple[Hub, Hub]) -> None:
     """By name, so that the other side need not wait."""
     seat = FakeServer(hubs[1]).connect()
     bus = hubs[0].listen()
-    number, request = hubs[0]._node.requests.begin(bus, "dance", [seat.id], {})
+    number, request = hubs[0]._node.requests.begin(bus, "dance", [seat.id], {}, Deadline(scaled(5)))
     eventually(lambda: request.outcomes)
     hubs[0]._node.requests.end(number)
     error = request.outcomes[seat.id].error
@@ -222,7 +223,7 @@ def test_a_request_of_a_later_version_is_refused(hubs: tuple[Hub, Hub]) -> None:
 def test_an_answer_that_comes_twice_or_late_is_dropped(hubs: tuple[Hub, Hub]) -> None:
     """The first one holds."""
     requests = hubs[0]._node.requests
-    number, request = requests.begin(hubs[0].open(), "dance", [], {})
+    number, request = requests.begin(hubs[0].open(), "dance", [], {}, Deadline(scaled(5)))
     request._waiting["a-1"] = None
     for result in (1, 2):
         requests.take_answer({"request": number, "id": "a-1", "result": result})

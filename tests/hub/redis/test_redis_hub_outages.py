@@ -196,6 +196,20 @@ def test_while_redis_does_not_answer_uses_fail_and_connections_end(
     assert hub.count("mice") == 0
 
 
+def test_a_call_ends_in_its_time_while_redis_does_not_answer(
+    make_node: MakeRedisHub, redis_server: RedisServer
+) -> None:
+    """And not when Redis is given up, which is far later."""
+    hub, other = make_node(), Watcher(make_node())
+    hub.listen()
+    redis_server.kill()
+    began = time.monotonic()
+    for call in (partial(hub.call, other.seat.id, "x"), partial(hub.call_all, "owls", "x")):
+        with pytest.raises(SocketConnectionError, match=f"127.0.0.1:{redis_server.port}"):
+            call(timeout=0.2)
+    assert time.monotonic() - began < scaled(2.0)
+
+
 def test_a_close_frees_what_waits(make_node: MakeRedisHub, redis_server: RedisServer) -> None:
     """Also while Redis does not answer."""
     hub = make_node()

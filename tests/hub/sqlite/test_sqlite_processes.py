@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from owlsocket_sync import SocketConnectionError
+from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.hub import PresenceChange, SqliteHub
 from support.child_processes import Child, environment
 from support.figures import Figure
@@ -112,7 +113,7 @@ def test_what_a_killed_process_was_asked_fails(path: Path, make_node: MakeNode) 
 def _ask_for_ever(hub: SqliteHub, node: str) -> None:
     """Ask a process for what it does not answer."""
     bus = hub.listen()
-    number, request = hub._node.requests.begin(bus, "answer", [f"{node}-0"], {"method": "x"})
+    number, request = hub._node.requests.begin(bus, "answer", [f"{node}-0"], {"method": "x"}, Deadline(30))
     eventually(lambda: request.outcomes, 30)
     hub._node.requests.end(number)
     error = request.outcomes[f"{node}-0"].error
@@ -129,7 +130,7 @@ def test_a_process_that_only_looks_sees_no_ghost(path: Path, make_node: MakeNode
         child.finish()
     late = make_node()
     assert (late.count("owls"), late.members("owls"), late.servers()) == (0, [], [])
-    assert not late.open().send("someone", b"x")
+    assert not late.open().send("someone", b"x", None)
     assert not [name for name in os.listdir(path.parent) if "owner" in name or "wake" in name]
 
 
