@@ -166,6 +166,17 @@ def test_errors_of_one_kind_are_one_record_a_second_with_a_count(caplog: pytest.
     assert caplog.records[-1].getMessage() == "right: receive  SocketMessageMalformed (999 more like this)"
 
 
+def test_a_malformed_message_shows_its_beginning_but_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Developers need the former; an auth message is hidden, however it is broken."""
+    _, right, *_ = make_pair()
+    right.receive('{"type":"foo","payload":"seen\\n' + 1_000 * "x" + '"}')
+    right.receive('{"type":"auth","stage":5,"payload":"hush"}')
+    right.receive('{"type":"auth","payload":"hush')
+    assert "seen" in caplog.text
+    assert "hush" not in caplog.text
+    assert len(caplog.records[0].getMessage()) < 300
+
+
 def test_the_names_of_a_peer_do_not_make_a_log_grow(caplog: pytest.LogCaptureFixture) -> None:
     """Names are cut at 200 characters, and no more than a few hundred of them are told apart."""
     left, right, *_ = make_pair()

@@ -20,7 +20,7 @@ from ..locks import LockGroup, StepAside
 from ..options import Limits
 from ..protocol.authentication import Authentication
 from ..protocol.backlog import Backlog, Share
-from ..protocol.calls import Calls, CallTable, lost_error
+from ..protocol.calls import Calls, CallTable
 from ..protocol.carrier import Carrier, Workers
 from ..protocol.connection_registry import REGISTRY
 from ..protocol.counters import Counters
@@ -29,6 +29,7 @@ from ..protocol.events import Events
 from ..protocol.hooks import Hooks, Instrument
 from ..protocol.listeners import Listeners
 from ..protocol.oversize import TOO_BIG
+from ..protocol.pending import lost_error
 from ..protocol.performers import Performers
 from ..protocol.queue import MessageQueue
 from ..protocol.reports import ErrorContext
@@ -220,7 +221,7 @@ class Core:
         if self.durable is not None:
             self.durable.exchange.link_lost(link)
         self.fail_calls(link, info)  # for carriers that have not done so
-        error = partial(lost_error, info)
+        error = partial(lost_error, self.carrier, info)
         self.authentication.fail(error, link)
         # Without a lock: a request that is registered from here on finds that the carrier does not offer the link.
         if self.requests.pending:

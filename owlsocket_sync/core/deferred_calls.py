@@ -42,7 +42,7 @@ class TimedFuture(CallFuture):
         timeout = None
         if not self._has_outcome():
             timeout = self._table.timeout_error(self)
-            if self._table.forget(self.id) is not None:
+            if self._table.give_up(self.id) is not None:
                 self.complete(error=timeout)
             else:
                 self._wait_outcome(COMPLETION_SECONDS)

@@ -50,6 +50,7 @@ class SocketConnectionError(SocketError, ConnectionError):
     Attributes:
         status: the HTTP status with which the server rejected the handshake, or ``None``.
         retry_after: the seconds for which the server asks not to be tried again, or ``None``.
+        closed_here: whether the reason is that this end closed the connection.
     """
 
     wire_type = "SocketErrorConnection"
@@ -58,6 +59,7 @@ class SocketConnectionError(SocketError, ConnectionError):
     retryable = True
     status: int | None = None
     retry_after: float | None = None
+    closed_here: bool = False
 
     def __str__(self) -> str:
         return super().__str__() + _retry_hint(self.retry_after)

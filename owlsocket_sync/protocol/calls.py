@@ -27,24 +27,15 @@ from .call_timeouts import CallTimeouts
 from .carrier import Carrier
 from .codec import compact, decode_answer
 from .counters import UNCOUNTED
-from .malformed import malformed
+from .malformed import unmatched
 from .messages import Message, MessageType
 from .oversize import TOO_BIG, fail_refused_calls
-from .pending import CallFuture, Pending
+from .pending import CallFuture, Pending, lost_error
 from .reports import ErrorContext
 from .services import CallSender, Services, forked_error
 from .settings import Settings
 from .subscriptions import Registry
 from .types.interfaces import convert, type_adapter
-
-
-def lost_error(info: CloseInfo) -> SocketConnectionError:
-    """Return a new error of what waited for an answer on a link that ended so."""
-    ending = f"{info.code} {info.reason}".strip()
-    ending = ending if ending.isprintable() else info.summary  # few functions: the caller is waiting
-    lost = SocketConnectionError(f"the link was lost before the answer came: {ending}")
-    lost.__cause__ = info.error
-    return lost
 
 
 class CallTable(CallTimeouts):
@@ -64,6 +55,7 @@ class CallTable(CallTimeouts):
     def __init__(self, limit: int, carrier: Carrier, locks: LockGroup) -> None:
         self._calls_lock, self._limit, self._carrier = locks.make(), limit, carrier
         self._timeouts: list[tuple[float, int, Any]] = []
+        self._given_up = None
         self._numbers = itertools.count()
         self.pending: dict[Any, Pending] = {}
 
@@ -112,7 +104,7 @@ class CallTable(CallTimeouts):
         """Fail what was sent on a link that ended; see `owlsocket_sync.protocol.carrier.CarrierEvents.fail_calls`."""
         if info.code == TOO_BIG:
             fail_refused_calls(self, info, link)
-        self.fail(partial(lost_error, info), link)
+        self.fail(partial(lost_error, self._carrier, info), link)
 
     def fail(self, error: Callable[[], SocketConnectionError], link: int | None = None) -> None:
         """Fail what is pending: all of it, or what was sent on links up to this one and may not be sent again."""
@@ -220,7 +212,7 @@ class Calls:
         self._sender, self.table, self._tasks, self._waits = sender, table, tasks, waits
 
     step_aside: Callable[[], AbstractContextManager[None]] = delegate("_services.step_aside")
-    forget: Callable[[Any], Pending | None] = delegate("table.forget")
+    give_up: Callable[[Any], Pending | None] = delegate("table.give_up")
     run_callback: Callable[[Callable[[], None], Context], None] = delegate("_tasks.run_callback")
     help_reader: Callable[[Callable[[], bool], Deadline], None] = delegate("_waits.help_reader")
 
@@ -236,11 +228,14 @@ class Calls:
             try:
                 self.table.add(call)
                 self._sender.send_and_wait(call, link, call.is_done)
-            finally:
-                # One step of the interpreter, so that it needs no lock; the answer has removed it already, as a rule.
-                self.table.pending.pop(call.id, None)
+            except BaseException:
+                self.table.give_up(call.id)
+                raise
             if not call.done:
+                self.table.give_up(call.id)
                 raise self.table.timeout_error(call)
+            # One step of the interpreter, so that it needs no lock; the answer has removed it already, as a rule.
+            self.table.pending.pop(call.id, None)
             result = call.outcome()
             return result if adapter is None else adapter(result, f"the result of {method!r}")
         except BaseException as error:
@@ -325,9 +320,12 @@ class Calls:
     def receive_answer(self, message: Message) -> None:
         """Take in a result or an error."""
         if (call := self.table.forget(message.id)) is None:
+            if self.table.take_given_up(message.id):
+                self._counters.count("dropped")
+                return
             self._counters.count("unmatched")
-            what = f"{MessageType(message.type).value} for an unknown or timed-out call"
-            self._services.report(malformed(what, message.raw or ""), ErrorContext("receive", str(message.id), message))
+            error = unmatched(f"{MessageType(message.type).value} for an unknown or timed-out call", message)
+            self._services.report(error, ErrorContext("receive", str(message.id), message))
         elif message.type is MessageType.ERROR:
             call.refuse(ResilientError.unmarshal(message.payload))
         elif call.result_type is None:

@@ -17,10 +17,23 @@ from typing import Any, Protocol
 from .. import fork
 from ..clock import monotonic
 from ..deadline import Deadline
-from ..errors import ResilientError, SocketTimeout
+from ..errors import ResilientError, SocketConnectionError, SocketTimeout
 from ..locks import acquire_until
-from .carrier import no_link_error
+from ..states import CloseInfo
+from .carrier import Carrier, no_link_error
 from .scopes import copy_for_handler
+
+
+def lost_error(carrier: Carrier, info: CloseInfo) -> SocketConnectionError:
+    """Return a new error of what waited for an answer on a link that ended so."""
+    closed = carrier.closing_error()
+    if closed is not None and closed.closed_here:
+        return closed  # as later uses get it
+    ending = f"{info.code} {info.reason}".strip()
+    ending = ending if ending.isprintable() else info.summary  # few functions: the caller is waiting
+    lost = SocketConnectionError(f"the link was lost before the answer came: {ending}")
+    lost.__cause__ = info.error
+    return lost
 
 
 class Pending(ABC):
@@ -92,8 +105,8 @@ class CallOwner(Protocol):
     def run_callback(self, function: Callable[[], None], context: Context) -> None:
         """Run a callback on a worker, or here when there are none any more."""
 
-    def forget(self, id: Any) -> object:
-        """Remove the call from the table."""
+    def give_up(self, id: Any) -> object:
+        """Remove the call from the table: the caller does not wait any more."""
 
     def help_reader(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
         """Read in place of the reader for a while."""
@@ -134,11 +147,11 @@ class CallFuture(Future[Any], Pending):
         return self._lazy_condition.has_waiter
 
     def cancel(self) -> bool:
-        """Forget the call; an answer that still comes is dropped."""
+        """Give up the call; an answer that still comes is dropped, and counted."""
         if not super().cancel():
             return False
         if self._owner is not None:
-            self._owner.forget(self.id)
+            self._owner.give_up(self.id)
         with self._condition:
             if self._state == "CANCELLED":  # else another thread notified those who wait
                 self.set_running_or_notify_cancel()

@@ -160,11 +160,11 @@ def test_bytes_are_decoded_as_utf_8() -> None:
      '{"type":"message","id":true}', '{"type":"system","event":5}'],
 )  # fmt: skip
 def test_an_invalid_message_is_described(text: str) -> None:
-    """The error shows the beginning of the text."""
+    """The error shows the beginning of the text, but not of an auth message, which may hold a token."""
     with pytest.raises(SocketMessageMalformed) as refused:
         decode(text)
     assert refused.value.text == text[:200]
-    assert repr(text[:200]) in refused.value.message
+    assert repr("***" if '"auth"' in text else text[:200]) in refused.value.message
 
 
 def test_nesting_is_bounded_by_the_limit() -> None:

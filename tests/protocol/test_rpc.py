@@ -24,6 +24,7 @@ from owlsocket_sync import (
     SocketUnsupported,
 )
 from owlsocket_sync.deadline import Deadline
+from owlsocket_sync.protocol.call_timeouts import MAX_GIVEN_UP
 from owlsocket_sync.protocol.pending import CallFuture
 from owlsocket_sync.protocol.services import Services
 from owlsocket_sync.runtime.workers import WorkerPool
@@ -205,14 +206,16 @@ def test_the_default_timeout_can_be_set(ends: Ends) -> None:
 
 
 def test_a_call_that_is_not_answered_times_out_and_is_forgotten(ends: Ends) -> None:
-    """A late answer is counted, and given to nobody."""
+    """A late answer is counted, and neither given to anybody nor reported; a second one is nobody's."""
     ends.left_carrier.silent = True
     with pytest.raises(TimeoutError, match=r"call 'echo' was not answered within 0\.05 s"):
         ends.left.call("echo", 1, timeout=0.05)
     assert ends.left.stats.pending == 0
     late = ends.sent()[0]["id"]
-    ends.left.receive(json.dumps({"type": "result", "id": late, "payload": 1}))
-    assert ends.left.stats.unmatched == 1
+    for unmatched in (0, 1):
+        ends.left.receive(json.dumps({"type": "result", "id": late, "payload": 1}))
+        assert (ends.left.stats.dropped, ends.left.stats.unmatched) == (1, unmatched)
+        assert len(ends.wrong) == unmatched
 
 
 def test_an_answer_after_the_deadline_is_not_sent(ends: Ends) -> None:
@@ -245,15 +248,34 @@ def test_submitted_calls_come_back_each_to_its_own(ends: Ends) -> None:
 
 
 def test_a_cancelled_call_is_forgotten(ends: Ends) -> None:
-    """Its answer is passed over, and it can be cancelled once."""
+    """Its answer is dropped without a report, and it can be cancelled once."""
     ends.left_carrier.silent = True
     future = ends.left.submit("echo", 1)
     assert future.cancel()
     assert ends.left.stats.pending == 0
     ends.right.receive(ends.left_carrier.sent[0])
-    assert ends.left.stats.unmatched == 1
+    assert (ends.left.stats.dropped, ends.left.stats.unmatched, ends.wrong) == (1, 0, [])
     with pytest.raises(CancelledError):
         future.result(0)
+
+
+def test_calls_that_were_given_up_are_remembered_up_to_a_bound(ends: Ends) -> None:
+    """The answers to older ones are those to unknown calls."""
+    ends.left_carrier.silent = True
+    for _ in range(MAX_GIVEN_UP + 1):
+        ends.left.submit("echo", 1).cancel()
+    for sent in ends.left_carrier.sent:
+        ends.right.receive(sent)
+    assert (ends.left.stats.dropped, ends.left.stats.unmatched) == (MAX_GIVEN_UP, 1)
+
+
+def test_the_report_of_an_unknown_answer_has_its_id_and_not_its_payload(ends: Ends) -> None:
+    """It is logged where nobody handles it, and results are not for logs."""
+    ends.left.receive('{"type":"result","id":"nobody","payload":"private"}')
+    [(error, context)] = ends.wrong
+    assert str(error) == "received result for an unknown or timed-out call: id 'nobody'"
+    assert context.message is not None
+    assert context.message.payload == "private"
 
 
 def test_the_timeout_of_a_submitted_call_holds_without_anybody_waiting(ends: Ends) -> None:
