@@ -128,7 +128,8 @@ class Core:
         counters_lock = locks.make()
         self.counters = counters = Counters(counters_lock, counts_wire=options.compresses)
         self.backlog = backlog = Backlog(limits.dispatch_messages, limits.dispatch_bytes, counters_lock, options.share)
-        self.reporter = ErrorReporter(options.name, registrations.error_handlers, run, backlog, counters, inside)
+        ending, handlers = carrier.closing_error, registrations.error_handlers
+        self.reporter = ErrorReporter(options.name, handlers, run, backlog, counters, ending, inside)
         report = self.reporter.report
         self.tasks = Tasks(run, backlog, counters, report, inside)
         own_instruments: tuple[Instrument, ...] = () if parent is None else parent.hooks.own

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..errors import SocketConnectionError
 from ..errors.safe_text import logger, safe_str
 from ..values import escape_for_log, shorten_name
 from .backlog import Backlog
@@ -27,10 +29,11 @@ class ErrorReporter:
         run: has a function run on a worker, in order within its lane; false when it will not run.
         backlog: where a report takes room until it was handled.
         counters: where a report that could not be handled counts.
+        closing_error: returns a new error if the connection is closed, else ``None``.
         surroundings: returns the context manager inside which each handler runs; ``None`` for none.
     """
 
-    __slots__ = ("_backlog", "_counters", "_handlers", "_name", "_run", "_surroundings", "_throttle")
+    __slots__ = ("_backlog", "_closing_error", "_counters", "_handlers", "_name", "_run", "_surroundings", "_throttle")
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class ErrorReporter:
         run: Callable[..., bool],
         backlog: Backlog,
         counters: Counters,
+        closing_error: Callable[[], SocketConnectionError | None],
         surroundings: HandlerContext | None = None,
     ) -> None:
         self._name = name
@@ -46,6 +50,7 @@ class ErrorReporter:
         self._run = run
         self._backlog = backlog
         self._counters = counters
+        self._closing_error = closing_error
         self._surroundings = surroundings
         self._throttle = LogThrottle()
 
@@ -55,6 +60,9 @@ class ErrorReporter:
 
     def report(self, error: BaseException, context: ErrorContext, text: str | None = None) -> None:
         """Report an error; see `owlsocket_sync.protocol.reports.Report`."""
+        if self._is_own_end(error):
+            logger.debug("%s: %s ended with the connection", self._name, escape_for_log(str(context)))
+            return
         if not self._handlers.get(ALL):
             self._log(error, context)
             return
@@ -63,6 +71,18 @@ class ErrorReporter:
         if not self._run(LANE, self._notify, size, error, context):
             self._counters.count("dropped")
             self._backlog.release(size)
+
+    def _is_own_end(self, error: BaseException) -> bool:
+        """Return whether a handler failed only because this end closes the connection, or the process ends."""
+        # The interpreter notes the end of its main thread first, whichever connection it closes first.
+        exits = not threading.main_thread().is_alive()
+        closing = self._closing_error()
+        if not exits and (closing is None or not closing.closed_here):
+            return False
+        return any(
+            isinstance(cause, SocketConnectionError) and (exits or cause.closed_here)
+            for cause in _causes(error, implicit=exits)
+        )
 
     def _notify(self, size: int, error: BaseException, context: ErrorContext) -> None:
         try:
@@ -128,6 +148,16 @@ class ErrorReporter:
 def _kind(error: BaseException, context: ErrorContext) -> tuple[str, str, str]:
     # By the class of the error, not its text, which a peer may choose.
     return context.source, shorten_name(context.name), type(error).__name__
+
+
+def _causes(error: BaseException, *, implicit: bool) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from; ``implicit``: or while handling it, which may be a mistake."""
+    following: BaseException | None = error
+    for _ in range(MAX_CHAIN):
+        if following is None:
+            return
+        yield following
+        following = following.__cause__ or (following.__context__ if implicit else None)
 
 
 def _text(error: BaseException) -> str:

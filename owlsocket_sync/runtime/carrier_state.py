@@ -288,6 +288,7 @@ class CarrierState:
         info = self._close_info
         if info is None or self._closing is not None:
             error = SocketConnectionError(f"{self._name} is closed: this end closed it")
+            error.closed_here = True
         else:
             # An error of ours says why by itself; of a peer's close frame, the code may be all there is.
             reason = info.reason if info.error is not None else info.summary

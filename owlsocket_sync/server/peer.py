@@ -144,8 +144,8 @@ class Peer(PolledPeer):
         try:
             handler(self.connection, self._take_request())
         except SocketConnectionError as error:
-            # A client may disconnect while the handler waits for it: that is not a failure of the handler.
-            if self._close_info is None:
+            # The link may end while the handler waits for the client: that is not a failure of the handler.
+            if self._close_info is None and self._closing is None:
                 self._handler_failed(error)
         except BaseException as error:
             # Also SystemExit and CancelledError, which end a thread without a word: the client would be left with a

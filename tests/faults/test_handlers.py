@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -170,6 +171,77 @@ def test_row_23_a_handler_closes_its_own_connection(side: str, verb: str, figure
         assert (asker.stats.pending, performer.stats.pending) == (0, 0)
         with pytest.raises(SocketConnectionError):
             performer.call("more")
+
+
+@both_sides
+@pytest.mark.parametrize("is_handled", [True, False], ids=["on_error", "log"])
+def test_row_23_this_end_closes_while_a_handler_calls(
+    side: str, is_handled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The call fails with the reason that later calls get, and the failure of the handler is news to nobody."""
+    gate, begun, errors, reported = threading.Event(), threading.Event(), Collector(), Collector()
+
+    def hang() -> None:
+        begun.set()
+        gate.wait()
+
+    def call(message: object) -> None:
+        try:
+            performer.call("hang", timeout=scaled(10))
+        except SocketConnectionError as error:
+            errors(error)
+            raise ValueError("no answer") from error
+
+    with both_ends(side) as (asker, performer):
+        if is_handled:
+            performer.on_error(lambda error, context: reported(error))
+        asker.perform("hang", hang)
+        performer.observe("it", call)
+        asker.notify("it")
+        assert begun.wait(scaled(5))
+        performer.close()
+        gate.set()
+        [error] = errors.wait(1)
+        assert str(error) == f"{performer.name} is closed: this end closed it"
+        assert (error.sent, error.retryable) == (True, False)
+        with pytest.raises(SocketConnectionError, match="is closed: this end closed it"):
+            performer.call("more")
+    assert reported.items == []
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def test_a_mistake_that_a_close_reveals_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Code of the user's that fails while it handles the error of a call is not taken for that error."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def call(message: object) -> None:
+        try:
+            performer.call("hang", timeout=scaled(10))
+        except SocketConnectionError:
+            int("mistake")
+
+    with both_ends("client") as (asker, performer):
+        asker.perform("hang", lambda: begun.set() or gate.wait())
+        performer.observe("it", call)
+        asker.notify("it")
+        assert begun.wait(scaled(5))
+        performer.close()
+        gate.set()
+        eventually(lambda: "observe it: invalid literal for int()" in caplog.text)
+
+
+@both_sides
+def test_row_23_the_peer_closes_while_a_handler_calls(side: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Then the failure of the handler is logged."""
+    gate, begun = threading.Event(), threading.Event()
+    with both_ends(side) as (asker, performer):
+        asker.perform("hang", lambda: begun.set() or gate.wait())
+        performer.observe("it", lambda message: performer.call("hang", timeout=scaled(10)))
+        asker.notify("it")
+        assert begun.wait(scaled(5))
+        asker.close(timeout=0.1)
+        gate.set()
+        eventually(lambda: "observe it: the link was lost before the answer came: 1000" in caplog.text)
 
 
 # -- handlers that hang ------------------------------------------------------------------------------------------------

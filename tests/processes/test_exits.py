@@ -54,6 +54,18 @@ STATES = {
         "    except SocketConnectionError:\n        pass\n"
         "conn.observe('go', handler)\nconn.call('callback')\nassert started.wait(10)\n"
     ),
+    "in a handler whose call fails": (
+        CONNECTED + "started = threading.Event()\n"
+        "conn.observe('go', lambda message: (started.set(), conn.call('slow')))\n"
+        "conn.call('callback')\nassert started.wait(10)\n"
+    ),
+    "serving, and in a handler that calls": (
+        "from owlsocket_sync.server import serve\nstarted = threading.Event()\n"
+        "def handler(conn, request):\n    conn.observe('go', lambda message: conn.call('hang'))\n"
+        "server = serve(handler)\nconn = connect(server.url, timeout=20)\n"
+        "conn.perform('hang', lambda: (started.set(), time.sleep(20)))\n"
+        "conn.notify('go')\nassert started.wait(10)\n"
+    ),
     "in a batch of another thread": (
         CONNECTED + "gathered = threading.Event()\n"
         "def gather():\n    with conn.batch():\n        conn.notify('kept')\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from owlsocket_sync import AuthenticationStage, Connection, Limits, connect
+from owlsocket_sync import AuthenticationStage, Connection, Limits, SocketConnectionError, connect
 from owlsocket_sync.runtime.timer import Timer
 from owlsocket_sync.server import Request, serve
 from support.helpers import Collector, eventually, scaled
@@ -202,3 +202,26 @@ def test_a_token_ends_its_link_also_when_no_thread_can_be_started(monkeypatch: p
     monkeypatch.setattr(threading.Thread, "start", fail_to_close)
     with serve(lambda conn, request: None, authenticate=lambda request: Identity()) as server:
         assert connect(server.url, reconnect=None).wait_closed(scaled(5)).code == 1006
+
+
+def test_a_handler_whose_call_ends_with_the_server_has_not_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """The function that was given to `serve`, too: nothing is logged."""
+    begun, gate, errors = threading.Event(), threading.Event(), Collector()
+
+    def handler(conn: Connection, request: Request) -> None:
+        try:
+            conn.call("hang", timeout=scaled(30))
+        except SocketConnectionError as error:
+            errors(str(error))
+            raise
+
+    def setup(conn: Connection) -> None:
+        conn.perform("hang", lambda: begun.set() or gate.wait())
+
+    with serve(handler) as server, connect(server.url, setup=setup):
+        assert begun.wait(scaled(5))
+        server.close()
+        [text] = errors.wait(1)
+        gate.set()
+    assert text.endswith("is closed: this end closed it")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
