@@ -138,9 +138,13 @@ class InlinePool(WorkerPool):
             if turn is not None and self._turn is turn and take_over(turn):
                 self._turn, self._waits = None, SHORT_WAITS
             thread = self._ensure_worker() if self._is_open else None
+            is_left = bool(self.ready or (self._is_open and self._resumed))
         finally:
             self._pool_lock.release()
         self._start(thread)
+        # Without the lock: it may wake the poller.
+        if is_left:
+            self.watch_full()
         return True
 
     def _turn_lost(self, key: Hashable, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:

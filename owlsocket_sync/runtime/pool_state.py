@@ -14,9 +14,11 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+from ..clock import monotonic
 from ..deadline import Deadline
 from ..locks import Condition
 from ..protocol.carrier import BlockFlag
+from .full_pool import NEVER_FULL, FullPoolWarning
 from .managed_block import NO_POOL, ManagedBlock, WorkerLocal, keeping_state, worker_local
 from .start_retry import StartRetry
 
@@ -60,12 +62,14 @@ class PoolState(ABC):
         turns: the number of tasks that were taken.
         is_hosted: the poller is going to look at what is ready; see `owlsocket_sync.runtime.inline_pool`.
         starts: attempts to start a thread; a carrier sets how to schedule the next one.
+        full: warns where all workers are busy and tasks wait; its own one from the first slow task on.
     """
 
     __slots__ = (
         "_accepts", "_busy", "_ended", "_idle", "_idle_changed", "_idle_timeout", "_is_open", "_lanes", "_local",
         "_name", "_pool_lock", "_resumed", "_size", "_summoned", "_threads", "_turn", "_turn_changed", "_unfinished",
-        "_unstarted", "_waits", "_watcher", "_work_available", "is_hosted", "lock", "ready", "starts", "turns",
+        "_unstarted", "_waits", "_watcher", "_work_available", "full", "is_hosted", "lock", "ready", "starts",
+        "turns",
     )  # fmt: skip
 
     # Made for the first task.
@@ -97,6 +101,7 @@ class PoolState(ABC):
         self.is_hosted = False
         self._ended = False
         self.starts = StartRetry(name)
+        self.full = NEVER_FULL
         self._local = worker_local()
 
     @abstractmethod
@@ -147,13 +152,27 @@ class PoolState(ABC):
         local.is_blocked = False
 
     def retry(self, now: float) -> float:
-        """Start a worker that could not be started and is still missing; return when to call this next."""
+        """Start a worker that is still missing, look whether all are busy, and return when to call this next."""
         if now >= self.starts.at:
             self.starts.at = math.inf
             with self._pool_lock:
                 thread = self._ensure_worker()
             self._start(thread)
-        return self.starts.at
+        if now >= self.full.at:
+            self.full.look(now, self.turns, self._count_waiting())
+        return min(self.starts.at, self.full.at)
+
+    def watch_full(self) -> None:
+        """Have `retry` look whether all workers are busy; where tasks were left to workers."""
+        if self.full is NEVER_FULL:
+            self.full = FullPoolWarning(self._name, self._size)
+        self.full.begin(monotonic(), self.starts.schedule)
+
+    def _count_waiting(self) -> int:
+        """Return how many tasks wait because all workers are busy; 0 if one is free."""
+        with self._pool_lock:
+            is_full = self._is_open and self._busy >= self._size
+            return len(self.ready) + len(self._resumed) if is_full else 0
 
     def work_until_end(self) -> None:
         """Run what is left on this thread if there is no worker and none can be started; after `end`, by the reader."""
