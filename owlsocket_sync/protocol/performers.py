@@ -10,7 +10,13 @@ from typing import Any, Protocol
 from .. import fork
 from ..callables import ANY
 from ..deadline import Deadline
-from ..errors import SocketMessageError, SocketMessageMalformed, SocketUnsupported, marshal_for_peer
+from ..errors import (
+    SocketMessageError,
+    SocketMessageMalformed,
+    SocketUnauthorized,
+    SocketUnsupported,
+    marshal_for_peer,
+)
 from ..errors.safe_text import safe_str
 from ..states import REACHABLE_STAGES, AuthenticationStage
 from ..values import shorten_name
@@ -27,6 +33,14 @@ class RequiresStage(Protocol):
 
     def require_stage(self, stage: AuthenticationStage, what: str) -> None:
         """Raise `SocketUnauthorized` unless the peer has authenticated so far; ``what`` begins the message."""
+
+
+class _Refused(Exception):
+    """A call is refused before its handler runs."""
+
+    def __init__(self, refusal: SocketUnauthorized) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 class Performers:
@@ -69,7 +83,10 @@ class Performers:
         @wraps(handler)
         def perform(*payload: Any) -> Any:
             # Checked where the handler runs, not where the call arrives: an authentication may complete in between.
-            self._authentication.require_stage(required, f"method {method!r}")
+            try:
+                self._authentication.require_stage(required, f"method {method!r}")
+            except SocketUnauthorized as error:
+                raise _Refused(error.with_traceback(None)) from None
             return handler(*payload)
 
         return perform
@@ -147,6 +164,8 @@ class Performers:
 
     def _handler_failed(self, message: CallMessage, error: BaseException, span: Span | None) -> Message:
         """Report what a handler raised, and return the answer."""
+        if isinstance(error, _Refused):
+            error = error.refusal  # without a traceback, which would show frames of ours alone
         self._services.report(error, ErrorContext("perform", message.method, message))
         if span is not None:
             span.error = error

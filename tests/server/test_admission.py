@@ -22,6 +22,7 @@ from owlsocket_sync import (
     ResilientError,
     SocketConnectionError,
     SocketUnauthorized,
+    SocketUnsupported,
     connect,
 )
 from owlsocket_sync.auth import Auth, Authority, AuthStepResult, Guard, KeyPair, Login, StageLogin, login_app
@@ -197,6 +198,20 @@ def test_authenticate_must_be_a_guard_or_a_callable() -> None:
     """Anything else is named."""
     with pytest.raises(ValueError, match="authenticate must be a Guard or a callable, not str"):
         serve(handler, authenticate="token")  # type: ignore[arg-type]
+
+
+def test_a_call_above_the_stage_of_its_client_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """As a call without a handler is: a traceback would show nothing but our own frames."""
+    guard = Guard(authority=Authority(ISSUER, [KEY]), required=False)
+    with serve(handler, authenticate=guard) as server, connect(server.url) as conn:
+        with pytest.raises(SocketUnauthorized) as refused:
+            conn.call("secret")
+        with pytest.raises(SocketUnsupported):
+            conn.call("nothing")
+    lines = [(record.getMessage(), record.exc_info) for record in caplog.records if record.levelname == "ERROR"]
+    assert [exc_info for _, exc_info in lines] == [None, None]
+    assert lines[0][0].endswith(f"perform secret: {refused.value}")
+    assert [vars(record)["owlsocket_error"] for record in caplog.records][:1] == ["SocketUnauthorized"]
 
 
 def test_a_client_may_authenticate_on_the_socket() -> None:
