@@ -30,6 +30,7 @@ Replacing a short one, such as ``1``, would only make these texts unreadable.
 
 # Patterns are texts, compiled at their first use: most of them serve errors, or options that most connections lack.
 _CONTROL = r"[\x00-\x20\x7f]"
+_PLAIN_PORT = r"wss?://[\w.-]+:\d+(?=[/?#]|\Z)(?!.*@)"
 _PLAIN_VALUE = r"[\w.,~-]{0,32}\Z"
 _ZONE = r"[0-9A-Za-z._~-]+\Z"
 _ENVELOPE = r"(?i:(ED25519-BASIC-(?:TOKEN|SIGNATURE)\s+|Bearer\s+|Basic\s+)\S+)"
@@ -167,6 +168,9 @@ def parse(url: str, query: Query | None = None, token: str | None = None) -> Tar
         port = parts.port
     except ValueError:
         # Not chained: the text of urlsplit's error may contain a part of a password.
+        address = re.match(_PLAIN_PORT, url)
+        if address is not None:  # host and port alone: without "@" they are not a name and a password
+            raise ValueError(f"url {address[0]!r} has a port out of range: a port is a number up to 65535") from None
         raise ValueError(
             f"url {redacted!r} cannot be parsed: a port is a number up to 65535, an IPv6 address is in brackets"
         ) from None
