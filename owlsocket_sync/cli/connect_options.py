@@ -145,7 +145,7 @@ _OPTIONS = (
         metavar="SECONDS",
         default=TIMEOUT,
         show_default=True,
-        help="To connect, and then for each answer; inf for no limit.",
+        help="To connect, and then for each answer, where the command waits for one; inf for no limit.",
     ),
     click.option("--token-env", metavar="NAME", help="The environment variable that holds the token."),
     click.option("--token-file", type=click.Path(path_type=Path), metavar="PATH", help="A file that holds the token."),

@@ -30,8 +30,8 @@ def listen(options: ConnectOptions, event: str, limit: int | None, reconnect: bo
     owlsocket listen ws://localhost:8080 tick --limit 3
     owlsocket listen ws://localhost:8080 --reconnect >> events.jsonl
 
-    It waits for events without a limit of time. The exit code is 0 after --limit events, 130 after Ctrl-C, 3 if the
-    connection ends before.
+    It waits for events without a limit of time; --timeout is for connecting alone. The exit code is 0 after --limit
+    events, 130 after Ctrl-C, 3 if the connection ends before.
     """
     count = 0
     streams: list[Any] = []
