@@ -730,10 +730,13 @@ class Connection:
     def close(self, code: int = 1000, reason: str = "", timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Close the connection for good; idempotent, from any thread, in any state.
 
+        Handlers that run are waited for, and those that have not started are dropped. Pending calls fail at once.
+
         Args:
             code: the close code for the peer (RFC 6455, section 7.4): 1000 to 1003, 1007 to 1014, or 3000 to 4999.
             reason: text for the peer, cut to 123 bytes.
-            timeout: seconds to wait for the peer's close frame.
+            timeout: seconds (default: 3) to wait for the peer's close frame and for handlers of the connection that
+                run; then the link is aborted, and the handlers are left alone.
         """
         reason = check_close(code, reason)
         core = self._core

@@ -255,7 +255,8 @@ class BaseServer:
         """Stop accepting clients, and close the links of those that are connected (1001); idempotent, from any thread.
 
         Args:
-            timeout: seconds until links are aborted whose clients do not answer, and handlers that run are left alone.
+            timeout: seconds (default: 3) to wait for the clients' close frames and for handlers that run; links of
+                clients that do not answer are aborted before its end, and then the handlers are left alone.
         """
         # All of it on this thread: at the exit of the interpreter no other can be started.
         seconds = check_timeout(timeout, default=STOP_TIMEOUT)
