@@ -287,7 +287,8 @@ class CarrierState:
     def _closed_error(self) -> SocketConnectionError:
         info = self._close_info
         if info is None or self._closing is not None:
-            error = SocketConnectionError(f"{self._name} is closed: this end closed it")
+            why = f" ({self._closing.code} {self._closing.reason})" if self._closing and self._closing.reason else ""
+            error = SocketConnectionError(f"{self._name} is closed: this end closed it{why}")
             error.closed_here = True
         else:
             # An error of ours says why by itself; of a peer's close frame, the code may be all there is.
