@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from os import getpid
-from threading import get_ident
 from typing import Any
 
 from ..errors import SocketMessageMalformed
@@ -24,7 +23,7 @@ from ..values import escape_for_log
 from .base import BusEvents
 from .records import decode_text, member_of
 from .redis_commands import HubLink, LogEnd
-from .requests import READERS
+from .requests import as_reader
 from .values import JOIN, LEAVE, UPDATE, Gap, PresenceChange, Publication
 
 LONGEST_BLOCK = 2.0
@@ -78,12 +77,8 @@ class RedisReader:
         self._epoch_to_find = epoch
 
     def _run(self) -> None:
-        me = self._process, get_ident()
-        READERS.add(me)
-        try:
+        with as_reader():
             self._read_all()
-        finally:
-            READERS.discard(me)
         if getpid() != self._process:
             end_inherited_thread()
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from os import getpid
 from threading import get_ident
 from typing import Any
@@ -27,6 +27,17 @@ from .base import Bus, node_of
 ANSWER = "answer"
 READERS: set[tuple[int, int]] = set()
 """The process and the identifier of each thread that reads a hub for this process: an answer comes by it."""
+
+
+@contextmanager
+def as_reader() -> Iterator[None]:
+    """Refuse waits for other servers on this thread: it reads the hub for this process."""
+    me = getpid(), get_ident()
+    READERS.add(me)
+    try:
+        yield
+    finally:
+        READERS.discard(me)
 
 
 def check_may_wait() -> None:

@@ -14,7 +14,6 @@ import sqlite3
 import threading
 from functools import partial
 from os import getpid
-from threading import get_ident
 from typing import Any
 
 from ..clock import monotonic
@@ -27,7 +26,7 @@ from ..sqlite.wake import WakeFile, wake
 from ..values import escape_for_log
 from .base import BusEvents
 from .records import decode_text, encode_text, member_of
-from .requests import READERS
+from .requests import as_reader
 from .sqlite_file import LOOK_INTERVAL, HubFile
 from .sqlite_tables import (
     EVENT,
@@ -172,12 +171,8 @@ class SqliteNode:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        me = self._process, get_ident()
-        READERS.add(me)
-        try:
+        with as_reader():
             self._read_all()
-        finally:
-            READERS.discard(me)
         if getpid() != self._process:
             end_inherited_thread()
         else:
