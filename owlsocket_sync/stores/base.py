@@ -194,7 +194,7 @@ class StoredQueue(Protocol):
         ...
 
     def stats(self) -> QueueStats:
-        """Return the state of the queue."""
+        """Return the state of the queue, once the leases that have ended are free, as `claim` frees them."""
         ...
 
     def dead(self) -> list[Entry]:
@@ -206,7 +206,10 @@ class StoredQueue(Protocol):
         ...
 
     def purge(self, dead: bool) -> int:
-        """Delete the messages that wait, or the dead letters; return how many those were."""
+        """Delete the messages that wait, or the dead letters; return how many those were.
+
+        What the next `claim` would free waits as well.
+        """
         ...
 
 

@@ -69,6 +69,11 @@ class Leases:
             self._looked = now
             self._free_what_the_dead_left(connection)
 
+    def sweep_now(self, connection: sqlite3.Connection) -> None:
+        """Do the same, however short ago the last time was."""
+        self._swept = self._looked = 0.0
+        self.sweep(connection)
+
     def is_due(self, connection: sqlite3.Connection) -> bool:
         """Return whether `sweep` would free something; without a transaction."""
         now = monotonic()

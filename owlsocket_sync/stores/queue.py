@@ -223,6 +223,8 @@ class Queue:
     def purge(self, *, dead: bool = False) -> int:
         """Delete all messages that wait, and return how many those were; what is in flight stays.
 
+        What a process that is dead worked on waits.
+
         Args:
             dead: delete the dead letters instead.
         """

@@ -142,10 +142,10 @@ class RedisQueue(RedisLinks):
                     self.leases.end(seq, attempts)
         self._renew_leads()
 
-    def _free_what_the_dead_left(self) -> None:
+    def _free_what_the_dead_left(self, *, now_and_then: bool = True) -> None:
         """Free what processes of this machine have leased that died; at the first use, and not at each one."""
         now = monotonic()
-        if now < self._looked + OWNERS_INTERVAL:
+        if now_and_then and now < self._looked + OWNERS_INTERVAL:
             return
         self._looked = now
         for holder in self._run(scripts.HOLDERS)[1]:
@@ -239,6 +239,7 @@ class RedisQueue(RedisLinks):
     def stats(self) -> QueueStats:
         """Return the state of the queue."""
         self.tell_changes()
+        self._free_what_the_dead_left(now_and_then=False)
         depth, size, age, in_flight, dead = map(int, self._run(scripts.STATS)[1])
         return QueueStats(depth, size, age / 1000, in_flight, dead)
 
@@ -262,7 +263,7 @@ class RedisQueue(RedisLinks):
 
     def purge(self, dead: bool) -> int:
         """Delete the messages that wait, or the dead letters."""
-        self._run(scripts.OPEN)
+        self.stats()  # which frees what nobody works on any more
         start, end, count = b"-", "+" if dead else self._known.next - 1, 0
         while start:
             purged, start = self._run(scripts.PURGE, int(dead), start, end, PAGE)[1]

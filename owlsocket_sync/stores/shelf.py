@@ -246,6 +246,7 @@ class Shelf:
             self._bytes -= sum(len(record.payload) for record, _ in self._dead.values())
             self._dead.clear()
             return count
+        self._free_what_is_due()
         waiting = [seq for seq, record in self._records.items() if record.until != math.inf]
         for seq in waiting:
             self.remove(seq)

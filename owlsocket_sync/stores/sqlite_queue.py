@@ -209,7 +209,13 @@ class SqliteQueue(SqliteLinks):
             age = max(0.0, wall_time() - oldest[0][0]) if oldest else 0.0
             return QueueStats(depth, size, age, in_flight, dead)
 
+        self._free_what_has_ended()
         return self._database.read(stats)
+
+    def _free_what_has_ended(self) -> None:
+        """Free what nobody works on any more, as the next `claim` would: a figure has to tell it apart."""
+        if self._database.read(self._leases.is_due):
+            self._database.write(self._leases.sweep_now, durable=False)
 
     def dead(self) -> list[Entry]:
         """Return the dead letters."""
@@ -236,6 +242,7 @@ class SqliteQueue(SqliteLinks):
         """Delete the messages that wait, or the dead letters."""
 
         def purge(connection: sqlite3.Connection) -> int:
+            self._leases.sweep_now(connection)
             number = self._row.make(connection)[0]
             base = number << SEQ_BITS
             sizes = connection.execute(_PURGE_DEAD if dead else _PURGE, (base, base + (1 << SEQ_BITS))).fetchall()

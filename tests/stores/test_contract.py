@@ -14,7 +14,7 @@ import pytest
 
 from owlsocket_sync import Backoff, Consumed, SocketMessageMalformed, StoreError, StoreFull
 from owlsocket_sync.deadline import Deadline
-from owlsocket_sync.stores import Delivery, Draft, Queue, Store
+from owlsocket_sync.stores import Delivery, Draft, Queue, QueueStats, Store
 from support.helpers import eventually, scaled
 
 from .conftest import MakeStore
@@ -366,6 +366,21 @@ def test_purge_deletes_what_waits_and_nothing_else(queue: Queue) -> None:
     assert payloads(queue) == [2]
     assert queue.purge(dead=True) == 1
     assert queue.stats.bytes == 0
+
+
+def test_what_was_forgotten_is_in_flight_no_more_before_anybody_asks_for_it(queue: Queue) -> None:
+    """The figures say so, and purge deletes it; though no consumer came by."""
+    queue.put("forgotten")
+    entry = queue.stored.claim(0.01, None, Deadline(scaled(5)))
+    assert entry is not None
+    queue.stored.drop(entry)
+    eventually(lambda: (len(queue), queue.stats.in_flight) == (1, 0))
+    entry = queue.stored.claim(0.01, None, Deadline(scaled(5)))
+    assert entry is not None
+    queue.stored.drop(entry)
+    eventually(queue.purge)
+    assert queue.get() is None
+    assert queue.stats == QueueStats(0, 0, 0.0, 0, 0)
 
 
 def test_peek_takes_nothing(queue: Queue) -> None:

@@ -18,7 +18,7 @@ from support.child_processes import Child, environment
 from support.figures import Figure
 from support.helpers import eventually, scaled, whole
 from support.redis_servers import RedisServer
-from support.store_processes import check_poison
+from support.store_processes import check_ghost, check_poison
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +88,13 @@ def test_a_new_process_begins_with_what_a_killed_one_left(server: RedisServer, s
 def test_a_message_that_kills_its_worker_becomes_a_dead_letter(server: RedisServer, store: RedisStore) -> None:
     """After exactly so many deliveries; those behind it go on."""
     check_poison(store.queue("jobs"), partial(using, server))
+
+
+def test_what_a_killed_process_worked_on_is_not_in_flight_any_more(
+    server: RedisServer, store: RedisStore, figure: Figure
+) -> None:
+    """In all figures, and for purge, before anybody asks for a message."""
+    check_ghost(store.queue("jobs"), partial(using, server), figure)
 
 
 def test_a_forked_child_has_connections_and_leases_of_its_own(server: RedisServer, store: RedisStore) -> None:
