@@ -11,9 +11,28 @@ from .stores.queue import Queue
 
 
 def stored_queues(inbox: Queue | None, outbox: Queue | None, owner: str = "") -> StoredQueues | None:
-    """Return the queues of a connection, ``None`` where there are none; ``owner`` is that of the peer's streams."""
+    """Return the queues of a connection, ``None`` where there are none.
+
+    Args:
+        inbox: of the connection.
+        outbox: of the connection.
+        owner: of the streams of the peer.
+
+    Raises:
+        ValueError: they are one queue.
+    """
     if inbox is None and outbox is None:
         return None
+    if inbox is not None and outbox is not None and _place(inbox) == _place(outbox):
+        raise ValueError(
+            f"outbox and inbox are one queue, {inbox.name!r}, whose messages would come back to it: use two queues"
+        )
     EXIT_REGISTRY.close_first()
     SLOW_TASKS.leave_to_workers(LANE)  # the poller waits for no disk
     return StoredQueues(inbox, outbox, owner, make_worker=Drainer)
+
+
+def _place(queue: Queue) -> object:
+    """Return what tells a queue from all others: two objects may be one queue of a file, or of a Redis."""
+    stored = queue.stored
+    return getattr(stored, "place", stored)

@@ -17,7 +17,7 @@ def queues_of(options: ServerOptions, request: Request) -> StoredQueues | None:
     """Return the queues of a client that are in stores; ``None`` where there are none.
 
     Raises:
-        ValueError: ``outbox`` returned something else than a queue.
+        ValueError: ``outbox`` returned something else than a queue, or the inbox.
     """
     if options.inbox is None and options.outbox is None:
         return None

@@ -22,7 +22,7 @@ from ..locks import interrupted_itself, make_process_lock
 from .tables import FileKind
 
 try:
-    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 except ImportError:  # Windows
     HAS_LOCKS = False
 else:
@@ -162,10 +162,15 @@ def open_file(path: str, mode: int) -> FileIO:
     return FileIO(path, "a", opener=lambda path, flags: os.open(path, flags, mode))
 
 
-def try_lock(file: FileIO) -> bool:
-    """Lock a file where no other process has it locked; return whether it is."""
+def try_lock(file: FileIO, *, shared: bool = False) -> bool:
+    """Lock a file where no other process has it locked; return whether it is.
+
+    Args:
+        file: the file.
+        shared: others may lock it so as well.
+    """
     try:
-        flock(file, LOCK_EX | LOCK_NB)
+        flock(file, (LOCK_SH if shared else LOCK_EX) | LOCK_NB)
     except BlockingIOError:
         return False
     return True

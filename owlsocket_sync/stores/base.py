@@ -166,6 +166,9 @@ class StoredQueue(Protocol):
             max_attempts: a message that was claimed so often already becomes a dead letter.
             deadline: the limit of the wait.
             done: the number of a message to acknowledge first, whatever is found; best in the same transaction.
+
+        Raises:
+            StoreError: a connection sends the messages: it has the `Lead`.
         """
         ...
 
@@ -209,6 +212,9 @@ class StoredQueue(Protocol):
         """Delete the messages that wait, or the dead letters; return how many those were.
 
         What the next `claim` would free waits as well.
+
+        Raises:
+            StoreError: of the messages that wait: a connection sends them.
         """
         ...
 
@@ -325,3 +331,11 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"the name of a queue must be a text that is not empty, not {name!r}")
     return name
+
+
+def sent_by_a_connection(queue: str) -> StoreError:
+    """Return the error of one that wants messages of an outbox, while a connection sends them."""
+    return StoreError(
+        f"the queue {queue!r} is the outbox of a connection, in this process or another one: its messages are for the "
+        "peer, and nobody else can take or purge them while the connection is open"
+    )

@@ -47,6 +47,16 @@ class FileLeads:
         self._leads.add(lead)
         return lead
 
+    def is_taken(self, path: str) -> bool:
+        """Return whether the lead whose file this is, is taken, in whatever process."""
+        try:
+            file = FileIO(path, "r")
+        except OSError:  # nobody has ever sent the queue
+            return False
+        with file:
+            # Shared: two that look must not find each other. One that takes it meanwhile tries again, as with a rival.
+            return not try_lock(file, shared=True)
+
     def close(self) -> None:
         """Give all of them up."""
         for lead in list(self._leads):

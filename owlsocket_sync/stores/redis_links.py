@@ -57,6 +57,11 @@ class RedisLinks:
     # -- an end of a connection --------------------------------------------------------------------------------------
 
     @property
+    def place(self) -> tuple[str, bytes]:
+        """What tells the queue from all others."""
+        return self._link.place, self._log
+
+    @property
     def stream(self) -> str:
         """The id of the sequence of numbers in this queue."""
         return self._run(scripts.OPEN)[0]

@@ -19,7 +19,7 @@ from ..errors import StoreError
 from ..errors.safe_text import logger
 from ..redis.link import Script
 from . import redis_scripts as scripts
-from .base import Draft, Entry, QueueStats, Stored, default_id
+from .base import Draft, Entry, QueueStats, Stored, default_id, sent_by_a_connection
 from .redis_leases import MIN_LEASE, QueueLeases, RedisLeases, held_for
 from .redis_link import StoreLink
 from .redis_links import LONGEST_WAIT, RedisLinks, decode, encode
@@ -107,6 +107,9 @@ class RedisQueue(RedisLinks):
             _, claimed = self._run(scripts.CLAIM, *arguments, deadline=deadline)
             if done is not None:
                 self.leases.end(done)
+            if claimed[0] == b"sent":
+                self._refuse_an_outbox(claimed[1])
+                return self._claim_now(visibility, most, deadline, None)
             if len(claimed) == 1:
                 milliseconds = int(claimed[0])
                 return None, math.inf if milliseconds < 0 else milliseconds / 1000
@@ -120,6 +123,12 @@ class RedisQueue(RedisLinks):
             # An interrupt, or an outage that was too long: Redis may have leased a message, which has no consumer.
             self._lose(claim, entry)
             raise
+
+    def _refuse_an_outbox(self, sender: bytes) -> None:
+        """Raise where a connection sends the messages; where its process is dead, end its right to do so."""
+        if sender and not is_dead(sender.decode().partition(" ")[0]):
+            raise sent_by_a_connection(self.name)
+        self._run(scripts.LEAVE_LEAD, sender)
 
     def _lose(self, claim: int, entry: Entry | None) -> None:
         if entry is not None:
@@ -263,6 +272,8 @@ class RedisQueue(RedisLinks):
 
     def purge(self, dead: bool) -> int:
         """Delete the messages that wait, or the dead letters."""
+        if not dead:
+            self._refuse_an_outbox(self._run(scripts.LEADER)[1])
         self.stats()  # which frees what nobody works on any more
         start, end, count = b"-", "+" if dead else self._known.next - 1, 0
         while start:

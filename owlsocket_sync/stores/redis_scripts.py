@@ -64,6 +64,8 @@ if again then
     if all[n + 1] == holder then return hand_out(find(all[n]), all[n]) end
   end
 end
+local sender = call('GET', lead)
+if sender then return reply({'sent', sender}) end
 free_what_is_due()
 local seq, entry
 while true do
@@ -221,6 +223,8 @@ if holder and holder ~= ARGV[5] and holder ~= ARGV[6] then return reply(holder) 
 call('SET', lead, ARGV[5], 'PX', ARGV[7])
 return reply(ARGV[5])
 """)
+
+LEADER = make_script("return reply(call('GET', lead) or '')")
 
 # holder
 LEAVE_LEAD = make_script("if call('GET', lead) == ARGV[5] then call('DEL', lead) end\nreturn reply(1)")

@@ -69,7 +69,15 @@ class SqliteLinks:
         """Become the one that sends its messages, among all processes."""
         found = self._database.read(self._row.find)
         number, _ = found if found is not None else self._commits.commit(self._row.make)
-        return self._leads.take(f"{self._database.path}-lead-{number}")
+        return self._leads.take(self._lead_path(number))
+
+    def _lead_path(self, number: int) -> str:
+        return f"{self._database.path}-lead-{number}"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells the queue from all others."""
+        return self._database.path, self.name
 
     def bounds(self) -> Bounds:
         """Return the numbers of its messages."""

@@ -15,7 +15,7 @@ from ..deadline import Deadline
 from ..sqlite.commits import GroupCommits
 from ..sqlite.database import Database
 from .arrivals import Arrivals
-from .base import Draft, Entry, QueueStats, Stored
+from .base import Draft, Entry, QueueStats, Stored, sent_by_a_connection
 from .leads import FileLeads
 from .leases import Leases, end_leases
 from .queue_row import QueueRow, id_of_row
@@ -93,14 +93,18 @@ class SqliteQueue(SqliteLinks):
 
     def _claim_now(self, visibility_timeout: float, max_attempts: int | None, done: int | None) -> Entry | None:
         claimed: list[Entry] = []
+        is_sent = False
         committed: list[Any] = []
         registered = (0, 0)
 
         def claim(connection: sqlite3.Connection) -> Entry | None:
-            nonlocal registered
+            nonlocal registered, is_sent
             claimed.clear()
             if done is not None:
                 self._row.remove(connection, self._place(connection, done))
+            is_sent = self._is_sent(connection)
+            if is_sent:
+                return None
             self._leases.sweep(connection)
             registered = (self._database.generation, self._leases.own_number(connection))
             entry = self._claim_in(connection, wall_time() + visibility_timeout, registered[1], max_attempts)
@@ -114,8 +118,13 @@ class SqliteQueue(SqliteLinks):
             if committed and claimed:
                 self.drop(claimed[0])
             raise
+        if is_sent:
+            raise sent_by_a_connection(self.name)
         self._leases.register(*registered)
         return entry
+
+    def _is_sent(self, connection: sqlite3.Connection) -> bool:
+        return self._leads.is_taken(self._lead_path(self._place(connection, 0) >> SEQ_BITS))
 
     def _place(self, connection: sqlite3.Connection, seq: int) -> int:
         generation, base = self._claimed
@@ -242,6 +251,8 @@ class SqliteQueue(SqliteLinks):
         """Delete the messages that wait, or the dead letters."""
 
         def purge(connection: sqlite3.Connection) -> int:
+            if not dead and self._is_sent(connection):
+                raise sent_by_a_connection(self.name)
             self._leases.sweep_now(connection)
             number = self._row.make(connection)[0]
             base = number << SEQ_BITS

@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 
-from owlsocket_sync import Backoff, Connection, MessagesLost, SocketTimeout, StoreFull, connect
+from owlsocket_sync import (
+    Backoff,
+    Connection,
+    MessagesLost,
+    SocketConnectionError,
+    SocketTimeout,
+    StoreError,
+    StoreFull,
+    connect,
+)
 from owlsocket_sync.server import Request, Server, serve
 from owlsocket_sync.stores import Queue, SqliteStore
 from owlsocket_sync.testing import FaultProxy
@@ -446,3 +455,32 @@ def test_a_wrong_queue_is_refused(option: str) -> None:
         connect("ws://127.0.0.1:1", **options)
     with pytest.raises(ValueError, match=option):
         serve(lambda connection, request: None, **options)
+
+
+def test_one_queue_cannot_be_both_ends(near: SqliteStore, far: SqliteStore) -> None:
+    """What is sent would be what was received; whether it is one object or two, and of a client of a server as well."""
+    with SqliteStore(near.path) as again:
+        for inbox in (near.queue("both"), again.queue("both")):
+            with pytest.raises(ValueError, match="outbox and inbox are one queue, 'both'"):
+                connect("ws://127.0.0.1:1", outbox=near.queue("both"), inbox=inbox)
+    both = far.queue("both")
+    with (
+        serve(lambda connection, request: None, inbox=both, outbox=lambda request: both) as server,
+        pytest.raises(SocketConnectionError),
+    ):
+        connect(server.url)
+
+
+def test_a_worker_cannot_take_what_a_connection_sends(near: SqliteStore, far: SqliteStore) -> None:
+    """It would be missing at the peer, and flush would say that all is well."""
+    outbox = near.queue("out")
+    with serve(lambda connection, request: None, inbox=far.queue("in")) as server:
+        with connect(server.url, outbox=outbox) as connection:
+            connection.enqueue(1)
+            connection.flush(scaled(5))
+            for use in (outbox.get, outbox.purge, lambda: list(outbox.messages())):
+                with pytest.raises(StoreError, match="outbox of a connection"):
+                    use()
+        outbox.put(2)
+        assert [message.payload for message in outbox.messages(timeout=0)] == [2]
+    assert [message.payload for message in far.queue("in").peek()] == [1]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from owlsocket_sync import connect
+from owlsocket_sync import StoreError, connect
 from owlsocket_sync.server import serve
 from owlsocket_sync.stores import SqliteStore
 from support.child_processes import APPS, Child, environment
@@ -123,6 +123,8 @@ def test_of_two_processes_with_one_outbox_one_sends_and_the_other_takes_over(tmp
             connection.enqueue("of the second")
             connection.flush(scaled(10))  # sent by the first
             assert outbox.stored.take_lead() is None  # type: ignore[attr-defined]
+            with pytest.raises(StoreError, match="outbox of a connection, in this process or another one"):
+                outbox.get()
             holder.send(signal.SIGKILL)
             killed_at = time.monotonic()
             connection.enqueue("later")

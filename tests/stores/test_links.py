@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from owlsocket_sync import StoreFull
+from owlsocket_sync import StoreError, StoreFull
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import Bounds, Draft, Entry, Incoming, Outgoing, Position, Store, Stored
 from owlsocket_sync.stores.base import START, PositionMoved
+from support.helpers import scaled
 
 from .conftest import LINKED, MakeStore
 
@@ -209,3 +210,22 @@ def test_nothing_is_stored_where_another_link_moved_the_position(store: Store) -
             stored.receive(STREAM, received(3), known)
     assert len(contents(store)) == 2
     assert stored.receive(STREAM, received(3), Position(2, "id-2")) == Position(3, "id-3")
+
+
+def test_an_outbox_that_is_sent_has_no_other_consumer(store: Store) -> None:
+    """Whoever takes a message would keep it from the peer; and what a worker has finished before is removed."""
+    queue, stored = store.queue("outbox"), outgoing(store)
+    rounds = queue.messages()
+    assert next(rounds).payload == 1
+    held = queue.get()
+    assert held is not None
+    lead = stored.take_lead()
+    assert lead is not None
+    for use in (lambda: next(rounds), queue.get, queue.purge, lambda: queue.get(timeout=scaled(5))):
+        with pytest.raises(StoreError, match="'outbox' is the outbox of a connection"):
+            use()
+    assert [entry.payload for entry in stored.read_after(0, 100)] == [b"2", b"3", b"4", b"5"]
+    held.reject()
+    assert queue.purge(dead=True) == 1
+    lead.release()
+    assert [message.payload for message in queue.messages(timeout=0)] == [3, 4, 5]

@@ -6,12 +6,14 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from owlsocket_sync import StoreError
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import RedisStore, redis_owner
 from support.child_processes import Child, environment
@@ -95,6 +97,22 @@ def test_what_a_killed_process_worked_on_is_not_in_flight_any_more(
 ) -> None:
     """In all figures, and for purge, before anybody asks for a message."""
     check_ghost(store.queue("jobs"), partial(using, server), figure)
+
+
+def test_what_a_killed_process_sent_can_be_taken_at_once(server: RedisServer, store: RedisStore) -> None:
+    """Its right to send is over, although Redis keeps it for seconds."""
+    queue = store.queue("jobs")
+    source = "lead = queue.stored.take_lead(); print(lead is not None, flush=True); time.sleep(600)"
+    uses: list[Callable[[], object]] = [lambda: queue.get() is not None, lambda: queue.purge() == 1]
+    for use in uses:
+        queue.put(1)
+        with using(server, source) as child:
+            assert child.line() == "True"
+            with pytest.raises(StoreError, match="outbox of a connection"):
+                use()
+            child.send(9)
+            child.finish()
+        assert use()
 
 
 def test_a_forked_child_has_connections_and_leases_of_its_own(server: RedisServer, store: RedisStore) -> None:
