@@ -6,7 +6,7 @@ Threads: any; it has no state of its own but the stored queue's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import getpid
 from typing import Any, NamedTuple
 
@@ -98,7 +98,10 @@ class Queue:
         Raises:
             StoreFull: there is no room for all of them.
             SocketMessageMalformed: a payload cannot be represented as JSON.
+            TypeError: it is one payload, whose parts would be stored.
         """
+        if isinstance(payloads, (str, bytes, bytearray, Mapping)):
+            raise TypeError(f"put_many takes a list of payloads, not {type(payloads).__name__}; put() takes one")
         drafts = [Draft(IDS.next(), to_json(payload)) for payload in payloads]
         return [stored.id for stored in self.stored.append(drafts)] if drafts else []
 

@@ -39,6 +39,15 @@ def test_messages_come_in_the_order_in_which_they_were_put(queue: Queue) -> None
     assert [delivery.remaining for delivery in taken] == [3, 2, 1, 0]
     assert not len(queue)
     assert queue.put_many([]) == []
+    assert len(queue.put_many(number for number in range(2))) == 2
+
+
+@pytest.mark.parametrize("payload", ["pie", b"pie", bytearray(b"pie"), {"dish": "pie"}])
+def test_one_payload_is_not_put_in_pieces(queue: Queue, payload: Any) -> None:
+    """A text has characters, and an object has keys, which would be messages."""
+    with pytest.raises(TypeError, match=r"put_many takes a list of payloads, not .*; put\(\) takes one"):
+        queue.put_many(payload)
+    assert not len(queue)
 
 
 def test_a_delivery_is_the_tuple_that_consume_gives(queue: Queue) -> None:
