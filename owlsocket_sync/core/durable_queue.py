@@ -23,8 +23,8 @@ from ..protocol.messages import IDS
 from ..protocol.queue import Filter, MessageQueue
 from ..protocol.services import Services
 from ..protocol.types.interfaces import convert, type_adapter
-from ..stores.base import Draft
-from ..stores.queue import Queue
+from ..stores.base import Draft, QueueStats
+from ..stores.queue import EntryLease, Queue
 from .queue_exchange import QueueExchange
 from .queue_lane import QueueLane
 
@@ -213,10 +213,11 @@ class DurableQueue:
         return None if delivery is None else self._converted(delivery, adapter)
 
     def _converted(self, delivery: Delivery, adapter: Any) -> Delivery:
-        payload, lease, inbox = delivery.payload, delivery.lease, self.exchange.inbox
-        assert lease is not None
+        payload, own, inbox = delivery.payload, delivery.lease, self.exchange.inbox
+        assert isinstance(own, EntryLease)
+        lease: Lease = own
         if inbox is not None and inbox.is_volatile:
-            lease = WakingLease(lease, self.exchange)
+            lease = WakingLease(own, self.exchange)
         elif adapter is None:
             return delivery
         try:
@@ -250,7 +251,7 @@ class WakingLease:
         exchange: with the peer.
     """
 
-    def __init__(self, lease: Lease, exchange: QueueExchange) -> None:
+    def __init__(self, lease: EntryLease, exchange: QueueExchange) -> None:
         self._lease = lease
         self._exchange = exchange
 
@@ -267,6 +268,10 @@ class WakingLease:
     def nack(self, delay: float | None) -> None:
         """Give the message back."""
         self._lease.nack(delay)
+
+    def leave_round(self) -> None:
+        """Give the message back, because the loop over the messages ended within its round."""
+        self._lease.leave_round()
 
     def reject(self, reason: str) -> None:
         """Make the message a dead letter."""
@@ -300,8 +305,17 @@ def _iterate(
                 if done:
                     delivery.ack()
                 else:
-                    delivery.nack()
+                    lease = delivery.lease
+                    assert isinstance(lease, (EntryLease, WakingLease))
+                    lease.leave_round()
         limit = None if limit is None else limit - 1
+
+
+def _unacknowledged(left: QueueStats, deadline: Deadline, failure: Exception | None) -> SocketTimeout:
+    count = left.depth + left.in_flight
+    what = "1 message was" if count == 1 else f"{count} messages were"
+    reason = f" (last failure: {safe_str(failure)})" if failure else ""
+    return SocketTimeout(f"{what} not acknowledged within {deadline.seconds:g} s{reason}")
 
 
 def no_outbox() -> SocketUnsupported:

@@ -20,6 +20,11 @@ from ..protocol.json_values import from_json, to_json
 from ..protocol.messages import IDS
 from .base import Draft, Entry, QueueStats, StoredQueue
 
+LEFT_ROUND = (
+    "given back when the loop over messages() ended; for a single message use get(), "
+    "or consume(ack=False) of a connection"
+)
+
 
 class DeadLetter(NamedTuple):
     """A message that is not delivered any more.
@@ -139,8 +144,9 @@ class Queue:
     ) -> Iterator[Delivery]:
         """Iterate over messages: a round that ends acknowledges its message, one that does not gives it back.
 
-        So a message is given back where the body of the loop raises, or leaves it by ``break``. A body that answers a
-        message itself decides.
+        So a message is given back where the body of the loop raises, or leaves it by ``break``, and where the iterator
+        is dropped, as by ``next(queue.messages())``: for one message use `get`. A body that answers a message itself
+        decides.
 
         Args:
             visibility_timeout: as of `get`.
@@ -166,7 +172,7 @@ class Queue:
                 done = True
             finally:
                 if not done and lease.is_open():
-                    lease.nack(None)
+                    lease.leave_round()
             limit = None if limit is None else limit - 1
             # With the next claim in one transaction, which is half of the work.
             finished = lease if lease.is_open() else None
@@ -283,6 +289,12 @@ class EntryLease:
         else:
             self._confirm(self._stored.release(self.entry, delay), "given back")
 
+    def leave_round(self) -> None:
+        """Give the message back, because the loop over the messages ended within its round."""
+        self.nack(None)
+        if self._answer == "given back":
+            self._answer = LEFT_ROUND
+
     def reject(self, reason: str) -> None:
         """Make the message a dead letter."""
         self._check_unanswered()
@@ -297,7 +309,7 @@ class EntryLease:
 
     def _check_unanswered(self) -> None:
         if self._answer is not None:
-            raise StoreError(f"the message {self.entry.id} was {self._answer} already")
+            raise StoreError(f"the message {self.entry.id} was already {self._answer}")
 
     def _confirm(self, held: bool, answer: str | None) -> None:
         if not held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -180,6 +181,19 @@ def test_consuming_acknowledges_at_once_or_leaves_it_to_the_caller(stores: Any) 
     again.reject("enough")
     assert server.consume() is None
     assert [letter.reason for letter in inbox.dead_letters()] == ["enough"]
+
+
+@pytest.mark.parametrize("make_inbox", [MemoryStore, None], ids=["in memory", "in a file"])
+def test_a_message_of_an_iterator_that_was_dropped_is_given_back(stores: Any, make_inbox: Any) -> None:
+    """One that wanted a single message learns how to take it."""
+    inbox = (make_inbox() if make_inbox else stores[1]).queue("in")
+    pair = DurablePair((None, stores[0].queue("out")), (inbox, None))
+    pair.client.connection.enqueue(1)
+    delivery = next(pair.server.connection.messages(retry_delay=Backoff(initial=0)))
+    gc.collect()
+    with pytest.raises(StoreError, match=r"ended; for a single message use .* consume\(ack=False\)"):
+        delivery.ack()  # type: ignore[attr-defined]
+    assert received(inbox) == [1]
 
 
 def test_a_round_of_the_loop_acknowledges_and_a_break_gives_back(stores: Any) -> None:
