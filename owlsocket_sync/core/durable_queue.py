@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from ..deadline import Deadline
 from ..errors import SocketMessageError, SocketMessageMalformed, SocketTimeout, SocketUnsupported
 from ..errors.marshalled import unsent
+from ..errors.safe_text import safe_str
 from ..locks import Condition
 from ..protocol.delivery import Consumed, Delivery, Lease, Redelivery
 from ..protocol.iterators import check_limit
@@ -67,6 +68,7 @@ class DurableQueue:
         memory: for the half that is not.
         exchange: with the peer.
         message_size: the most bytes of one message.
+        last_failure: return the reason why there is no link; ``None`` while there is one.
 
     Attributes:
         memory: the half that is not in a store.
@@ -81,8 +83,10 @@ class DurableQueue:
         memory: MessageQueue,
         exchange: QueueExchange,
         message_size: int,
+        last_failure: Callable[[], Exception | None],
     ) -> None:
         self._services = services
+        self._last_failure = last_failure
         self.deadline_for = services.deadline_for
         self._inbox, self._outbox = queues.inbox, queues.outbox
         self.memory = memory
@@ -130,9 +134,8 @@ class DurableQueue:
                     return
                 self._services.check_open()
                 if deadline.expired():
-                    left = outbox.stored.stats()
-                    count = left.depth + left.in_flight
-                    raise SocketTimeout(f"{count} messages were not acknowledged within {deadline.seconds:g} s")
+                    failure = self._last_failure()
+                    raise _unacknowledged(outbox.stored.stats(), deadline, failure) from failure
                 with self._deleted_lock:
                     seconds = min(LOOK_INTERVAL, deadline.remaining())
                     # Another process may be the one that sends, so the wait is short.

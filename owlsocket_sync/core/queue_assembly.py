@@ -52,7 +52,7 @@ def make_durable(
     outbox = None if queues.outbox is None else OutboxEnd(queues.outbox)
     inbox = None if queues.inbox is None else InboxEnd(queues.inbox, queues.owner)
     exchange = QueueExchange(services, frames, outbox, inbox, asks=not options.accepted)
-    durable = DurableQueue(services, queues, memory, exchange, size)
+    durable = DurableQueue(services, queues, memory, exchange, size, lambda: carrier.last_failure)
     if outbox is not None and queues.make_worker is not None:
         exchange.wake = queues.make_worker(exchange, options.name).wake
     else:

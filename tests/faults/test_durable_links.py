@@ -484,3 +484,15 @@ def test_a_worker_cannot_take_what_a_connection_sends(near: SqliteStore, far: Sq
         outbox.put(2)
         assert [message.payload for message in outbox.messages(timeout=0)] == [2]
     assert [message.payload for message in far.queue("in").peek()] == [1]
+
+
+def test_a_flush_that_ends_without_a_link_says_why_there_is_none(near: SqliteStore) -> None:
+    """As a call does."""
+    with connect("ws://127.0.0.1:1", outbox=near.queue("out"), wait=False) as connection:
+        connection.enqueue(1)
+        eventually(lambda: connection._core.carrier.last_failure is not None)
+        with pytest.raises(
+            SocketTimeout, match=r"^1 message was not acknowledged within 0.01 s \(last failure: .*refused\)"
+        ) as caught:
+            connection.flush(0.01)
+        assert isinstance(caught.value.__cause__, SocketConnectionError)
