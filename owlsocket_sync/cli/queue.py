@@ -37,6 +37,21 @@ def _names_store(command: click.Command, ctx: click.Context, args: list[str]) ->
     return isinstance(first, str) and is_store(first)
 
 
+class QueueCommand(UrlCommand):
+    """A command on the queues of a connection, whose first argument may have been meant for a store."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; say how a store is named where the argument is no URL at all."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            beginning, _, rest = error.message.partition(": ")
+            if beginning == "url must start with ws:// or wss://" and "://" not in rest:
+                hint = "; or name a store, whose name ends with .db or .sqlite"
+                raise click.UsageError(error.message + hint, ctx) from None
+            raise
+
+
 @click.group(cls=QueueGroup)
 def queue() -> None:
     """Put messages on a queue, and take them: of the peer of a connection, or of a store.
@@ -56,7 +71,7 @@ for _command in (list_queues, peek, dead, requeue, purge):
     queue.add_command(_command)
 
 
-@queue.command(cls=UrlCommand)
+@queue.command(cls=QueueCommand)
 @client_command
 @click.argument("payloads", nargs=-1, required=True, metavar="PAYLOAD...")
 @click.option("--id", metavar="ID", help="The id of the message; for one PAYLOAD only.")
@@ -80,7 +95,7 @@ def push(options: ConnectOptions, payloads: tuple[str, ...], id: str | None) -> 
         connection.ping(options.timeout)
 
 
-@queue.command(cls=UrlCommand)
+@queue.command(cls=QueueCommand)
 @client_command
 @click.option("--limit", type=click.IntRange(min=1), help="End after this many messages.")
 def pull(options: ConnectOptions, limit: int | None) -> ExitCode:

@@ -48,6 +48,9 @@ def open_store(name: str, *, create: bool = False) -> tuple[Store, StorePlace]:
     """
     try:
         place = parse_store(name)
+        if name.startswith(("ws://", "wss://")):
+            command = click.get_current_context().info_name
+            raise click.UsageError(f"{name}: this is the URL of a server, and {command} is for stores")
         if not create and not place.is_redis and not Path(place.where).is_file():
             raise click.UsageError(f"{name}: there is no such store")
         return place.open(), place

@@ -93,7 +93,11 @@ def test_a_file_is_a_store_by_its_content(path: Path, tmp_path: Path, run: Run) 
     [
         (["ls", "{}/missing.db"], "there is no such store"),
         (["peek", "{}/queue.db", "lost"], "has no queue 'lost'; it has these: orders"),
-        (["push", "{}/queue.db", "orders"], "PAYLOAD"),
+        (["ls", "ws://127.0.0.1:1"], "ls is for stores"),
+        (["push", "{}/orders", "orders", "1"], "or name a store, whose name ends with .db or .sqlite"),
+        (["pull", "orders"], "or name a store, whose name ends with .db or .sqlite"),
+        (["push", "{}/queue.db"], "NAME is missing before the PAYLOAD"),
+        (["push", "{}/queue.db", "orders"], "PAYLOAD is missing: the arguments are STORE NAME PAYLOAD"),
         (["push", "{}/queue.db", "orders", "1", "2", "--id", "a"], "--id is for one PAYLOAD only"),
         (["pull", "{}/queue.db", "--limit", "0"], "--limit"),
     ],
