@@ -160,7 +160,8 @@ def pull_from_store(queue: Queue, limit: int | None, timeout: float) -> ExitCode
     \b
     owlsocket queue pull queue.db orders --limit 1
 
-    No message at all is a timeout, exit code 4.
+    No message at all is a timeout, exit code 4. Limit the number of messages by --limit, and not by head: what is in
+    the pipe when head ends was printed, and is gone.
     """
     count = 0
     for message in queue.messages(timeout=timeout, limit=limit, max_attempts=None):
