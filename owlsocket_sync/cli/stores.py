@@ -15,7 +15,7 @@ from ..places import REDIS, SQLITE
 from ..stores.urls import parse_store
 from .arguments import Seconds
 from .output import print_error, print_json
-from .payloads import read_arguments
+from .payloads import loads, read_arguments
 
 if TYPE_CHECKING:
     from ..stores import Queue, Store
@@ -128,24 +128,47 @@ def peek(queue: Queue, limit: int) -> None:
 
 @click.command("push")
 @click.argument("store")
-@click.argument("name")
-@click.argument("payloads", nargs=-1, required=True, metavar="PAYLOAD...")
+@click.argument("name", required=False, metavar="NAME")
+@click.argument("payloads", nargs=-1, metavar="PAYLOAD...")
 @click.option("--id", metavar="ID", help="The id of the message; for one PAYLOAD only.")
 @click.option("--delay", type=Seconds(), default=0.0, help="Seconds before which it is not delivered.")
-def push_to_store(store: str, name: str, payloads: tuple[str, ...], id: str | None, delay: float) -> None:
+def push_to_store(store: str, name: str | None, payloads: tuple[str, ...], id: str | None, delay: float) -> None:
     """Put each PAYLOAD on the queue NAME of STORE, in order; a store that is not there is made.
 
     \b
     owlsocket queue push queue.db orders '{"order": 7}' --id o-7
 
-    PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin.
+    PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin. NAME is no JSON
+    object, list or number, unless a queue of this name is there.
     """
+    if name is None or (_is_json(name) and not _has_queue(store, name)):
+        raise click.UsageError(
+            f"NAME is missing before {name or 'the PAYLOAD'}: the arguments are STORE NAME PAYLOAD..."
+        )
+    if not payloads:
+        raise click.UsageError("PAYLOAD is missing: the arguments are STORE NAME PAYLOAD...")
     if id is not None and len(payloads) > 1:
         raise click.UsageError("--id is for one PAYLOAD only")
     values = read_arguments(payloads)
     with open_store(store, create=True)[0] as found:
         for value in values:
             print_json({"id": found.queue(name).put(value, id, delay)})
+
+
+def _is_json(name: str) -> bool:
+    """Return whether the name of a queue is rather a payload: an object, a list or a number."""
+    try:
+        return type(loads(name)) in (dict, list, int, float)
+    except (ValueError, click.UsageError):
+        return False
+
+
+def _has_queue(store: str, name: str) -> bool:
+    try:
+        with open_store(store)[0] as found:
+            return name in found.queues()
+    except click.UsageError:  # there is no such store yet
+        return False
 
 
 @click.command("pull")

@@ -109,6 +109,28 @@ def test_a_mistake_is_exit_code_2(path: Path, run: Run, arguments: list[str], wo
     assert not (path.parent / "missing.db").exists()
 
 
+@pytest.mark.parametrize("name", ['{"dish": 1}', "[1]", "7", "-1.5"])
+@pytest.mark.parametrize("payloads", [[], ["2"]])
+@pytest.mark.parametrize("file", ["queue.db", "new.db"])
+def test_a_payload_is_no_name_of_a_queue(path: Path, run: Run, name: str, payloads: list[str], file: str) -> None:
+    """Who forgets NAME makes no queue, and no file; a queue that has such a name can be used."""
+    code, printed, complaint = run("push", path.parent / file, "--", name, *payloads)
+    assert (code, printed) == (2, [])
+    assert f"NAME is missing before {name}: the arguments are STORE NAME PAYLOAD" in complaint
+    assert not (path.parent / "new.db").exists()
+    with SqliteStore(path) as store:
+        assert store.queues() == ["orders"]
+        store.queue(name).put(1)
+    assert run("push", path, "--", name, "2")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["true", "null", '"orders"', "{orders", "7up"])
+def test_other_names_are_names(path: Path, run: Run, name: str) -> None:
+    """Whatever else they may mean."""
+    assert run("push", path, name, "2")[0] == 0
+    assert run("pull", path, name)[1][0]["payload"] == 2
+
+
 def test_one_of_several_queues_has_to_be_named(path: Path, run: Run) -> None:
     """The complaint lists them."""
     with SqliteStore(path) as store:
