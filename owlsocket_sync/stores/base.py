@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..deadline import Deadline
 from ..errors import StoreError, StoreFull
+from ..handshake_fields import is_encodable
 from ..values import FieldwiseEq
 
 if TYPE_CHECKING:
@@ -328,8 +329,8 @@ def no_room(queue: str, held: tuple[int, int], limits: tuple[int, int]) -> Store
 
 def check_name(name: str) -> str:
     """Return the name of a queue; raise `ValueError` unless it is a text with something in it."""
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"the name of a queue must be a text that is not empty, not {name!r}")
+    if not isinstance(name, str) or not name or not is_encodable(name, "utf-8"):
+        raise ValueError(f"the name of a queue must be a text that is not empty, without lone surrogates, not {name!r}")
     return name
 
 

@@ -17,7 +17,7 @@ from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.stores import Delivery, Draft, Queue, QueueStats, Store
 from support.helpers import eventually, scaled
 
-from .conftest import MakeStore
+from .conftest import LINKED, MakeStore
 
 AT_ONCE = Backoff(initial=0, cap=0)
 SOON = Backoff(initial=0.05, factor=1, cap=0.05, jitter="none")
@@ -433,6 +433,13 @@ def test_queues_are_apart_and_have_names(store: Store) -> None:
     for name in ("", None, 3):
         with pytest.raises(ValueError, match="name of a queue"):
             store.queue(name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make_store", LINKED, indirect=True)
+def test_half_a_character_is_no_name(store: Store) -> None:
+    """Not every store could keep it."""
+    with pytest.raises(ValueError, match="without lone surrogates"):
+        store.queue("half \ud800")
 
 
 @pytest.mark.parametrize(
