@@ -205,8 +205,13 @@ def check_callable(option: str, value: object, parameters: str | None = None) ->
 
 def check_workers(workers: object) -> None:
     """Raise `ValueError` unless this is a number of workers: a whole number, 1 or more."""
-    if not _is_count(workers):
-        raise ValueError(f"workers must be a whole number, 1 or more, not {workers!r}")
+    check_count("workers", workers)
+
+
+def check_count(option: str, count: object) -> None:
+    """Raise `ValueError` unless this is a number of things: a whole number, 1 or more."""
+    if not _is_count(count):
+        raise ValueError(f"{option} must be a whole number, 1 or more, not {count!r}")
 
 
 def check_size(option: str, size: object) -> None:

@@ -17,7 +17,7 @@ from ..deadline import Deadline
 from ..errors import StoreError
 from ..fork import ensure_process, register
 from ..locks import Condition, interrupted_itself, make_process_lock
-from ..options import check_size
+from ..options import check_count, check_size
 from .base import (
     MAX_BYTES,
     MAX_MESSAGES,
@@ -48,7 +48,7 @@ class MemoryStore:
     """
 
     def __init__(self, *, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
-        check_size("max_messages", max_messages)
+        check_count("max_messages", max_messages)
         check_size("max_bytes", max_bytes)
         self._limits = (max_messages, max_bytes)
         self._queues: dict[str, MemoryQueue] = {}

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import StoreError
 from ..errors.safe_text import logger
 from ..fork import ensure_process, register
-from ..options import check_size
+from ..options import check_count, check_size
 from .base import MAX_BYTES, MAX_MESSAGES, check_name
 from .queue import Queue
 from .redis_leases import QueueLeases, RedisLeases
@@ -56,7 +56,7 @@ class RedisStore:
         max_bytes: int = MAX_BYTES,
         replicas: int = 0,
     ) -> None:
-        check_size("max_messages", max_messages)
+        check_count("max_messages", max_messages)
         check_size("max_bytes", max_bytes)
         if not isinstance(prefix, str) or not prefix or set(prefix) & set("{}"):
             raise ValueError(f"prefix must be a text that is not empty, without braces, not {prefix!r}")

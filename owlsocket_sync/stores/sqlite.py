@@ -14,7 +14,7 @@ from types import TracebackType
 from ..deadline import check_timeout
 from ..errors import StoreError
 from ..fork import ensure_process, register
-from ..options import check_size
+from ..options import check_count, check_size
 from ..sqlite.commits import GroupCommits
 from ..sqlite.database import Database
 from .arrivals import Arrivals
@@ -66,7 +66,7 @@ class SqliteStore:
             raise ValueError(f"synchronous must be 'full' or 'normal', not {synchronous!r}")
         if on_corrupt not in ("raise", "quarantine"):
             raise ValueError(f"on_corrupt must be 'raise' or 'quarantine', not {on_corrupt!r}")
-        check_size("max_messages", max_messages)
+        check_count("max_messages", max_messages)
         check_size("max_bytes", max_bytes)
         self._limits = (max_messages, max_bytes)
         timeout = check_timeout(busy_timeout, "busy_timeout")

@@ -360,6 +360,16 @@ def test_a_full_queue_raises_and_stores_nothing(make_store: MakeStore) -> None:
     queue.put(4)
 
 
+@pytest.mark.parametrize("make_store", LINKED, indirect=True)
+@pytest.mark.parametrize("count", [0, -1, True, 1.5, "3"])
+def test_a_wrong_limit_is_refused(make_store: MakeStore, count: Any) -> None:
+    """In words that fit: messages are counted, and not measured."""
+    with pytest.raises(ValueError, match=r"^max_messages must be a whole number, 1 or more, not "):
+        make_store(max_messages=count)
+    with pytest.raises(ValueError, match=r"^max_bytes must be a whole number of bytes, 1 or more, not "):
+        make_store(max_bytes=count)
+
+
 def test_a_queue_is_bounded_by_size_with_its_dead_letters(make_store: MakeStore) -> None:
     """They take room until somebody looks at them."""
     queue = make_store(max_bytes=100).queue("jobs")
