@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..clock import wall_time
 from ..errors import StoreError
+from ..handshake_fields import is_encodable
 from .base import Draft, Entry, Stored, default_id, new_stream, no_room
 from .schema import MAX_QUEUES, SEQ_BITS
 
@@ -74,7 +75,7 @@ class QueueRow:
         until = now + delay if delay > 0 else 0
         place = (number << SEQ_BITS) + first
         connection.executemany(
-            _PUT, [(place + n, draft.id, draft.payload, now, until) for n, draft in enumerate(drafts)]
+            _PUT, [(place + n, as_kept(draft.id), draft.payload, now, until) for n, draft in enumerate(drafts)]
         )
         return [Stored(seq, id_of_row(draft.id, stream, seq)) for seq, draft in enumerate(drafts, first)]
 
@@ -90,7 +91,7 @@ class QueueRow:
     def bury(self, connection: sqlite3.Connection, place: int, attempts: int, reason: str) -> None:
         """Make a message a dead letter."""
         number = place >> SEQ_BITS
-        row = (self.make(connection)[1], number << SEQ_BITS, attempts, reason, wall_time(), place)
+        row = (self.make(connection)[1], number << SEQ_BITS, attempts, as_kept(reason), wall_time(), place)
         connection.execute(_BURY, row)
         size = self.remove(connection, place)
         connection.execute(_COUNT_BURIED, (size, number))
@@ -110,10 +111,23 @@ class QueueRow:
         base = number << SEQ_BITS
         rows = connection.execute(sql, {"base": base, "end": base + (1 << SEQ_BITS), **values}).fetchall()
         return [
-            Entry(row[0] - base, id_of_row(row[1], stream, row[0] - base), row[2], row[3], 0, *row[4:]) for row in rows
+            Entry(row[0] - base, id_of_row(row[1], stream, row[0] - base), row[2], row[3], 0, *map(as_text, row[4:]))
+            for row in rows
         ]
 
 
-def id_of_row(id: str | None, stream: str, seq: int) -> str:
+def id_of_row(id: str | bytes | None, stream: str, seq: int) -> str:
     """Return the id of a message in the file, where it is not repeated if it was put without one."""
-    return default_id(stream, seq) if id is None else id
+    return default_id(stream, seq) if id is None else as_text(id)
+
+
+def as_kept(text: str | None) -> str | bytes | None:
+    """Return a text as it is kept in the file: as bytes where it has half a character, which JSON lets pass."""
+    if text is None or text.isascii() or is_encodable(text, "utf-8"):
+        return text
+    return text.encode("utf-8", "surrogatepass")
+
+
+def as_text(kept: str | bytes) -> str:
+    """Return a text that is in the file."""
+    return kept.decode("utf-8", "surrogatepass") if isinstance(kept, bytes) else kept

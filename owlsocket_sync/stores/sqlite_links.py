@@ -16,7 +16,7 @@ from ..sqlite.database import Action, Database
 from .arrivals import Arrivals
 from .base import START, Bounds, Draft, Entry, Position, check_position, new_stream
 from .leads import FileLead, FileLeads
-from .queue_row import QueueRow, id_of_row
+from .queue_row import QueueRow, as_kept, as_text, id_of_row
 from .schema import SEQ_BITS
 
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ class SqliteLinks:
                 return Bounds(1, 1, 0, "")
             base = found[0] << SEQ_BITS
             row = connection.execute(_BOUNDS, (base, base + (1 << SEQ_BITS), found[0])).fetchall()[0]
-            return Bounds(*row)
+            return Bounds(row[0], row[1], row[2], as_text(row[3]))
 
         return self._database.read(bounds)
 
@@ -104,7 +104,7 @@ class SqliteLinks:
             if rows:
                 return id_of_row(rows[0][0], stream, seq)
             last = connection.execute("SELECT deleted, deleted_id FROM queues WHERE number = ?", (number,)).fetchall()
-            return last[0][1] if last[0][0] == seq else None
+            return as_text(last[0][1]) if last[0][0] == seq else None
 
         return self._database.read(id_of)
 
@@ -120,7 +120,7 @@ class SqliteLinks:
             place, id = last[0]
             deleted = connection.execute(_DELETE_TO, (base, base + seq)).fetchall()
             size, leased = sum(row[0] for row in deleted), sum(row[1] is not None for row in deleted)
-            last_id = id_of_row(id, stream, place - base)
+            last_id = as_kept(id_of_row(id, stream, place - base))
             connection.execute(_COUNT_DELETED_TO, (len(deleted), size, leased, place - base, last_id, number))
             return len(deleted)
 
@@ -181,7 +181,7 @@ class SqliteLinks:
             if count:
                 last = following[count - 1]
                 position = Position(last.seq, last.id)
-                connection.execute(_MOVE_TO, (number, stream, *position, wall_time()))
+                _move_to(connection, number, stream, position)
             return position
 
         position = self._commits.commit(receive)
@@ -209,7 +209,7 @@ class SqliteLinks:
 
         def move_to(connection: sqlite3.Connection) -> None:
             number, _ = self._row.make(connection)
-            connection.execute(_MOVE_TO, (number, stream, *position, wall_time()))
+            _move_to(connection, number, stream, position)
 
         self._commits.commit(move_to)
 
@@ -236,5 +236,10 @@ def _following(offset: int, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _position(connection: sqlite3.Connection, number: int, stream: str) -> Position:
-    rows = connection.execute(_POSITION, (number, stream)).fetchall()
-    return Position(*rows[0]) if rows else START
+    rows = connection.execute(_POSITION, (number, as_kept(stream))).fetchall()
+    return Position(rows[0][0], as_text(rows[0][1])) if rows else START
+
+
+def _move_to(connection: sqlite3.Connection, number: int, stream: str, position: Position) -> None:
+    row = (number, as_kept(stream), position.offset, as_kept(position.last_id), wall_time())
+    connection.execute(_MOVE_TO, row)

@@ -18,7 +18,7 @@ from .arrivals import Arrivals
 from .base import Draft, Entry, QueueStats, Stored, sent_by_a_connection
 from .leads import FileLeads
 from .leases import Leases, end_leases
-from .queue_row import QueueRow, id_of_row
+from .queue_row import QueueRow, as_text, id_of_row
 from .schema import SEQ_BITS
 from .sqlite_links import SqliteLinks
 
@@ -241,7 +241,7 @@ class SqliteQueue(SqliteLinks):
             id, payload = rows[0]
             # Its room first: it is the room that the message takes again.
             connection.execute(_COUNT_REVIVED, (len(payload), place >> SEQ_BITS))
-            return self._row.put(connection, [Draft(id, payload)])[0].seq
+            return self._row.put(connection, [Draft(as_text(id), payload)])[0].seq
 
         number = self._write(requeue)
         self._arrivals.notify()

@@ -421,6 +421,24 @@ def test_peek_takes_nothing(queue: Queue) -> None:
     assert payloads(queue) == ["a", "b", "c"]
 
 
+def test_any_text_is_an_id_and_a_reason(queue: Queue) -> None:
+    """Also half a character, which a peer may send, as JSON lets it pass: the others go on."""
+    queue.put(1, id="half \ud83d")
+    queue.put(2)
+    assert [message.id for message in queue.peek(1)] == ["half \ud83d"]
+    delivery = queue.get()
+    assert delivery is not None
+    assert delivery.id == "half \ud83d"
+    delivery.reject("no \udc00")
+    (letter,) = queue.dead_letters()
+    assert (letter.id, letter.reason) == ("half \ud83d", "no \udc00")
+    queue.requeue(letter)
+    assert [(message.payload, message.id == "half \ud83d") for message in queue.messages(timeout=0)] == [
+        (2, False),
+        (1, True),
+    ]
+
+
 def test_what_is_not_json_becomes_a_dead_letter(queue: Queue) -> None:
     """Another program may write into the store; the consumer goes on with the next message."""
     queue.stored.append([Draft("bad", b"{broken")])

@@ -229,3 +229,22 @@ def test_an_outbox_that_is_sent_has_no_other_consumer(store: Store) -> None:
     assert queue.purge(dead=True) == 1
     lead.release()
     assert [message.payload for message in queue.messages(timeout=0)] == [3, 4, 5]
+
+
+def test_half_a_character_in_ids_and_streams_is_kept(store: Store) -> None:
+    """The peer chooses its ids, and whoever authenticates it the name before its stream."""
+    half, owned = "half \ud83d", f"ann \udc00/{STREAM}"
+    stored = incoming(store)
+    assert stored.receive(owned, [Entry(1, half, b"1")]) == Position(1, half)
+    assert (
+        stored.receive(owned, [Entry(2, half, b"2")], Position(1, half)) == stored.position(owned) == Position(2, half)
+    )
+    stored.move_to(owned, Position(7, half))
+    assert (stored.position(owned), stored.position(STREAM)) == (Position(7, half), START)
+    outbox = store.queue("outbox").stored
+    outbox.append([Draft(half, b"1"), Draft("x", b"2")])
+    assert outbox.id_of(1) == half  # type: ignore[attr-defined]
+    assert outbox.delete_to(1) == 1  # type: ignore[attr-defined]
+    assert (outbox.bounds(), outbox.id_of(1)) == (Bounds(2, 3, 1, half), half)  # type: ignore[attr-defined]
+    outbox.renew_stream()  # type: ignore[attr-defined]
+    assert [entry.id for entry in outbox.read_after(0, 9)] == ["x"]
