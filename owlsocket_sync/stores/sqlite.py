@@ -83,7 +83,9 @@ class SqliteStore:
         """Return the queue of this name, which is made with its first message."""
         self._database.check_open()
         row = QueueRow(check_name(name), *self._limits)
-        return Queue(SqliteQueue(self._database, self._commits, self._leases, self._arrivals, self._leads, row))
+        stored = SqliteQueue(self._database, self._commits, self._leases, self._arrivals, self._leads, row)
+        stored.keeper = self
+        return Queue(stored)
 
     def queues(self) -> list[str]:
         """Return the names of the queues that have, or had, messages."""

@@ -51,6 +51,9 @@ class SqliteQueue(SqliteLinks):
         arrivals: of the store.
         leads: what this process sends of the store.
         row: of the queue.
+
+    Attributes:
+        keeper: the store, which lives as long as a queue of it: so the exit of the process closes it.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class SqliteQueue(SqliteLinks):
     ) -> None:
         super().__init__(database, commits, arrivals, leads, row)
         self._leases = leases
+        self.keeper: object = None
         self._claimed = (0, 0)
         """The generation of the file from which a message was claimed, and the place before the first of this queue.
 

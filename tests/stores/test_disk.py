@@ -290,3 +290,24 @@ def test_a_network_file_system_is_refused(
     caplog.clear()
     SqliteStore(tmp_path / "queue.db").close()
     assert not caplog.records
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kept", ["store, queue = store, store.queue('jobs')", "queue = store.queue('jobs'); del store"]
+)
+def test_the_exit_of_the_process_closes_a_store(tmp_path: Path, kept: str) -> None:
+    """Whether the program has it, or a queue of it; without a warning, and what it had in flight is free."""
+    path = tmp_path / "queue.db"
+    source = f"""
+import sys
+from owlsocket_sync.stores import SqliteStore
+store = SqliteStore(sys.argv[1])
+{kept}
+queue.put(1)
+delivery = queue.get()
+"""
+    with Child([sys.executable, "-c", source, str(path)], environment("default")) as child:
+        done = child.finish()
+    assert (done.code, done.out, done.complaints) == (0, "", "")
+    assert sorted(os.listdir(tmp_path)) == ["queue.db", "queue.db-lock", "queue.db-next"]
