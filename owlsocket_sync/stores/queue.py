@@ -82,7 +82,7 @@ class Queue:
 
         Args:
             payload: any value that JSON can represent.
-            id: the id of the message; by default one that no other message has.
+            id: the id of the message, which another one may have as well; by default one that no other message has.
             delay: seconds before which it is not delivered.
 
         Raises:
