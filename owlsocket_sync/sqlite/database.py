@@ -68,8 +68,14 @@ class Database:
         quarantine: bool,
         on_open: Action[None] | None = None,
     ) -> None:
+        name = os.fspath(path)
+        if not name or os.path.basename(name) == ":memory:":
+            in_memory = kind.user.replace("Sqlite", "Memory")
+            raise ValueError(f"{kind.user} needs the path of a file, not {name!r}; in memory, it is {in_memory}()")
         # Absolute: a program that changes its folder later keeps its file.
-        self.path = os.path.abspath(os.fspath(path))
+        self.path = os.path.abspath(name)
+        if os.path.isdir(self.path):
+            raise StoreError(f"{self.path} is a folder: a {kind.what} is a file, whose name has to follow")
         if not os.path.isdir(os.path.dirname(self.path)):
             raise StoreError(f"{os.path.dirname(self.path)} is not a folder: a {kind.what} does not make one")
         self.kind = kind

@@ -49,7 +49,8 @@ class SqliteStore:
             and goes on with an empty store.
 
     Raises:
-        StoreError: the file is on a network file system.
+        StoreError: the file is on a network file system, or is a folder, or its folder is not there.
+        ValueError: an option cannot be used, or the path names no file.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -207,12 +208,32 @@ def test_a_file_that_is_replaced_is_opened_again(tmp_path: Path, caplog: pytest.
     assert integrity(path) == "ok"
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        ("", ValueError, "MemoryStore()"),
+        (":memory:", ValueError, "MemoryStore()"),
+        (".", StoreError, "is a folder"),
+        ("folder/", StoreError, "is a folder"),
+    ],
+)
+def test_a_path_that_cannot_be_a_file_is_refused_at_once(
+    path: str, error: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And makes no file of a name that means something else to SQLite."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(error, match=re.escape(words)):
+        SqliteStore(path)
+    assert os.listdir() == ["folder"]
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    """As is one that cannot be written to."""
+    """As is a file that cannot be written to."""
     with pytest.raises(StoreError, match="is not a folder"):
         SqliteStore(tmp_path / "missing" / "queue.db")
-    (tmp_path / "queue.db").mkdir()
     with SqliteStore(tmp_path / "queue.db") as store, pytest.raises(StoreError, match=r"queue\.db"):
+        (tmp_path / "queue.db").mkdir()
         store.queue("jobs").put(1)
 
 
