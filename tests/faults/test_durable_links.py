@@ -179,6 +179,50 @@ def test_a_blocked_consumer_fills_the_outbox_and_then_raises(tmp_path: Path) -> 
         connection.flush(scaled(5))
 
 
+def test_row_a19_a_consumer_that_blocks_for_ever_holds_up_nobody(tmp_path: Path) -> None:
+    """Its message stays its own; others work on the rest, calls go on, and enqueue raises only where all is full."""
+    with (
+        SqliteStore(tmp_path / "near.db", max_messages=20) as near,
+        SqliteStore(tmp_path / "far.db", max_messages=10) as far,
+        serve(echo, inbox=far.queue("in")) as server,
+        connect(server.url, outbox=near.queue("out")) as connection,
+    ):
+        inbox, over = far.queue("in"), threading.Event()
+        held = Collector()
+
+        def block() -> None:
+            for message in inbox.messages(timeout=scaled(20), limit=1):
+                held(message.payload)
+                over.wait(scaled(60))
+
+        thread = threading.Thread(target=block)
+        thread.start()
+        try:
+            connection.enqueue(0)
+            eventually(lambda: held.items == [0])
+            for number in range(1, 41):
+                connection.enqueue(number)
+                message = inbox.get(timeout=scaled(10))
+                assert message is not None
+                assert message.payload == number
+                message.ack()
+            assert connection.call("echo", 1) == 1
+            sent = 0
+            with pytest.raises(StoreFull):
+                while sent < 100:
+                    connection.enqueue(sent)
+                    sent += 1
+            eventually(lambda: len(inbox) == 9)
+            assert (inbox.stats.in_flight, connection.call("echo", 2)) == (1, 2)
+            worked = [message.payload for message in inbox.messages(timeout=scaled(2), limit=sent)]
+            assert worked == list(range(sent))
+            connection.flush(scaled(5))
+        finally:
+            over.set()
+            thread.join(scaled(10))
+        assert (held.items, inbox.stats.in_flight) == ([0], 0)
+
+
 # -- backups -----------------------------------------------------------------------------------------------------------
 
 

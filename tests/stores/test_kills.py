@@ -82,11 +82,11 @@ def test_what_a_killed_process_worked_on_is_free_at_once(tmp_path: Path, figure:
         assert store.queue("jobs").stats.in_flight == 0
 
 
-def test_a_message_that_kills_its_worker_becomes_a_dead_letter(tmp_path: Path) -> None:
+def test_a_message_that_kills_its_worker_becomes_a_dead_letter(tmp_path: Path, figure: Figure) -> None:
     """After exactly so many deliveries; those behind it go on within a second."""
     path = tmp_path / "queue.db"
     with SqliteStore(path) as store:
-        check_poison(store.queue("jobs"), partial(using, path))
+        check_poison(store.queue("jobs"), partial(using, path), figure)
 
 
 def test_what_a_killed_process_worked_on_is_not_in_flight_any_more(tmp_path: Path, figure: Figure) -> None:

@@ -16,6 +16,7 @@ from owlsocket_sync import StoreError, StoreFull
 from owlsocket_sync.sqlite import file_turn
 from owlsocket_sync.stores import Draft, Queue, SqliteStore, StoredQueue
 from support.child_processes import Child, environment
+from support.figures import Figure
 from support.helpers import eventually, scaled, whole
 
 HOG = """
@@ -31,9 +32,14 @@ while True:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hogs", "limit"), [(1, 0.5), (3, 1.5)], ids=["one", "three"])
-def test_a_process_that_puts_without_a_pause_starves_no_other(tmp_path: Path, hogs: int, limit: float) -> None:
-    """SQLite's own way to wait took 5 and 8 seconds for one message here; each is a few milliseconds."""
+@pytest.mark.parametrize(("hogs", "limit"), [(1, 150.0), (3, 450.0)], ids=["one", "three"])
+def test_row_a11_a_process_that_puts_without_a_pause_starves_no_other(
+    tmp_path: Path, hogs: int, limit: float, figure: Figure
+) -> None:
+    """SQLite's own way to wait took 5 and 8 seconds for one message here; the goal is 50 and 150 ms.
+
+    The limits are three times that: the disk is shared with all else that runs.
+    """
     path = tmp_path / "queue.db"
     with ExitStack() as stack:
         queue = stack.enter_context(SqliteStore(path, max_messages=10_000_000)).queue("jobs")
@@ -41,11 +47,12 @@ def test_a_process_that_puts_without_a_pause_starves_no_other(tmp_path: Path, ho
         for child in [stack.enter_context(Child(command, environment())) for _ in range(hogs)]:
             assert child.line() == "up"
         seconds = []
-        for _ in range(whole(12, 60)):
+        for _ in range(100):
             begun = time.monotonic()
             queue.put("me")
             seconds.append(time.monotonic() - begun)
-        assert sorted(seconds)[-2] < scaled(limit)
+        # Of a hundred, the second one from above: 99 of 100 take no longer.
+        figure(f"99 of 100 take, beside {hogs}", sorted(seconds)[-2] * 1000, scaled(limit), "ms")
 
 
 def test_threads_that_put_together_wait_for_the_disk_together(tmp_path: Path) -> None:

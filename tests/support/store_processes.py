@@ -24,17 +24,21 @@ for _ in range(6):
 """
 
 
-def check_poison(queue: Queue, start: Callable[[str], Child]) -> None:
+def check_poison(queue: Queue, start: Callable[[str], Child], figure: Figure) -> None:
     """A message that kills its worker becomes a dead letter after three deliveries, and the one behind it goes on.
 
     Args:
         queue: an empty queue.
         start: starts a process with this source, in which ``queue`` is the same queue.
+        figure: of the test.
     """
     queue.put_many(["poison", "fine"])
     with start(POISON) as child:
-        done = child.finish()
-    assert done.out.splitlines() == ["poison 1", "poison 2", "poison 3", "fine 1"]
+        assert [child.line() for _ in range(3)] == ["poison 1", "poison 2", "poison 3"]
+        killed = time.monotonic()
+        assert child.line() == "fine 1"
+        figure("the next one after the death of the last worker", time.monotonic() - killed, scaled(1.0), "s")
+        child.finish()
     (letter,) = queue.dead_letters()
     assert (letter.payload, letter.attempts) == ("poison", 3)
     assert queue.stats.depth == queue.stats.in_flight == 0

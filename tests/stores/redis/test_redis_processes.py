@@ -87,9 +87,11 @@ def test_a_new_process_begins_with_what_a_killed_one_left(server: RedisServer, s
     assert seen == [(1, 2), (2, 1), (3, 1)]
 
 
-def test_a_message_that_kills_its_worker_becomes_a_dead_letter(server: RedisServer, store: RedisStore) -> None:
+def test_a_message_that_kills_its_worker_becomes_a_dead_letter(
+    server: RedisServer, store: RedisStore, figure: Figure
+) -> None:
     """After exactly so many deliveries; those behind it go on."""
-    check_poison(store.queue("jobs"), partial(using, server))
+    check_poison(store.queue("jobs"), partial(using, server), figure)
 
 
 def test_what_a_killed_process_worked_on_is_not_in_flight_any_more(
