@@ -41,7 +41,7 @@ class QueueCommand(UrlCommand):
     """A command on the queues of a connection, whose first argument may have been meant for a store."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; say how a store is named where the argument is no URL at all."""
+        """Parse; say how a store is named where the argument is not a URL."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:

@@ -13,6 +13,7 @@ import click
 from ..contrib.exit_codes import ExitCode
 from ..places import REDIS, SQLITE
 from ..stores.urls import parse_store
+from ..urls import redact
 from .arguments import Seconds
 from .output import print_error, print_json
 from .payloads import loads, read_arguments
@@ -47,10 +48,10 @@ def open_store(name: str, *, create: bool = False) -> tuple[Store, StorePlace]:
         click.UsageError: there is none.
     """
     try:
-        place = parse_store(name)
         if name.startswith(("ws://", "wss://")):
             command = click.get_current_context().info_name
-            raise click.UsageError(f"{name}: this is the URL of a server, and {command} is for stores")
+            raise click.UsageError(f"{redact(name)}: this is the URL of a server, and {command} is for stores")
+        place = parse_store(name)
         if not create and not place.is_redis and not Path(place.where).is_file():
             raise click.UsageError(f"{name}: there is no such store")
         return place.open(), place
@@ -138,8 +139,8 @@ def push_to_store(store: str, name: str | None, payloads: tuple[str, ...], id: s
     \b
     owlsocket queue push queue.db orders '{"order": 7}' --id o-7
 
-    PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin. NAME is no JSON
-    object, list or number, unless a queue of this name is there.
+    PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin. NAME must not be
+    a JSON object, list or number, unless a queue of this name is there.
     """
     if name is None or (_is_json(name) and not _has_queue(store, name)):
         raise click.UsageError(
@@ -158,6 +159,7 @@ def push_to_store(store: str, name: str | None, payloads: tuple[str, ...], id: s
 def _is_json(name: str) -> bool:
     """Return whether the name of a queue is rather a payload: an object, a list or a number."""
     try:
+        # Not true, null or a text in quotes: these are words, and a payload is seldom one of them.
         return type(loads(name)) in (dict, list, int, float)
     except (ValueError, click.UsageError):
         return False

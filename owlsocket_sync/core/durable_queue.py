@@ -134,6 +134,7 @@ class DurableQueue:
                     return
                 self._services.check_open()
                 if deadline.expired():
+                    # Before the figures: reading them takes time, in which a link may come.
                     failure = self._last_failure()
                     raise _unacknowledged(outbox.stored.stats(), deadline, failure) from failure
                 with self._deleted_lock:

@@ -338,5 +338,5 @@ def sent_by_a_connection(queue: str) -> StoreError:
     """Return the error of one that wants messages of an outbox, while a connection sends them."""
     return StoreError(
         f"the queue {queue!r} is the outbox of a connection, in this process or another one: its messages are for the "
-        "peer, and nobody else can take or purge them while the connection is open"
+        "peer, and cannot be taken or purged while the connection is open"
     )

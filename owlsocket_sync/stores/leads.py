@@ -51,7 +51,7 @@ class FileLeads:
         """Return whether the lead whose file this is, is taken, in whatever process."""
         try:
             file = FileIO(path, "r")
-        except OSError:  # nobody has ever sent the queue
+        except OSError:  # it was never an outbox
             return False
         with file:
             # Shared: two that look must not find each other. One that takes it meanwhile tries again, as with a rival.

@@ -292,6 +292,7 @@ class EntryLease:
     def leave_round(self) -> None:
         """Give the message back, because the loop over the messages ended within its round."""
         self.nack(None)
+        # After the last attempt it is a dead letter, and the error of a later answer says so.
         if self._answer == "given back":
             self._answer = LEFT_ROUND
 

@@ -58,7 +58,7 @@ class RedisLinks:
 
     @property
     def place(self) -> tuple[str, bytes]:
-        """What tells the queue from all others."""
+        """The place by which the queue is told from all others."""
         return self._link.place, self._log
 
     @property

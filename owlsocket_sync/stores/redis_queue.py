@@ -126,8 +126,9 @@ class RedisQueue(RedisLinks):
 
     def _refuse_an_outbox(self, sender: bytes) -> None:
         """Raise where a connection sends the messages; where its process is dead, end its right to do so."""
-        if sender and not is_dead(sender.decode().partition(" ")[0]):
+        if not is_dead(sender.decode().partition(" ")[0]):
             raise sent_by_a_connection(self.name)
+        # Redis keeps it for seconds; a process of this machine is known to be dead at once.
         self._run(scripts.LEAVE_LEAD, sender)
 
     def _lose(self, claim: int, entry: Entry | None) -> None:
@@ -272,9 +273,10 @@ class RedisQueue(RedisLinks):
 
     def purge(self, dead: bool) -> int:
         """Delete the messages that wait, or the dead letters."""
-        if not dead:
-            self._refuse_an_outbox(self._run(scripts.LEADER)[1])
-        self.stats()  # which frees what nobody works on any more
+        sender = b"" if dead else self._run(scripts.LEADER)[1]
+        if sender:
+            self._refuse_an_outbox(sender)
+        self.stats()  # which frees the messages of processes that have ended
         start, end, count = b"-", "+" if dead else self._known.next - 1, 0
         while start:
             purged, start = self._run(scripts.PURGE, int(dead), start, end, PAGE)[1]

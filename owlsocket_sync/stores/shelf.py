@@ -119,7 +119,7 @@ class Shelf:
 
     def claim(self, visibility_timeout: float, max_attempts: int | None) -> Entry | None:
         """Lease the first message that is free."""
-        self._refuse_an_outbox()
+        _refuse_an_outbox(self._name, self.lead)
         self._free_what_is_due()
         while self._ready:
             seq = heapq.heappop(self._ready)
@@ -134,10 +134,6 @@ class Shelf:
             self._in_flight += 1
             return record.entry(seq, len(self._records) - self._in_flight)
         return None
-
-    def _refuse_an_outbox(self) -> None:
-        if self.lead is not None:
-            raise sent_by_a_connection(self._name)
 
     def next_due(self) -> float:
         """Return the moment at which the next message that is held becomes free; ``math.inf`` without one."""
@@ -252,7 +248,7 @@ class Shelf:
             self._bytes -= sum(len(record.payload) for record, _ in self._dead.values())
             self._dead.clear()
             return count
-        self._refuse_an_outbox()
+        _refuse_an_outbox(self._name, self.lead)
         self._free_what_is_due()
         waiting = [seq for seq, record in self._records.items() if record.until != math.inf]
         for seq in waiting:
@@ -319,3 +315,8 @@ class Shelf:
 
 def _size(drafts: Sequence[Draft]) -> int:
     return sum(len(draft.payload) for draft in drafts)
+
+
+def _refuse_an_outbox(name: str, lead: object) -> None:
+    if lead is not None:
+        raise sent_by_a_connection(name)

@@ -85,6 +85,7 @@ class SqliteStore:
         self._database.check_open()
         row = QueueRow(check_name(name), *self._limits)
         stored = SqliteQueue(self._database, self._commits, self._leases, self._arrivals, self._leads, row)
+        # At the exit, a store is closed that is alive; a program may keep the queue only.
         stored.keeper = self
         return Queue(stored)
 

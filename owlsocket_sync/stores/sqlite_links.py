@@ -76,7 +76,7 @@ class SqliteLinks:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What tells the queue from all others."""
+        """The place by which the queue is told from all others."""
         return self._database.path, self.name
 
     def bounds(self) -> Bounds:

@@ -106,6 +106,7 @@ class SqliteQueue(SqliteLinks):
             claimed.clear()
             if done is not None:
                 self._row.remove(connection, self._place(connection, done))
+            # Not before: what a worker has finished is removed, whether or not a connection sends the rest.
             is_sent = self._is_sent(connection)
             if is_sent:
                 return None
@@ -226,7 +227,8 @@ class SqliteQueue(SqliteLinks):
         return self._database.read(stats)
 
     def _free_what_has_ended(self) -> None:
-        """Free what nobody works on any more, as the next `claim` would: a figure has to tell it apart."""
+        """Free the messages of processes that have ended, as the next `claim` would: they are not in flight."""
+        # A transaction only where there is something to free: figures are read often.
         if self._database.read(self._leases.is_due):
             self._database.write(self._leases.sweep_now, durable=False)
 
