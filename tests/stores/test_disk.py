@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from owlsocket_sync import StoreCorrupt, StoreError, StoreFull
+from owlsocket_sync.hub import SqliteHub
 from owlsocket_sync.sqlite import database, mounts
 from owlsocket_sync.stores import SqliteStore
 from support.child_processes import Child, environment
@@ -225,6 +226,8 @@ def test_a_path_that_cannot_be_a_file_is_refused_at_once(
     (tmp_path / "folder").mkdir()
     with pytest.raises(error, match=re.escape(words)):
         SqliteStore(path)
+    with pytest.raises(error, match=re.escape(words.replace("Store", "Hub"))):
+        SqliteHub(path)
     assert os.listdir() == ["folder"]
 
 
