@@ -237,8 +237,15 @@ class RedisQueue(RedisLinks):
     def give_up(self, holder: str) -> None:
         """Let another process send its messages."""
         # Without it: it was given up, or lost, or is a parent's.
-        if self.leases.leads.pop(holder, None) is not None:
+        if self.leases.leads.pop(holder, None) is None:
+            return
+        try:
             self._run(scripts.LEAVE_LEAD, holder)
+        except StoreError:
+            if not self._link.closed:
+                raise
+            # Closed meanwhile, as at an exit: its store has not seen this lead any more.
+            self._run(scripts.LEAVE_LEAD, holder, closing=True)
 
     # -- looking, and putting in order -------------------------------------------------------------------------------
 

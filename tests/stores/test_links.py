@@ -188,6 +188,14 @@ def test_one_at_a_time_sends_the_messages_of_an_outbox(store: Store) -> None:
         each.release()
 
 
+def test_a_lead_is_given_up_while_its_store_is_closed(store: Store) -> None:
+    """By a thread that is late, such as that of a connection at the exit: the store has given it up, or it does so."""
+    lead = outgoing(store).take_lead()
+    assert lead is not None
+    store.close()
+    lead.release()
+
+
 def test_a_message_that_the_peer_cannot_take_becomes_a_dead_letter(store: Store) -> None:
     """Claimed or not; those around it stay where they are, and keep their numbers."""
     stored = outgoing(store)

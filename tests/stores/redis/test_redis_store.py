@@ -20,6 +20,7 @@ from owlsocket_sync.redis.link import Script
 from owlsocket_sync.stores import Draft, Entry, Position, RedisStore
 from owlsocket_sync.stores import redis_scripts as scripts
 from owlsocket_sync.stores.base import START, PositionMoved
+from owlsocket_sync.stores.redis_queue import RedisQueue
 from owlsocket_sync.stores.redis_tools import KEYS
 from support.helpers import eventually, scaled
 from support.redis_servers import RedisServer, free_port
@@ -396,6 +397,24 @@ def test_the_lead_of_an_outbox_ends_with_its_process(
     again = stored.take_lead()
     assert again is not None  # that process is dead
     again.release()
+    assert not client.exists("owlsocket:{outbox}:lead")
+
+
+def test_a_lead_is_given_up_though_its_store_closes_at_this_moment(
+    store: RedisStore, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the exit of a process, where the thread of the connection comes late."""
+    stored: Any = store.queue("outbox").stored
+    lead = stored.take_lead()
+    run = RedisQueue._run
+
+    def close_first(queue: RedisQueue, script: Script, *arguments: Any, **options: Any) -> Any:
+        if script is scripts.LEAVE_LEAD:
+            store.close()
+        return run(queue, script, *arguments, **options)
+
+    monkeypatch.setattr(RedisQueue, "_run", close_first)
+    lead.release()
     assert not client.exists("owlsocket:{outbox}:lead")
 
 
