@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar
 
@@ -188,16 +189,29 @@ def longest_wait() -> float:
     return min(SIGNAL_INTERVAL, MAX_WAIT) if is_main else MAX_WAIT
 
 
-def acquire_until(lock: threading.Lock | threading.RLock, at: float) -> bool:
-    """Acquire a lock; return whether that was before a moment (``time.monotonic``), ``math.inf`` for no limit."""
+def acquire_until(lock: threading.Lock | threading.RLock, at: float, held: list[bool] | None = None) -> bool:
+    """Acquire a lock; return whether that was before a moment (``time.monotonic``), ``math.inf`` for no limit.
+
+    Args:
+        lock: the lock.
+        at: the moment.
+        held: gets an item in the step that takes the lock, which so is known after an interrupt.
+    """
     longest = longest_wait()
     seconds = SIGNAL_INTERVAL
-    while not lock.acquire(True, min(max(0.0, at - monotonic()), seconds)):
+    acquire = lock.acquire if held is None else partial(_acquire_noted, lock, held)
+    while not acquire(True, min(max(0.0, at - monotonic()), seconds)):
         if monotonic() >= at:
             return False
         look_out()
         seconds = min(longest, 2 * seconds)
     return True
+
+
+def _acquire_noted(lock: Any, held: list[bool], *how: Any) -> bool:
+    # Acquired and noted in one builtin call.
+    held.extend(filter(None, map(lock.acquire, *zip(how, strict=True))))
+    return bool(held)
 
 
 def look_out() -> None:

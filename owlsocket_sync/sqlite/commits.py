@@ -90,15 +90,16 @@ class GroupCommits:
         ensure_process()
         job = CommitJob(action)
         self._jobs.append(job)
-        turn = self._database.turn
+        turn, held = self._database.turn, list[bool]()
         try:
-            if turn.try_enter_thread() or self._has_to_lead(job):
-                try:
-                    if not job.done:
-                        self._commit_waiting(job)
-                finally:
-                    turn.leave_thread()
+            if (turn.try_enter_thread(held) or self._has_to_lead(job, held)) and not job.done:
+                self._commit_waiting(job)
         finally:
+            # First of all, and without a call before it: an interrupt would leave the turn taken for good.
+            if held:
+                turn.holder = None if turn.holder is held else turn.holder
+                turn.turn_lock.release()
+                turn.free()
             # An interrupt, or no turn in time: another one must lead.
             if not job.done:
                 with suppress(ValueError):
@@ -106,7 +107,7 @@ class GroupCommits:
                 self._wake_next()
         return job.outcome()
 
-    def _has_to_lead(self, job: CommitJob[Any]) -> bool:
+    def _has_to_lead(self, job: CommitJob[Any], held: list[bool]) -> bool:
         """Wait until another thread has committed a job, or this one has the turn to do so; return whether it has."""
         turn = self._database.turn
         deadline = Deadline(turn.timeout)
@@ -115,10 +116,10 @@ class GroupCommits:
             if job.done:
                 return False
             # Without a wake-up, too: an interrupt may have taken one away.
-            if turn.try_enter_thread():
+            if turn.try_enter_thread(held):
                 return True
             if woken:
-                turn.enter_thread(deadline.remaining())
+                turn.enter_thread(held, deadline.remaining())
                 return True
             if deadline.expired():
                 raise turn.busy("another thread")

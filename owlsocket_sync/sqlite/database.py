@@ -114,26 +114,32 @@ class Database:
             committed: gets an item once it is committed, also where an interrupt takes the result away.
         """
         ensure_process()
-        self.turn.enter_thread()
+        turn, held = self.turn, list[bool]()
         try:
+            turn.enter_thread(held)
             return self.write_in_turn(action, durable=durable, committed=committed)
         finally:
-            self.turn.leave_thread()
+            if held:
+                turn.holder = None if turn.holder is held else turn.holder
+                turn.turn_lock.release()
+                turn.free()
 
     def write_in_turn(self, action: Action[Result], *, durable: bool, committed: list[Any] | None = None) -> Result:
         """Do the same, on a thread that has the turn among those of this process."""
         self.check_open()
         committed = [] if committed is None else committed
-        self.turn.enter_process()
         try:
-            return self._transact(action, durable, committed)
-        except StoreCorrupt as error:
-            if not self._quarantine:
-                raise
-            self._set_aside(error)
-            return self._transact(action, durable, committed)
+            self.turn.enter_process()
+            try:
+                return self._transact(action, durable, committed)
+            except StoreCorrupt as error:
+                if not self._quarantine:
+                    raise
+                self._set_aside(error)
+                return self._transact(action, durable, committed)
         finally:
-            self.turn.leave_process()
+            # No call before it: an interrupt would have the other processes wait for good.
+            self.turn.unlock()
 
     def read(self, action: Action[Result]) -> Result:
         """Run an action that only reads, and return its result; from any thread, also during a transaction."""
@@ -180,6 +186,8 @@ class Database:
             connection = self._durable if durable else self._lazy
             assert connection is not None
             try:
+                if connection.in_transaction:  # one that an interrupt has left
+                    connection.execute("ROLLBACK")
                 connection.execute("BEGIN IMMEDIATE")
                 result = action(connection)
                 # One builtin call: an interrupt comes before it, or finds the item.
@@ -187,8 +195,10 @@ class Database:
             finally:
                 # After an error, of a full disk for one, SQLite may have rolled back by itself.
                 if connection.in_transaction:
-                    with suppress(sqlite3.Error):
+                    try:
                         connection.execute("ROLLBACK")
+                    except sqlite3.Error:
+                        pass
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
         self._writes += 1

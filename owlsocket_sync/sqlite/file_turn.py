@@ -4,8 +4,9 @@ SQLite's own way to wait sleeps for up to 0.1 s between two looks, so that a pro
 another one wait for seconds. Here the process that is next holds a lock of its own (``-next``) while it waits for the
 lock of the file (``-lock``): a process that has just written cannot be next at once.
 
-Threads: ``_turn_lock`` is held during a transaction. A thread that waits for it, or for the other processes, gives up
-after its timeout.
+Threads: ``turn_lock`` is held during a transaction. A thread that waits for it, or for the other processes, gives up
+after its timeout. A thread lets go of the turn in a ``finally`` of the user, and of a turn that it may have: a method
+for it would begin with a moment in which an interrupt leaves the turn taken, for good.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import FileIO
 
 from ..deadline import Deadline
 from ..errors import StoreError
-from ..locks import interrupted_itself, make_process_lock
+from ..locks import acquire_until, interrupted_itself, make_process_lock
 from .tables import FileKind
 
 try:
@@ -41,6 +43,9 @@ class FileTurn:
 
     Attributes:
         timeout: the same.
+        turn_lock: is held during a turn of a thread, by whom has an item in its list ``held``.
+        holder: that list.
+        unlock: leaves the turn to another process; one builtin call.
         on_free: is called after each turn of a thread.
     """
 
@@ -55,45 +60,53 @@ class FileTurn:
 
     def begin(self) -> None:
         """Begin with a lock that no other thread holds, and without open files."""
-        self._turn_lock = make_process_lock()
-        self._taken = False
+        self.turn_lock = make_process_lock()
+        self.holder: list[bool] | None = None
         self._files: tuple[FileIO, FileIO] | None = None
+        self.unlock: Callable[[], object] = bool
 
     @contextmanager
     def among_threads(self, timeout: float | None = None) -> Iterator[None]:
         """Hold the turn among the threads of this process; see `enter_thread`."""
-        self.enter_thread(timeout)
+        held = list[bool]()
         try:
+            self.enter_thread(held, timeout)
             yield
         finally:
-            self.leave_thread()
+            # No call before the release, here as in all users: an interrupt would leave the turn taken for good.
+            if held:
+                self.holder = None if self.holder is held else self.holder
+                self.turn_lock.release()
+                self.free()
 
-    def enter_thread(self, timeout: float | None = None) -> None:
+    def enter_thread(self, held: list[bool], timeout: float | None = None) -> None:
         """Take the turn among the threads of this process.
+
+        Args:
+            held: gets an item in the step that takes the lock; its owner releases the lock where there is one.
+            timeout: seconds to wait.
 
         Raises:
             StoreError: the turn of another thread lasts, or this thread has it already.
         """
-        deadline = None if self.try_enter_thread() else Deadline(self.timeout if timeout is None else timeout)
-        if deadline is not None:
-            if not deadline.acquire(self._turn_lock):
-                raise self.busy("another thread")
-            self._taken = True
+        if self.try_enter_thread(held):
+            return
+        deadline = Deadline(self.timeout if timeout is None else timeout)
+        if not acquire_until(self.turn_lock, deadline.at, held):
+            raise self.busy("another thread")
+        self.holder = held
 
-    def try_enter_thread(self) -> bool:
+    def try_enter_thread(self, held: list[bool]) -> bool:
         """Take the turn among the threads where it is free; return whether it is taken."""
-        if not self._turn_lock.acquire(False):
-            return False
-        if self._taken:
-            self._turn_lock.release()
-            raise interrupted_itself(self._path)
-        self._taken = True
-        return True
+        held.extend(filter(None, map(self.turn_lock.acquire, (False,))))
+        if held:
+            if self.holder is not None:
+                raise interrupted_itself(self._path)
+            self.holder = held
+        return bool(held)
 
-    def leave_thread(self) -> None:
-        """Leave the turn to another thread, and tell those who wait to be told."""
-        self._taken = False
-        self._turn_lock.release()
+    def free(self) -> None:
+        """Tell those who wait to be told, after each turn of a thread."""
         # Afterwards: one that has come meanwhile, and found it taken, has said before that it waits.
         if self.on_free is not None:
             self.on_free()
@@ -101,11 +114,11 @@ class FileTurn:
     @contextmanager
     def among_processes(self) -> Iterator[None]:
         """Hold the turn among the processes as well; see `enter_process`."""
-        self.enter_process()
         try:
+            self.enter_process()
             yield
         finally:
-            self.leave_process()
+            self.unlock()
 
     def enter_process(self) -> None:
         """Take the turn among the processes; the turn among the threads is held.
@@ -122,11 +135,6 @@ class FileTurn:
         finally:
             flock(following, LOCK_UN)
 
-    def leave_process(self) -> None:
-        """Leave the turn to another process."""
-        if self._files is not None:
-            flock(self._files[1], LOCK_UN)
-
     def _open_files(self) -> tuple[FileIO, FileIO]:
         try:
             self._files = (open_file(f"{self._path}-next", self._mode), open_file(f"{self._path}-lock", self._mode))
@@ -134,6 +142,7 @@ class FileTurn:
             error = StoreError(f"{self._path} cannot be opened: {refusal.strerror}")
             error.path = self._path
             raise error from refusal
+        self.unlock = partial(flock, self._files[1], LOCK_UN)
         return self._files
 
     def _lock(self, file: FileIO, deadline: Deadline) -> None:
@@ -152,7 +161,7 @@ class FileTurn:
 
     def close(self) -> None:
         """Close the files; in a forked child, this leaves the locks of the parent alone."""
-        files, self._files = self._files, None
+        files, self._files, self.unlock = self._files, None, bool
         for file in files or ():
             file.close()
 

@@ -249,12 +249,15 @@ class EntryLease:
         redelivery: the options of its delivery.
     """
 
+    # Of the class: an interrupt may come before the first line of `__init__`.
+    _answer: str | None = None
+    _process = 0
+
     def __init__(self, stored: StoredQueue, entry: Entry, redelivery: Redelivery) -> None:
         self._stored = stored
         self.entry = entry
         self._redelivery = redelivery
         self._process = getpid()
-        self._answer: str | None = None
 
     @property
     def answered(self) -> bool:
