@@ -108,7 +108,7 @@ class RedisReader:
             self._position = self._message = "0-0"
         block = round(1000 * min(LONGEST_BLOCK, self._link.read_timeout / 2))
         words = ("XREAD", "COUNT", ENTRIES, "BLOCK", block, "STREAMS", self._log, self._messages)
-        reply = self._link.client.execute_command(*words, self._position, self._message)
+        reply = self._link.run_command(*words, self._position, self._message)
         if self.stop.is_set() or getpid() != self._process:
             return
         self._link.note_answer()

@@ -112,7 +112,10 @@ def check_client(client: Any, taker: str) -> None:
 
 def close_idle(client: Any) -> None:
     """Close the connections that no thread uses, those to Sentinels included."""
-    pool = client.connection_pool
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:  # of a cluster, which does not tell which ones are in use
+        client.disconnect_connection_pools()
+        return
     pool.disconnect(inuse_connections=False)
     sentinels = pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ()
     for sentinel in sentinels:

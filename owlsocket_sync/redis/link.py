@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any, TypeVar
 
@@ -129,7 +130,7 @@ class RedisLink:
 
     def command(self, *words: Any) -> Any:
         """Run one command that may be repeated, and return its reply."""
-        return self.patiently(lambda: self.client.execute_command(*words), None)
+        return self.patiently(lambda: self.run_command(*words), None)
 
     def evaluate(self, script: Script, *parts: Any) -> Any:
         """Run a script once, and return its reply.
@@ -138,7 +139,26 @@ class RedisLink:
             script: the script.
             *parts: the number of keys, the keys, and the arguments.
         """
-        return evaluate(self.client.execute_command, script, parts)
+        return evaluate(self.run_command, script, parts)
+
+    def run_command(self, *words: Any) -> Any:
+        """Run one command, and return its reply."""
+        with self.whole_answers():
+            return self.client.execute_command(*words)
+
+    @contextmanager
+    def whole_answers(self) -> Iterator[None]:
+        """Close the connections that no thread uses where an interrupt ends a command.
+
+        One of them may be about to get the answer to that command, which the next user would take for its own.
+        """
+        try:
+            yield
+        except ERRORS:
+            raise
+        except BaseException:
+            close_idle(self.client)
+            raise
 
     def patiently(
         self, action: Callable[[], Result], deadline: Deadline | None, patience: float | None = None
@@ -197,7 +217,7 @@ class RedisLink:
 
     def _ask_policy(self) -> Any:
         try:
-            return self.client.execute_command("INFO", "memory")
+            return self.run_command("INFO", "memory")
         except exceptions.ResponseError:
             return None
 

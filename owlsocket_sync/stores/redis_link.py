@@ -81,7 +81,7 @@ class StoreLink(RedisLink):
 
     def _confirmed(self, client: Any, *words: Any) -> Any:
         # In one pipeline: WAIT is about the writes of its own connection.
-        with client.pipeline(transaction=False) as pipeline:
+        with self.whole_answers(), client.pipeline(transaction=False) as pipeline:
             pipeline.execute_command(*words)
             pipeline.execute_command("WAIT", self._replicas, int(WAIT_TIMEOUT * 1000))
             reply, confirmations = pipeline.execute()
@@ -99,7 +99,7 @@ class StoreLink(RedisLink):
     def _wait(self, *words: Any) -> None:
         self.check_open()
         try:
-            self.client.execute_command(*words)
+            self.run_command(*words)
         except ERRORS as error:
             # After an outage the command that follows waits for Redis, and reports.
             if not self.passes(error):
