@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
 from ..errors import SocketMessageMalformed
+from ..errors.safe_text import logger, safe_str
 from ..protocol.json_values import from_json, to_json
+from ..values import escape_for_log
 from .values import Member
+
+Stored = TypeVar("Stored")
+Value = TypeVar("Value")
 
 
 def encode_text(text: str) -> bytes:
@@ -34,3 +42,14 @@ def member_of(id: bytes, record: bytes) -> Member:
         if isinstance(server, str) and (user is None or isinstance(user, str)):
             return Member(decode_text(id), user, server, info)
     raise SocketMessageMalformed("a record of the hub is not a member")
+
+
+def valid(stored: Iterable[Stored], read: Callable[[Stored], Value], place: str) -> Iterator[Value]:
+    """Yield what was stored at a place, as values; what is not valid is logged, and passed over."""
+    for each in stored:
+        try:
+            value = read(each)
+        except (SocketMessageMalformed, ValueError, TypeError, AttributeError) as error:
+            logger.error("%s: a value was passed over, it is not valid: %s", place, escape_for_log(safe_str(error)))
+        else:
+            yield value

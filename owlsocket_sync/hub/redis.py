@@ -15,7 +15,7 @@ from ..errors.safe_text import logger
 from ..locks import make_process_lock
 from .base import BusEvents
 from .hub import Hub
-from .records import encode_text, member_of, member_record
+from .records import encode_text, member_of, member_record, valid
 from .redis_commands import HubLink, LogEnd, RedisCommands
 from .redis_heartbeat import RedisHeartbeat
 from .redis_reader import RedisReader
@@ -139,10 +139,7 @@ class RedisBus:
     def members(self, room: str, deadline: Deadline | None) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
         reply = self._ask(("members", encode_text(room)), deadline)
-        found = []
-        for id, value in zip(reply[::2], reply[1::2], strict=True):
-            at, _, text = value.partition(b" ")
-            found.append((LogEnd(id=at.decode()).order, member_of(id, text)))
+        found = valid(zip(reply[::2], reply[1::2], strict=True), _member, self.place)
         return [member for _, member in sorted(found, key=lambda each: each[0])]
 
     def count(self, room: str) -> int:
@@ -159,7 +156,13 @@ class RedisBus:
 
     def servers(self) -> list[str]:
         """Return all servers, by name."""
-        return sorted(server.decode() for server in self._ask(("servers",)))
+        return sorted(valid(self._ask(("servers",)), bytes.decode, self.place))
+
+
+def _member(stored: tuple[bytes, bytes]) -> tuple[tuple[int, ...], Member]:
+    """Return a member, and when it joined."""
+    at, _, text = stored[1].partition(b" ")
+    return LogEnd(id=at.decode()).order, member_of(stored[0], text)
 
 
 class RedisHub(Hub):

@@ -102,8 +102,8 @@ local function clear(most)
     local places = call('SPOP', grave, most)
     for _, place in ipairs(places) do
       local id, room = string.match(place, '^(%S+) (.*)$')
-      -- A node that was taken for dead may have put its members back.
-      if call('SISMEMBER', of .. dead, place) == 0 then leave(room, id) end
+      -- A node that was taken for dead may have put its members back. One that fails must not keep the others.
+      if call('SISMEMBER', of .. dead, place) == 0 then pcall(leave, room, id) end
     end
     if call('EXISTS', grave) == 0 then call('SREM', graves, dead) end
     most = most - #places

@@ -11,13 +11,13 @@ import sqlite3
 from contextlib import suppress
 
 from ..deadline import Deadline, check_timeout
-from ..errors import SocketMessageMalformed, StoreError
-from ..errors.safe_text import logger, safe_str
+from ..errors import StoreError
+from ..errors.safe_text import logger
 from ..fork import register
 from ..locks import make_process_lock
 from .base import BusEvents
 from .hub import Hub
-from .records import decode_text, encode_text, member_of, member_record
+from .records import decode_text, encode_text, member_of, member_record, valid
 from .sqlite_file import CLOSE_PATIENCE, HubFile
 from .sqlite_node import SqliteNode
 from .sqlite_tables import EVENT, MESSAGE
@@ -113,14 +113,10 @@ class SqliteBus:
     def members(self, room: str, deadline: Deadline | None) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""
         self._look()
-        query, key = "SELECT id, record FROM members WHERE room = ? ORDER BY number", (encode_text(room),)
-        found = []
-        for id, record in self._file.read(lambda connection: connection.execute(query, key).fetchall()):
-            try:
-                found.append(member_of(id, record))
-            except (SocketMessageMalformed, AttributeError) as error:
-                logger.error("%s: a member was passed over, it is not valid: %s", self.path, safe_str(error))
-        return found
+        # As bytes: whatever another program has written is passed over.
+        query = "SELECT CAST(id AS BLOB), CAST(record AS BLOB) FROM members WHERE room = ? ORDER BY number"
+        rows = self._file.read(lambda connection: connection.execute(query, (encode_text(room),)).fetchall())
+        return list(valid(rows, lambda row: member_of(*row), self.path))
 
     def count(self, room: str) -> int:
         """Return the number of members."""
@@ -139,8 +135,9 @@ class SqliteBus:
     def servers(self) -> list[str]:
         """Return all servers, in the order in which they were added."""
         self._look()
-        query = "SELECT name FROM servers ORDER BY number"
-        return [decode_text(row[0]) for row in self._file.read(lambda each: each.execute(query).fetchall())]
+        query = "SELECT CAST(name AS BLOB) FROM servers ORDER BY number"
+        rows = self._file.read(lambda connection: connection.execute(query).fetchall())
+        return list(valid(rows, lambda row: decode_text(row[0]), self.path))
 
     def _look(self) -> None:
         if self._listener is None:  # no thread of this process looks for the dead

@@ -90,8 +90,11 @@ class SqliteNode:
             self._epoch, self._position = batch.epoch, batch.last if batch.began is None else batch.began
             self.thread.start()
         except BaseException:
+            # An interrupt may have come once the thread was started: it ends, and deletes its FIFO.
+            self._stop.set()
             self.leave_file()
-            self._remove_wake_files()
+            if not self.thread.ident:
+                self._remove_wake_files()
             raise
 
     def _enter(self, connection: sqlite3.Connection) -> None:
@@ -238,7 +241,8 @@ class SqliteNode:
             self._events.deliver()
         return batch.is_full
 
-    def _take(self, kind: Any, room: Any, id: Any, record: Any) -> None:
+    def _take(self, of_kind: bytes, room: Any, id: Any, record: Any) -> None:
+        kind = of_kind.decode()
         if kind == EVENT:
             self._events.append(Publication.from_record(record))
         elif kind == MESSAGE:

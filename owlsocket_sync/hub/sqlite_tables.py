@@ -41,12 +41,16 @@ MAX_LOG = 64 * 1024 * 1024
 SHARE = 1024 * 1024
 """Bytes that one process adds before it looks at `MAX_LOG`."""
 
-_ROWS = """SELECT number, kind, room, id, record FROM log WHERE number > ? AND (node IS NULL OR node = ?)
+# As bytes: a value of another type, or a text that is none, must not keep a node from the entries behind it.
+_ROWS = """SELECT number, CAST(kind AS BLOB), CAST(room AS BLOB), CAST(id AS BLOB), CAST(record AS BLOB) FROM log WHERE number > ? AND (node IS NULL OR node = ?)
     ORDER BY number LIMIT ?"""
 _TOO_LARGE = """SELECT max(number) FROM
     (SELECT number, sum(length(record)) OVER (ORDER BY number DESC) AS size FROM log) WHERE size > ? AND number < ?"""
 _LEAVES = f"""INSERT INTO log(kind, room, id, record)
     SELECT '{LEAVE}', room, id, record FROM members WHERE node = ? ORDER BY number"""
+
+_NAMES_FILES = "token NOT GLOB '*[^0-9a-f]*' AND typeof(token) = 'text' AND length(token) = length(CAST(token AS BLOB))"
+"""Of the rows of nodes: another program may have written anything, also a zero, at which a text seems to end."""
 
 
 class Batch(NamedTuple):
@@ -78,8 +82,8 @@ def last_number(connection: sqlite3.Connection) -> int:
 def read_batch(connection: sqlite3.Connection, node: str, position: int) -> Batch:
     """Return the entries after a position that are for a node, outside of a transaction."""
     # One snapshot: between two of them, what was read of the log could be cut, and would look like a gap.
-    connection.execute("BEGIN")
     try:
+        connection.execute("BEGIN")
         epoch = connection.execute("SELECT epoch FROM hub").fetchall()[0][0]
         own = connection.execute("SELECT read FROM nodes WHERE node = ?", (node,)).fetchall()
         first = connection.execute("SELECT min(number) FROM log").fetchall()[0][0]
@@ -91,7 +95,8 @@ def read_batch(connection: sqlite3.Connection, node: str, position: int) -> Batc
             if size >= MAX_READ:
                 break
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
     is_full = len(rows) == MAX_ENTRIES or size >= MAX_READ
     return Batch(epoch, own[0][0] if own else None, first or last + 1, rows[-1][0] if is_full else last, rows, is_full)
 
@@ -121,14 +126,13 @@ def forget_what_all_have_read(connection: sqlite3.Connection) -> None:
 
 def tokens(connection: sqlite3.Connection, node: str | None = None) -> list[str]:
     """Return the tokens of all nodes, or of one that is there."""
-    if node is None:
-        return [row[0] for row in connection.execute("SELECT token FROM nodes").fetchall()]
-    return [row[0] for row in connection.execute("SELECT token FROM nodes WHERE node = ?", (node,)).fetchall()]
+    query = f"SELECT token FROM nodes WHERE {_NAMES_FILES} AND (?1 IS NULL OR node = ?1)"
+    return [row[0] for row in connection.execute(query, (node,)).fetchall()]
 
 
 def owners(connection: sqlite3.Connection) -> list[tuple[str, FileOwner]]:
     """Return the nodes, each with its process."""
-    rows = connection.execute("SELECT node, number, token, pid, started FROM nodes").fetchall()
+    rows = connection.execute(f"SELECT node, number, token, pid, started FROM nodes WHERE {_NAMES_FILES}").fetchall()
     return [(row[0], FileOwner(*row[1:])) for row in rows]
 
 
