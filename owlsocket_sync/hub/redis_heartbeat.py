@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from os import getpid
 
@@ -47,7 +48,9 @@ class RedisHeartbeat:
         self._seconds = seconds
         self._compare = compare
         self._stop = link.stop
-        self._wake = threading.Event()
+        # Free once the thread has to look. No event: an interrupt could leave the lock inside of it taken.
+        self._idle = threading.Lock()
+        self._idle.acquire()
         self._members: dict[Place, bytes] = {}
         self._servers: dict[str, None] = {}
         self._unsure: dict[Place, None] = {}
@@ -73,7 +76,7 @@ class RedisHeartbeat:
                 else:
                     self._members[place] = before
             self._mark(place)  # Redis may have done it
-            self._wake.set()
+            self._wake()
             raise
 
     def leave(self, room: str, id: str) -> None:
@@ -101,7 +104,7 @@ class RedisHeartbeat:
             self._commands.begin(words, failed)
         except SocketError:
             return  # the hub is closed, and with it all its members are gone
-        self._wake.set()
+        self._wake()
 
     def _mark_failed(self, place: Place, error: SocketError) -> None:
         logger.warning("a change of presence is tried again: %s", error)
@@ -109,6 +112,10 @@ class RedisHeartbeat:
 
     def _mark(self, place: Place) -> None:
         self._unsure[place] = None
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # it was woken before
+            self._idle.release()
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -131,8 +138,7 @@ class RedisHeartbeat:
 
     def _run(self) -> None:
         while not self._stop.is_set() and getpid() == self._process:
-            self._wake.wait(self._look)
-            self._wake.clear()
+            self._idle.acquire(True, max(0.0, self._look))
             if self._stop.is_set() or getpid() != self._process:
                 break
             try:
@@ -159,7 +165,7 @@ class RedisHeartbeat:
         operations = [self._settle(place) for place in self._unsure.copy()]
         if operations:
             self._commands.complete(operations[-1], patience_within(None))
-            self._wake.set()
+            self._wake()
 
     def _settle(self, place: Place) -> HubOperation:
         """Begin to tell Redis what is known of a place, until that is what it hears last."""
@@ -174,4 +180,4 @@ class RedisHeartbeat:
 
     def end(self) -> None:
         """Wake the thread, which ends once the link is closed."""
-        self._wake.set()
+        self._wake()

@@ -78,6 +78,7 @@ class RoomTable:
         with self._rooms_lock:
             if seat.ended:
                 return False
+            seat.untold[room] = None
             seat.members[room] = member
             self._rooms.setdefault(room, {})[seat] = None
         return True
@@ -93,17 +94,19 @@ class RoomTable:
                     _drop(self._rooms, room, seat)
 
     def exit(self, seat: Seat, room: str) -> bool:
-        """Take a seat out of a room; return whether it was there."""
+        """Take a seat out of a room; return whether it was there, as far as the bus knows."""
         with self._rooms_lock:
-            was_there = seat.members.pop(room, None) is not None
+            if room in seat.members:
+                seat.untold[room] = None
+                del seat.members[room]
             _drop(self._rooms, room, seat)
-        return was_there
+        return room in seat.untold
 
     def end(self, seat: Seat) -> list[str]:
         """Take a seat, whose connection has ended, out of all tables; return its rooms, once."""
         with self._rooms_lock:
             seat.ended = True
-            rooms = list(seat.members)
+            rooms = list({**seat.members, **seat.untold})
             seat.members.clear()
             for room in rooms:
                 _drop(self._rooms, room, seat)

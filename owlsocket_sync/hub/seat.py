@@ -133,11 +133,12 @@ class Seat:
     Attributes:
         known_id: the id, ``None`` before it was asked for; a connection that is never named needs none.
         members: the rooms, with the member that the connection is there; changed by the table.
+        untold: rooms of which the bus may know something else, after an interrupt; changed by the table.
         user: who has authenticated.
         ended: the connection has ended.
     """
 
-    __slots__ = ("_hub", "_server", "client", "ended", "known_id", "members", "outlet", "user")
+    __slots__ = ("_hub", "_server", "client", "ended", "known_id", "members", "outlet", "untold", "user")
 
     def __init__(self, hub: SeatHub, server: str, client: SeatClient, outlet: Outlet) -> None:
         self._hub = hub
@@ -146,6 +147,7 @@ class Seat:
         self.outlet = outlet
         self.known_id: str | None = None
         self.members: dict[str, Member] = {}
+        self.untold: dict[str, None] = {}
         self.user: str | None = None
         self.ended = False
 
@@ -204,6 +206,7 @@ class Seat:
         while bus is not None:
             member = self.members.get(room)
             if member is latest:
+                self.untold.pop(room, None)
                 return
             if member is None:
                 bus.leave(room, self.id)

@@ -42,7 +42,8 @@ SHARE = 1024 * 1024
 """Bytes that one process adds before it looks at `MAX_LOG`."""
 
 # As bytes: a value of another type, or a text that is none, must not keep a node from the entries behind it.
-_ROWS = """SELECT number, CAST(kind AS BLOB), CAST(room AS BLOB), CAST(id AS BLOB), CAST(record AS BLOB) FROM log WHERE number > ? AND (node IS NULL OR node = ?)
+_ROWS = """SELECT number, CAST(kind AS BLOB), CAST(room AS BLOB), CAST(id AS BLOB), CAST(record AS BLOB)
+    FROM log WHERE number > ? AND (node IS NULL OR node = ?)
     ORDER BY number LIMIT ?"""
 _TOO_LARGE = """SELECT max(number) FROM
     (SELECT number, sum(length(record)) OVER (ORDER BY number DESC) AS size FROM log) WHERE size > ? AND number < ?"""

@@ -12,6 +12,7 @@ from owlsocket_sync.hub import Gap, Hub, Member, PresenceChange
 from support.helpers import Collector, eventually, scaled, whole
 from support.linked import aside
 from support.seats import FakeServer, client_of, run_together
+from support.strikes import struck
 
 RACES = whole(60, 2_000)
 
@@ -218,3 +219,18 @@ def test_a_slow_handler_holds_up_no_join(hub: Hub) -> None:
     assert aside(partial(ann.leave, "owls")).wait(1) == [None]
     go_on(None)
     reached.wait(2)
+
+
+def test_an_interrupt_of_a_leave_leaves_no_ghost(hub: Hub) -> None:
+    """At any moment: to leave once more, or the end of the connection, makes up for it."""
+    server, number, came_to_it = FakeServer(hub), 0, True
+    while came_to_it:
+        ann, bob = server.connect(), server.connect()
+        for seat in (ann, bob):
+            seat.join("owls", None)
+            came_to_it = struck(number, partial(seat.leave, "owls"))
+        ann.leave("owls")
+        bob.end()
+        eventually(lambda: hub.members("owls") == [])
+        number += 3
+        ann.end()

@@ -168,7 +168,7 @@ def test_garbage_is_logged_and_passed_over(path: Path, make_node: MakeNode, capl
     ask(path, "INSERT INTO members(room, id, node, record) VALUES(?, ?, ?, ?)", b"owls", b"x", "x", b"{")
     seat.join("owls", None)
     assert [member.id for member in hub.members("owls")] == [seat.id]
-    assert "a member was passed over" in caplog.text
+    assert "a value was passed over" in caplog.text
     assert gaps.items == []
 
 
