@@ -286,6 +286,7 @@ def test_an_interrupt_anywhere_loses_no_operation(make_node: MakeRedisHub, clien
     hub._redis_bus._link.client.connection_pool.disconnect()
 
 
+@pytest.mark.stress
 def test_an_interrupt_leaves_no_answer_to_the_next_operation(make_node: MakeRedisHub, client: Any) -> None:
     """Redis may answer a command only after the next one was sent."""
     hub, number, came_to_it = make_node(), 0, True
@@ -294,7 +295,7 @@ def test_an_interrupt_leaves_no_answer_to_the_next_operation(make_node: MakeRedi
         client.client_pause(5)
         came_to_it = struck(number, partial(hub.count, "owls"))
         assert (hub.servers(), hub.count("owls")) == ([], 0)
-        number += 4
+        number += whole(23, 4)
     hub._redis_bus._link.client.connection_pool.disconnect()
 
 
