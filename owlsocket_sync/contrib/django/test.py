@@ -28,6 +28,7 @@ from ...protocol.messages import EventMessage
 from ...protocol.subscriptions import check_name
 from ...server import Request, Server, serve
 from ...testing.strict import StrictEnd, check_answers
+from ..recorded_hub import Published, RecordedHub
 from . import database
 from .connections import DEFAULT, SETTING, Client, clients
 
@@ -97,8 +98,9 @@ class SocketServerMixin:
     """Mixin for Django's test cases: a server in this process replaces all servers of ``OWLSOCKET``.
 
     The server lives as long as the class; answers and received messages belong to one test. Tokens, logins, proxies
-    and stores of the settings are not used. In a `django.test.TestCase`, handlers of the project use the database
-    connections of the test: they see its transaction, and their changes are rolled back with it. In a
+    and stores of the settings are not used, and a hub in memory replaces each of their hubs. In a
+    `django.test.TestCase`, handlers of the project use the database connections of the test: they see its transaction,
+    and their changes are rolled back with it. In a
     `django.test.LiveServerTestCase` the same holds for SQLite in memory, as for the threads of the live server.
 
     Attributes:
@@ -110,12 +112,16 @@ class SocketServerMixin:
     socket_server: ClassVar[Server]
     socket_timeout: ClassVar[float] = DEFAULT_TIMEOUT
     socket_strict: ClassVar[bool] = True
+    _hubs: ClassVar[Mapping[str, RecordedHub]] = {}
     _server_state: ClassVar[_TestServerState]
 
     @classmethod
     def setUpClass(cls) -> None:
         """Start the server, and point the settings at it."""
         cls._server_state = _TestServerState()
+        cls._hubs = {alias: RecordedHub() for alias, entry in _entries().items() if entry.get("HUB") is not None}
+        for hub in cls._hubs.values():
+            cls.addClassCleanup(hub.close)  # type: ignore[attr-defined]
         # Before the base class: its fixtures may already use a client. Cleanups also run if it fails, unlike tearDown.
         cls.socket_server = serve(cls._handle, name=cls.__name__)
         cls.addClassCleanup(cls.socket_server.close)  # type: ignore[attr-defined]
@@ -130,7 +136,13 @@ class SocketServerMixin:
         """Return an entry of the settings with the URL of the server; the path tells the server the alias."""
         remaining = {key: value for key, value in entry.items() if key not in PRODUCTION_KEYS}
         options = {key: value for key, value in (entry.get("OPTIONS") or {}).items() if key not in PRODUCTION_OPTIONS}
-        return {**remaining, "OPTIONS": options, "URL": f"{cls.socket_server.url}/{alias}"}
+        replaced: dict[str, Any] = {**remaining, "OPTIONS": options}
+        if entry.get("HUB") is not None:
+            replaced["HUB"] = cls._hubs[alias]
+        # An entry that only publishes has none in the settings either.
+        if entry.get("URL") is not None or entry.get("HUB") is None:
+            replaced["URL"] = f"{cls.socket_server.url}/{alias}"
+        return replaced
 
     @classmethod
     def _handle(cls, connection: Connection, request: Request) -> None:
@@ -139,6 +151,8 @@ class SocketServerMixin:
     def run(self, result: Any = None) -> Any:
         """Run the test with a new state of the server."""
         type(self)._server_state = _TestServerState()
+        for hub in self._hubs.values():
+            hub.published.clear()
         shared = self._share_database()
         database.shared_connections.update(shared)
         # Cleanups run in reverse order: connections are drained before their database connections are taken back.
@@ -239,6 +253,16 @@ class SocketServerMixin:
     def received_calls(self, *, using: str = DEFAULT) -> list[tuple[Any, ...]]:
         """Return all calls that `server_answers` has answered in this test, as ``(method, *arguments)``."""
         return [(method, *payload) for alias, method, payload in self._server_state.calls if alias == using]
+
+    def published_events(self, *, using: str = DEFAULT) -> list[Published]:
+        """Return all events that the project has published to a hub in this test: name, payload, room and user.
+
+        Raises:
+            LookupError: the entry of the settings has no hub.
+        """
+        if using not in self._hubs:
+            raise LookupError(f"{SETTING}[{using!r}] has no HUB")
+        return list(self._hubs[using].published)
 
     def _events(self, using: str) -> list[EventMessage]:
         return [message for alias, message in self._server_state.events if alias == using]

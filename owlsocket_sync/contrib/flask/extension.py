@@ -270,6 +270,8 @@ class OwlSocket(Verbs):
     def fake_peer(self, app: Flask | None = None, *, service: str = DEFAULT, strict: bool = True) -> Iterator[FakePeer]:
         """Replace a service by a `FakePeer` inside the ``with`` block: no socket, no server, the same errors.
 
+        So is the hub of ``OWLSOCKET_HUB``, by one in memory.
+
         Args:
             app: app whose calls the peer answers; the default is the current app, or the only app.
             service: name of the service to replace.
@@ -283,7 +285,8 @@ class OwlSocket(Verbs):
 
         state = self._state_of(app)
         source = FakeService(state, service, strict)
-        with state.override(service, source):
+        with state.hub.recorded(self._routes) as hub, state.override(service, source):
+            source.peer.published = hub.published
             yield source.peer
 
     @contextmanager
@@ -299,7 +302,8 @@ class OwlSocket(Verbs):
         """Run a server on this machine inside the ``with`` block, and connect a service of the app to it.
 
         The credentials of the configuration (``TOKEN``, ``AUTH``, ``LOGIN``) are used only if the server has an
-        ``authenticate``; ``PROXY``, ``SSL_CONTEXT``, ``INBOX`` and ``OUTBOX`` are not used. Needs the extra ``server``.
+        ``authenticate``; ``PROXY``, ``SSL_CONTEXT``, ``INBOX`` and ``OUTBOX`` are not used. ``owl.hub`` is one in
+        memory, whose ``published`` has its events. Needs the extra ``server``.
 
         Args:
             app: app to connect; the default is the current app, or the only app.
@@ -317,12 +321,12 @@ class OwlSocket(Verbs):
         from .configuration import IDENTITY
 
         state = self._state_of(app)
-        # The secrets of the configuration must not be sent to a server that ignores them.
-        # Nor the messages of its stores.
+        # A server that ignores the secrets of the configuration must not get them; nor the messages of its stores.
         exclude = ("proxy", "ssl_context", "inbox", "outbox", *(IDENTITY if authenticate is None else ()))
         with (
             serve(handler or _answer_nothing, authenticate=authenticate, **options) as server,
             state.override_url(server.url, service, exclude),
+            state.hub.recorded(self._routes),
         ):
             yield server
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...connection import Connection
 from ...protocol.subscriptions import check_name
@@ -16,6 +16,9 @@ from ...states import CloseInfo
 from ...testing.memory import MemoryPair
 from ...testing.strict import check_answers
 from .services import AppState
+
+if TYPE_CHECKING:
+    from ..recorded_hub import Published
 
 # A connection in memory has no URL, no credentials and no network: only these options of `connect` mean something.
 PAIR_OPTIONS = ("call_timeout", "limits", "sender", "name")
@@ -59,6 +62,7 @@ class FakePeer:
         events: events of the app in order.
         requests: payloads of the app's requests.
         enqueued: payloads that the app enqueued.
+        published: events that the app published to the hub of ``OWLSOCKET_HUB``: name, payload, room and user.
     """
 
     def __init__(self, name: str = "fake", *, strict: bool = True, **options: Any) -> None:
@@ -69,6 +73,7 @@ class FakePeer:
         self.events: list[Event] = []
         self.requests: list[Any] = []
         self.enqueued: list[Any] = []
+        self.published: list[Published] = []
         self._unanswered: set[str] = set()
         self._connect_error: BaseException | None = None
         self._carrier.message_filter = self._record

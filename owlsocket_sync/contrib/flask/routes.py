@@ -135,7 +135,7 @@ class WebSocketRoute:
         self._rule_options = rule_options
         self._hub_of = hub_of
         # By process too: a pre-forking web server imports the app before it forks, and clients belong to one process.
-        self._servers: WeakKeyDictionary[Flask, PerProcess[AdoptedServer]] = WeakKeyDictionary()
+        self._servers: WeakKeyDictionary[Flask, dict[Hub | None, PerProcess[AdoptedServer]]] = WeakKeyDictionary()
 
     def add_to(self, scaffold: Flask | Blueprint) -> None:
         """Add the route to an app or a blueprint."""
@@ -147,25 +147,37 @@ class WebSocketRoute:
 
     def adopted(self, app: Flask) -> AdoptedServer:
         """Return the server of the clients at this route of an app, in this process."""
-        server = self._servers.get(app)
+        hub = self._hub_of(app) if self._options.hub is None else self._options.hub
+        # By hub too: in a test the app has another one, and its own afterwards.
+        servers = self._servers.get(app) or self._servers.setdefault(app, {})
+        server = servers.get(hub)
         if server is None:
             name = self._options.name or f"{app.name}{self.path}"
             options = replace(
                 self._options,
                 handler_context=app.app_context,
                 name=name,
-                hub=self._hub_of(app) if self._options.hub is None else self._options.hub,
+                hub=hub,
             )
             # Requests that race to here use the one that was stored first; it makes one server in each process.
-            server = self._servers.setdefault(app, PerProcess(partial(AdoptedServer, self._handle, options)))
+            server = servers.setdefault(hub, PerProcess(partial(AdoptedServer, self._handle, options)))
         return server.get()
 
     def close(self, timeout: float) -> None:
         """Close the connections of this process, for all apps."""
-        for per_process in list(self._servers.values()):
-            server = per_process.peek()
+        for servers in list(self._servers.values()):
+            for per_process in list(servers.values()):
+                server = per_process.peek()
+                if server is not None:
+                    server.close(timeout)
+
+    def leave(self, hub: Hub) -> None:
+        """Close the connections that are in a hub, which is used no more."""
+        for servers in list(self._servers.values()):
+            per_process = servers.pop(hub, None)
+            server = None if per_process is None else per_process.peek()
             if server is not None:
-                server.close(timeout)
+                server.close(0.0)
 
     def _handle(self, connection: Connection, ws_request: Request) -> None:
         # Runs on the thread of the request, so Flask's `request` is still the upgrade request.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_tests_of_a_project_pass() -> None:
     assert ran.returncode == 0, ran.stderr
     (count,) = re.findall(r"Ran (\d+) tests", ran.stderr)
     assert int(count) >= 11
-    assert "OK (skipped=2)" in ran.stderr
+    assert "OK (skipped=4)" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -27,7 +28,7 @@ def test_tests_of_a_project_pass_in_parallel() -> None:
     """In processes that Django forks, each class has a server in its own process."""
     ran = manage("test", LABEL, "--parallel", "2")
     assert ran.returncode == 0, ran.stderr
-    assert "OK (skipped=2)" in ran.stderr
+    assert "OK (skipped=4)" in ran.stderr
 
 
 def test_a_failing_test_fails() -> None:
@@ -36,3 +37,10 @@ def test_a_failing_test_fails() -> None:
     assert ran.returncode == 1
     assert "FAILED (failures=2)" in ran.stderr
     assert "no event 'order.paid' within 0.05 s; no events received" in ran.stderr
+
+
+def test_a_test_publishes_to_no_client_of_the_real_hub(tmp_path: Path) -> None:
+    """The hub is replaced by one in memory, which keeps the events for the test; the file is not even made."""
+    ran = manage("test", f"{LABEL}.HubTests", OWLSOCKET_HUB=f"sqlite:///{tmp_path}/hub.db")
+    assert ran.returncode == 0, ran.stderr
+    assert list(tmp_path.iterdir()) == []

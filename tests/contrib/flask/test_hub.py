@@ -100,3 +100,34 @@ def test_a_hub_alone_configures_no_service() -> None:
     app, owl = site(HUB=MemoryHub())
     with app.app_context(), pytest.raises(ConfigError, match="has no URL"):
         owl.call("anything")
+
+
+def test_tests_publish_to_no_client_of_the_real_hub(tmp_path: Path) -> None:
+    """Neither with a fake peer, nor with a server of their own: the events are kept for the test."""
+    path = tmp_path / "hub.db"
+    app, owl = site(URL="ws://127.0.0.1:1", HUB=f"sqlite:///{path}", SERVICES={"stock": {"URL": "ws://127.0.0.1:1"}})
+    owl.accept("/shared")(lambda conn, request: None)
+    with app.app_context():
+        with owl.fake_peer() as fake, owl.fake_peer(service="stock") as stock:
+            owl.hub.publish("tick", {"order": (1, 2)}, room="owls")
+            owl.clients("/shared").broadcast("tock", 3)
+            owl.hub.send("note", 4, user="ann")
+            seen = [("tick", {"order": [1, 2]}, "owls", None), ("tock", 3, None, None), ("note", 4, None, "ann")]
+            assert fake.published == stock.published == seen
+            assert owl.clients("/shared").hub is owl.hub
+        with owl.test_server(), owl.fake_peer(service="stock") as stock:
+            owl.hub.publish("tick")
+            assert stock.published == [("tick", None, None, None)]
+        assert list(tmp_path.iterdir()) == []
+        hub = owl.hub
+        assert owl.clients("/shared").hub is hub
+        hub.close()
+
+
+def test_an_app_without_a_hub_has_none_in_a_test_either() -> None:
+    """It fails as it would at work."""
+    app, owl = site(URL="ws://127.0.0.1:1")
+    with app.app_context(), owl.fake_peer() as fake:
+        with pytest.raises(ConfigError, match="has no hub"):
+            owl.hub.publish("tick")
+        assert fake.published == []

@@ -113,6 +113,22 @@ class HandlerTests(SocketServerTestCase):
             self.server_answers("price", later)
 
 
+@skipUnless(os.environ.get("OWLSOCKET_HUB"), "the project has no hub")
+class HubTests(SocketServerTestCase):
+    """What the project publishes reaches no client of the hub of its settings."""
+
+    def test_what_is_published_on_commit_is_kept(self) -> None:
+        with self.captureOnCommitCallbacks(execute=True):
+            client.publish_on_commit("news", {"order": 7}, room="owls")
+            self.assertEqual(self.published_events(), [])
+        self.assertEqual(self.published_events(), [("news", {"order": 7}, "owls", None)])
+
+    def test_what_another_test_published_is_not_there(self) -> None:
+        self.assertEqual(self.published_events(), [])
+        with self.assertRaisesRegex(LookupError, "has no HUB"):
+            self.published_events(using="stock")
+
+
 class LiveTests(SocketServerMixin, LiveServerTestCase):  # type: ignore[misc]
     """With Django's live server in a thread, and committed transactions."""
 
