@@ -32,6 +32,7 @@ class RecordedHub(MemoryHub):
 
     def publish_text(self, event: str, payload: Any, text: bytes, room: str | None, exclude: Excluded = ()) -> None:
         """Publish as `MemoryHub` does, and record it; also what a server of the hub broadcasts."""
+        # First: what cannot be published is not recorded.
         super().publish_text(event, payload, text, room, exclude)
         self.published.append(Published(event, _payload(text), room))
 

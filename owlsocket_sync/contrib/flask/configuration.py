@@ -19,6 +19,7 @@ from ...context import AuthService
 from ...errors import ConfigError, StoreError
 from ...options import Backoff, Deflate, Heartbeat, Limits
 from ...stores.urls import as_queue
+from ..queue_pair import one_queue_error
 
 if TYPE_CHECKING:
     from ...stores import Queue
@@ -123,6 +124,10 @@ class ServiceSettings:
         if len(identities) > 1 and "login" in configured:
             raise ConfigError(f"{' and '.join(identities)} exclude each other: a login supplies the tokens")
         options = dict(self._convert(configured))
+        # Here, and not where a connection opens, which knows the queues and not their settings.
+        error = one_queue_error(options.get("inbox"), options.get("outbox"), self.key("inbox"), self.key("outbox"))
+        if error is not None:
+            raise ConfigError(f"{error}: use two queues")
         # Logs and metrics tell connections apart by the app or the service, as a process has several.
         options.setdefault("name", self._name)
         return options

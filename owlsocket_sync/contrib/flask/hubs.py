@@ -39,6 +39,7 @@ class AppHub:
         value = self._app.config.get(self._key)
         if value is None:
             return None
+        # After the setting: an app without a hub must fail in its tests too.
         if self._recorded is not None:
             return self._recorded
         hub = self._made.get(HUB)

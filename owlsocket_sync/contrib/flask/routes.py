@@ -174,6 +174,7 @@ class WebSocketRoute:
     def leave(self, hub: Hub) -> None:
         """Close the connections that are in a hub, which is used no more."""
         for servers in list(self._servers.values()):
+            # Taken out first: a request that comes now gets a server in the hub of the app.
             per_process = servers.pop(hub, None)
             server = None if per_process is None else per_process.peek()
             if server is not None:

@@ -92,6 +92,16 @@ def test_a_wrong_value_names_its_setting(value: object, says: str) -> None:
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("verb", ["enqueue", "call"])
+def test_one_queue_for_both_directions_names_both_settings(tmp_path: Path, verb: str) -> None:
+    """At the first use, whichever it is; two queues of one file are fine."""
+    url = queue_url(tmp_path, "orders")
+    app, owl = site(URL="ws://127.0.0.1:1", OUTBOX=url, INBOX=url)
+    with app.app_context(), pytest.raises(ConfigError) as caught:
+        getattr(owl, verb)("order")
+    assert "OWLSOCKET_OUTBOX and OWLSOCKET_INBOX are one queue, 'orders'" in str(caught.value)
+
+
 def test_a_fake_peer_sees_what_is_put(tmp_path: Path) -> None:
     """Tests write into no store: neither with a fake peer, nor with a server of their own."""
     app, owl = site(URL="ws://127.0.0.1:1", OUTBOX=queue_url(tmp_path, "out"), INBOX=queue_url(tmp_path, "in"))
