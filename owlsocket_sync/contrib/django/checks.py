@@ -11,7 +11,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from ...urls import Target, is_loopback, parse
-from .configuration import INVALID_URL, problems
+from .configuration import INVALID_OPTION, INVALID_URL, problems
+from .places import folder_error, places, redis_error
 from .references import is_literal
 
 TAG = "owlsocket"
@@ -25,7 +26,7 @@ def register_checks() -> None:
 
 
 def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """Return errors of the setting (E001, E002), and warnings about risks (W002 to W004)."""
+    """Return errors of the setting (E001, E002), and warnings about risks (W002 to W005)."""
     setting = getattr(settings, SETTING, None)
     if not isinstance(setting, Mapping) or "default" not in setting:
         hint = f'Set a URL: {SETTING} = {{"default": {{"URL": "wss://api.example.com/ws"}}}}.'
@@ -37,6 +38,7 @@ def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
         if isinstance(entry, Mapping):
             messages += _unverified_tls(alias, entry)
             messages += _literal_secrets(alias, entry)
+            messages += _unusable_places(alias, entry)
     return [*messages, *_unpatched_gevent()]
 
 
@@ -90,6 +92,22 @@ def _literal_secrets(alias: str, entry: Mapping[str, Any]) -> Iterator[CheckMess
                 hint="Use the dotted path of a callable, such as 'shop.tokens.read', that reads the secret from a safe "
                 "place. If the value is a path, its first package was not found.",
                 id=f"{TAG}.W003",
+            )
+
+
+def _unusable_places(alias: str, entry: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    """Yield an error for each URL that Redis does not take, and a warning for each file that cannot be made here."""
+    for key, place in places(entry):
+        text = redis_error(place)
+        if text is not None:
+            yield Error(f"{SETTING}[{alias!r}][{key!r}] is invalid: {text}.", id=f"{TAG}.{INVALID_OPTION}")
+        text = folder_error(place)
+        if text is not None:
+            # No error: the folder may be there where the project will run, as when an image of it is built here.
+            yield Warning(
+                f"{SETTING}[{alias!r}][{key!r}]: {text}.",
+                hint="Make the folder, or name another one.",
+                id=f"{TAG}.W005",
             )
 
 

@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -33,11 +34,12 @@ from ...connection import Connection
 from ...context import AuthService
 from ...deadline import check_timeout
 from ...errors import InsecureTransportWarning, SocketError, StoreError
-from ...hub.urls import parse_hub
-from ...stores.urls import as_queue, parse_queue
+from ...stores.urls import as_queue
 from ...urls import parse, parse_base
 from ..hub_setting import as_hub
+from ..queue_pair import one_queue_error
 from .database import with_fresh_connections, with_short_lived_connections
+from .places import place_errors
 from .references import resolve, resolve_secret
 
 if TYPE_CHECKING:
@@ -132,6 +134,10 @@ class Configuration:
         arguments: dict[str, Any] = {
             option: self._queue(QUEUES[option], value) for option, value in self.queues.items()
         }
+        settings = (_place(self.alias, QUEUES[option]) for option in ("inbox", "outbox"))
+        error = one_queue_error(arguments.get("inbox"), arguments.get("outbox"), *settings)
+        if error is not None:
+            raise ImproperlyConfigured(error)
         if self.token is not None:
             token = resolve_secret(self.token, _place(self.alias, "TOKEN"))
             arguments["token"] = with_short_lived_connections(token) if callable(token) else token
@@ -184,10 +190,8 @@ def problems(alias: str, entry: Any) -> Iterator[Problem]:
     yield from _unknown_names(_place(alias), entry, KEYS)
     yield from _url_problems(alias, entry.get("URL"))
     yield from _credential_problems(alias, entry)
-    for key in (*QUEUES.values(), "HUB"):
-        if entry.get(key) is not None:
-            checks = (parse_hub, as_hub) if key == "HUB" else (parse_queue, as_queue)
-            yield from _place_problems(_place(alias, key), entry[key], *checks)
+    for text in place_errors(entry, partial(_place, alias)):
+        yield Problem(INVALID_OPTION, text)
     if not isinstance(entry.get("AUTOSTART", False), bool):
         yield Problem(INVALID_OPTION, f"{_place(alias, 'AUTOSTART')} must be True or False")
     # The values are checked together, by ClientOptions, which stops at a name or a type that it does not accept.
@@ -234,20 +238,6 @@ def _credential_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Probl
         yield from _login_problems(_place(alias, "AUTH"), auth)
     elif auth is not None:
         yield from _reference_problems(resolve, auth, _place(alias, "AUTH"))
-
-
-def _place_problems(
-    place: str, value: Any, check_url: Callable[[str], object], check_value: Callable[[Any], object]
-) -> Iterator[Problem]:
-    """Yield the problems of a queue or a hub; opens none, and calls no callable."""
-    try:
-        found = resolve(value, place)
-        if not callable(found):
-            (check_url if isinstance(found, str) else check_value)(found)
-    except ImproperlyConfigured as error:
-        yield Problem(INVALID_OPTION, str(error))
-    except ValueError as error:
-        yield Problem(INVALID_OPTION, f"{place} is invalid: {error}")
 
 
 def _login_problems(place: str, auth: Mapping[str, Any]) -> Iterator[Problem]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from owlsocket_sync import Backoff
+from owlsocket_sync.stores import MemoryStore
 from support import django_project
 
 django_project.set_up()
@@ -17,6 +19,8 @@ django_project.set_up()
 from django.core.checks import CheckMessage, run_checks  # noqa: E402
 from django.test import override_settings  # noqa: E402
 
+HERE = Path(__file__).parent
+QUEUE = MemoryStore().queue("a")
 FINE = {"URL": "wss://api.example.com/ws"}
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvd2wifQ.c2VjcmV0"
 
@@ -49,7 +53,8 @@ def test_a_valid_entry_has_no_message() -> None:
         },
         "AUTOSTART": True,
         "INBOX": "contrib.project.shop.tokens.read",  # a callable, which is called when a client connects
-        "OUTBOX": "sqlite:////nowhere/queue.db?queue=to-server",
+        "OUTBOX": f"sqlite:///{HERE}/queue.db?queue=to-server",
+        "HUB": "redis://localhost/0?prefix=shop&maxlen=100&socket_timeout=3",
     }
     login = {**FINE, "AUTH": {"URL": "https://auth.example.com", "KEY": "contrib.project.shop.tokens.read"}}
     local = {"URL": "ws://127.0.0.1:8080/", "TOKEN": lambda: "t", "CALL_TIMEOUT": 3}
@@ -98,6 +103,18 @@ def test_e001_invalid_url(entries: dict[str, Any], says: str) -> None:
         ({"OUTBOX": "contrib.project.shop.nothing"}, "['OUTBOX'] cannot be imported"),
         ({"HUB": "http://localhost"}, "['HUB'] is invalid: a hub is named by a path, sqlite:/// or redis://"),
         ({"HUB": 7}, "['HUB'] is invalid: needed is a hub, its URL, or a callable that returns it, not int"),
+        ({"OUTBOX": f"sqlite:///{HERE}/q.db?queue=a", "INBOX": f"sqlite:///{HERE}/q.db?queue=a"}, "are one queue, 'a'"),
+        ({"OUTBOX": QUEUE, "INBOX": QUEUE}, "['OUTBOX'] and OWLSOCKET['default']['INBOX'] are one queue, 'a'"),
+        (
+            {"OUTBOX": f"sqlite:///{HERE}/q.db?queue=a", "HUB": f"{HERE}/q.db"},
+            "['HUB'] and OWLSOCKET['default']['OUTBOX']",
+        ),
+        ({"HUB": "redis://:secret@localhost:port/0"}, "['HUB'] is invalid: not a URL of Redis"),
+        (
+            {"HUB": "redis://localhost/0?maxlenn=7"},
+            "['HUB'] is invalid: unknown option 'maxlenn' of the client of Redis",
+        ),
+        ({"OUTBOX": "redis://localhost:99999/0?queue=a"}, "['OUTBOX'] is invalid: not a URL of Redis"),
         ({"OPTIONS": {"outbox": None}}, "contains 'outbox'. Use the key 'OUTBOX' instead."),
         ({"OPTIONS": {"wait": False}}, "Remove it: a client connects at its first use."),
         ({"OPTIONS": 5}, "['OPTIONS'] must be a dict of options of connect()"),
@@ -131,6 +148,21 @@ def test_e002_invalid_option(more: dict[str, Any], says: str) -> None:
     """The message names the option and suggests the nearest known one."""
     id, text = only(default={**FINE, **more})
     assert id == "owlsocket.E002"
+    assert says in text
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"OUTBOX": "sqlite:////nowhere/at/all/queue.db?queue=a"}, "['OUTBOX']: /nowhere/at/all is not a folder."),
+        ({"HUB": "sqlite:////nowhere/hub.db"}, "['HUB']: /nowhere is not a folder."),
+        ({"HUB": str(HERE)}, f"['HUB']: {HERE} is a folder, not a file."),
+    ],
+)
+def test_w005_no_folder(more: dict[str, Any], says: str) -> None:
+    """A warning: it may be there when the project runs."""
+    id, text = only(default={**FINE, **more})
+    assert id == "owlsocket.W005"
     assert says in text
 
 

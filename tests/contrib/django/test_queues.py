@@ -60,6 +60,15 @@ def test_a_store_that_cannot_be_opened_names_its_setting() -> None:
         client.enqueue(1)
 
 
+def test_one_queue_for_both_directions_names_both_settings(tmp_path: Path) -> None:
+    """Where callables return it, which the checks do not call: at the first use."""
+    queue = open_queue(queue_url(tmp_path, "orders"))
+    entry = {"URL": "ws://127.0.0.1:1", "OUTBOX": lambda: queue, "INBOX": lambda: queue}
+    with owlsocket(default=entry), pytest.raises(ImproperlyConfigured) as caught:
+        client.enqueue(1)
+    assert "['OUTBOX'] and OWLSOCKET['default']['INBOX'] are one queue, 'orders'" in str(caught.value)
+
+
 SITES = {
     "sync": ("contrib.project.wsgi:application", 0),
     "threads, preloaded, which puts as well": (f"--threads {THREADS} --preload contrib.project.wsgi:loaded()", 1),
