@@ -11,7 +11,8 @@
         "OUTBOX": "sqlite:////var/lib/shop/queue.db?queue=to-server",  # see `owlsocket_sync.stores.open_queue`
         "INBOX": "shop.queues.inbox",       # or a queue, a callable that returns one, or its dotted path
         "AUTOSTART": False,
-        "HUB": "redis://localhost:6379/0",  # or a hub, a callable that returns one, or its dotted path
+        # Or a hub, a callable that returns one, or its dotted path. To publish needs no URL beside it.
+        "HUB": "redis://localhost:6379/0",
     }
 
 ``AUTH`` may also be a value of ``connect(auth=…)``, or the dotted path of one.
@@ -84,7 +85,7 @@ class Configuration:
 
     Attributes:
         alias: name of the entry.
-        url: URL to connect to.
+        url: URL to connect to; ``None`` where the entry only publishes to its hub.
         token: value of ``TOKEN`` in the settings.
         auth: value of ``AUTH`` in the settings.
         options: further options of `owlsocket_sync.connect`.
@@ -94,7 +95,7 @@ class Configuration:
     """
 
     alias: str
-    url: str | Callable[[], str]
+    url: str | Callable[[], str] | None
     # Not in the repr, which ends up in logs: tokens, keys and a proxy's password.
     token: Any = field(default=None, repr=False)
     auth: Any = field(default=None, repr=False)
@@ -112,7 +113,7 @@ class Configuration:
         """
         for problem in problems(alias, entry):
             raise ImproperlyConfigured(str(problem))
-        url = entry["URL"]
+        url = entry.get("URL")
         return cls(
             alias,
             # URLs and tokens are read on a thread that ends afterwards; its database connections must not stay open.
@@ -124,6 +125,12 @@ class Configuration:
             entry.get("AUTOSTART", False),
             entry.get("HUB"),
         )
+
+    def find_url(self) -> str | Callable[[], str]:
+        """Return the URL; raises `ImproperlyConfigured` where there is none."""
+        if self.url is None:
+            raise ImproperlyConfigured(f"{_place(self.alias, 'URL')} is missing: with a HUB alone, a client publishes")
+        return self.url
 
     def late_options(self) -> dict[str, Any]:
         """Return credentials and queues as arguments of `owlsocket_sync.connect`.
@@ -179,7 +186,7 @@ class Configuration:
     def connect(self, **changes: Any) -> Connection:
         """Open a separate connection without the project's handlers; raises what `owlsocket_sync.connect` raises."""
         options = {"name": self.alias, **self.options, **self.late_options(), **changes}
-        return open_connection(ClientOptions(url=self.url, **options))
+        return open_connection(ClientOptions(url=self.find_url(), **options))
 
 
 def problems(alias: str, entry: Any) -> Iterator[Problem]:
@@ -188,7 +195,7 @@ def problems(alias: str, entry: Any) -> Iterator[Problem]:
         yield Problem(INVALID_OPTION, f"OWLSOCKET[{alias!r}] must be a dict, not {type(entry).__name__}")
         return
     yield from _unknown_names(_place(alias), entry, KEYS)
-    yield from _url_problems(alias, entry.get("URL"))
+    yield from _url_problems(alias, entry)
     yield from _credential_problems(alias, entry)
     for text in place_errors(entry, partial(_place, alias)):
         yield Problem(INVALID_OPTION, text)
@@ -214,10 +221,14 @@ def _unknown_names(place: str, names: Iterable[str], known: Iterable[str]) -> It
             yield Problem(INVALID_OPTION, f"{place} has the unknown name {name!r}", hint)
 
 
-def _url_problems(alias: str, url: Any) -> Iterator[Problem]:
-    hint = 'Example: "wss://api.example.com/ws".'
+def _url_problems(alias: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    url, hint = entry.get("URL"), 'Example: "wss://api.example.com/ws".'
     if url is None:
-        yield Problem(INVALID_URL, f"{_place(alias, 'URL')} is missing", hint)
+        needy = [key for key in entry if key in (*QUEUES.values(), "AUTOSTART") and entry[key]]
+        if entry.get("HUB") is None:
+            yield Problem(INVALID_URL, f"{_place(alias, 'URL')} is missing", hint)
+        elif needy:  # a hub alone publishes without
+            yield Problem(INVALID_URL, f"{_place(alias, 'URL')} is missing, which {needy[0]} needs", hint)
     elif isinstance(url, str):
         try:
             parse(url)  # its messages never contain a password of the URL

@@ -47,12 +47,14 @@ class _ClientService(SocketService):
 
     def __init__(self, configuration: Configuration, setup: Any) -> None:
         options = configuration.options
-        super().__init__(configuration.url, alias=options.get("name", configuration.alias), setup=setup, **options)
+        url = configuration.url or str  # which is never called: without a URL, configure() raises first
+        super().__init__(url, alias=options.get("name", configuration.alias), setup=setup, **options)
         self._configuration = configuration
 
     def configure(self, context: Context) -> None:
         """Read the tokens, keys, logins and queues that the settings refer to."""
         # Not in the constructor: the settings name project code, which cannot be imported before all apps are loaded.
+        self._configuration.find_url()
         self.use_credentials(**self._configuration.late_options())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from owlsocket_sync import Backoff
+from owlsocket_sync.hub import MemoryHub
 from owlsocket_sync.stores import MemoryStore
 from support import django_project
 
@@ -60,6 +61,7 @@ def test_a_valid_entry_has_no_message() -> None:
     local = {"URL": "ws://127.0.0.1:8080/", "TOKEN": lambda: "t", "CALL_TIMEOUT": 3}
     assert found(default=whole, login=login, local=local, deploy=True) == []
     assert found(default={"URL": lambda: "wss://a"}) == []
+    assert found(default={"HUB": MemoryHub()}) == []  # it only publishes
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,8 @@ def test_a_valid_entry_has_no_message() -> None:
         ({}, "OWLSOCKET has no 'default'. Set a URL"),
         ({"other": FINE}, "OWLSOCKET has no 'default'"),
         ({"default": {}}, "['URL'] is missing. Example: \"wss://"),
+        ({"default": {"HUB": MemoryHub(), "OUTBOX": QUEUE}}, "['URL'] is missing, which OUTBOX needs"),
+        ({"default": {"HUB": MemoryHub(), "AUTOSTART": True}}, "['URL'] is missing, which AUTOSTART needs"),
         ({"default": {"URL": "https://a"}}, "url must start with ws:// or wss://: 'https://a'"),
         ({"default": {"URL": "wss://me:secret@a"}}, "url must not contain a user name or password"),
         ({"default": {"URL": 7}}, "['URL'] must be text or a callable, not int"),

@@ -124,7 +124,9 @@ class Command(BaseCommand):  # type: ignore[misc]
 
     def _check(self, using: list[str] | None, timeout: float | None, **_: Any) -> None:
         code = 0
-        for alias in using or list(connections.clients):
+        clients = connections.clients
+        # Without those that only publish to a hub, which have no server.
+        for alias in using or [alias for alias in clients if clients.configuration(alias).url is not None]:
             try:
                 with _connected(alias, timeout) as connection:
                     seconds = round(connection.ping(timeout), 6)
