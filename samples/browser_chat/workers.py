@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def enter(conn: Connection, request: Request) -> None:
             conn.leave(ROOM)
             raise Refused(f"the name {name} is taken")
         for other in others:  # the same visitor, on a link that is not found lost yet
-            hub.disconnect(other.id)
+            with suppress(SocketConnectionError):  # it has ended meanwhile, or its worker has
+                hub.disconnect(other.id)
         joined[:] = [name]
         return {"here": names(), "said": []}  # a hub keeps no history
 

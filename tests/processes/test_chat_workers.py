@@ -175,3 +175,23 @@ def test_a_worker_that_is_killed_leaves_no_ghost(site: Site) -> None:
         assert site.member("Bob").server != killed.server
         ada.call("join", "Ada", "ada's key", timeout=scaled(20))
         assert any(event.payload == ["Ada", "Bob"] for event in here)
+
+
+def test_a_visitor_returns_while_the_worker_of_the_old_link_dies(site: Site) -> None:
+    """That the old link cannot be closed any more is no error of the new one; and nobody sees the visitor's key."""
+    url = site.url.replace("http", "ws") + "ws"
+    with connect(url, timeout=scaled(20), reconnect=None) as before:
+        before.call("join", "Bob", "bob's key", timeout=scaled(20))
+        left = site.member("Bob")
+        assert "bob's key" not in str(left.info)
+        worker = site.process_of(left)
+        os.kill(worker, signal.SIGSTOP)  # so that it answers nothing until it is dead
+        try:
+            again = connect(url, timeout=scaled(20))
+            joined = again.submit("join", "Bob", "bob's key", timeout=scaled(20))
+            eventually(lambda: site.hub.count("chat") == 2, 10)
+        finally:
+            os.kill(worker, signal.SIGKILL)
+        assert joined.result(scaled(20))["here"] == ["Bob"]
+        eventually(lambda: site.hub.count("chat") == 1, 10)
+        again.close()
