@@ -186,12 +186,11 @@ def test_a_visitor_returns_while_the_worker_of_the_old_link_dies(site: Site) -> 
         assert "bob's key" not in str(left.info)
         worker = site.process_of(left)
         os.kill(worker, signal.SIGSTOP)  # so that it answers nothing until it is dead
-        try:
-            again = connect(url, timeout=scaled(20))
-            joined = again.submit("join", "Bob", "bob's key", timeout=scaled(20))
-            eventually(lambda: site.hub.count("chat") == 2, 10)
-        finally:
-            os.kill(worker, signal.SIGKILL)
-        assert joined.result(scaled(20))["here"] == ["Bob"]
-        eventually(lambda: site.hub.count("chat") == 1, 10)
-        again.close()
+        with connect(url, timeout=scaled(20)) as again:
+            try:
+                joined = again.submit("join", "Bob", "bob's key", timeout=scaled(20))
+                eventually(lambda: site.hub.count("chat") == 2, 10)
+            finally:
+                os.kill(worker, signal.SIGKILL)
+            assert joined.result(scaled(20))["here"] == ["Bob"]
+            eventually(lambda: site.hub.count("chat") == 1, 10)
