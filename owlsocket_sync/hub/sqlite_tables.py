@@ -29,7 +29,9 @@ CREATE TABLE servers(
 CREATE TABLE hub(epoch TEXT NOT NULL);
 INSERT INTO hub VALUES(hex(randomblob(8)))
 """
-HUB_FILE = FileKind("hub", "SqliteHub", TABLES, application=0x6F776C68, version=1, mode=0o600)
+HUB_FILE = FileKind(
+    "hub", "SqliteHub", TABLES, application=0x6F776C68, version=1, mode=0o600, opener="open_hub", is_lasting=False
+)
 
 EVENT, MESSAGE, GONE = "event", "message", "gone"
 """Kinds of entries, beside the changes of presence."""

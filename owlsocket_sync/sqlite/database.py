@@ -25,7 +25,7 @@ from .errors import translate, translated
 from .file_turn import FileTurn
 from .forks import FileIds, closed_in_forks, file_id, file_ids, hold_locks, leave_fork
 from .mounts import check_file_system
-from .tables import FileKind, prepare
+from .tables import FileKind, is_ours, prepare
 
 Result = TypeVar("Result")
 Action = Callable[[sqlite3.Connection], Result]
@@ -85,6 +85,8 @@ class Database:
         self._busy_timeout = busy_timeout
         self._quarantine = quarantine
         self.closed = False
+        self._known: tuple[int, int] | None = None
+        """The file that was found to be of this kind."""
         self._is_spoiled = False
         self._phantoms: FileIds | None = None
         """The files of connections that this process inherited open, if there are such."""
@@ -128,6 +130,8 @@ class Database:
         """Do the same, on a thread that has the turn among those of this process."""
         self.check_open()
         committed = [] if committed is None else committed
+        if self._lazy is None:
+            self._check_kind()  # before files for the turn are made beside it
         try:
             self.turn.enter_process()
             try:
@@ -215,6 +219,7 @@ class Database:
             self._close_connections()
         self.generation += 1
         try:
+            self._check_kind()
             self._make()
             self._durable = self._connect("FULL" if self._synchronous == "full" else "NORMAL")
             self._lazy = self._connect("NORMAL") if self._synchronous == "full" else self._durable
@@ -227,6 +232,22 @@ class Database:
             self._close_connections()
             raise
         self._file_ids = file_ids(self.path)
+        self._known = self._file_ids[0]
+
+    def _check_kind(self) -> None:
+        """Raise where the file is none of this kind, before anything is written to it, or beside it."""
+        found = file_id(self.path)
+        # Once it is known, it may be damaged.
+        if found is None or found != self._known:
+            self._known = None
+            try:
+                if is_ours(self.path, self.kind, self._busy_timeout):
+                    self._known = found
+            except StoreCorrupt as error:
+                if not self.kind.is_lasting:
+                    raise self.kind.refusal(self.path) from error.__cause__
+                if not self._quarantine:
+                    raise
 
     def _make(self) -> None:
         """Make the file with its permissions, which SQLite gives to those beside it."""
@@ -264,11 +285,13 @@ class Database:
     def _set_aside(self, error: StoreCorrupt) -> None:
         """Rename a damaged file, with its WAL, and report it; the turn to write is held, so one process does it."""
         self._close_connections()
+        if not self.kind.is_lasting and file_id(self.path) != self._known:
+            raise self.kind.refusal(self.path) from error.__cause__
         aside = f"{self.path}.corrupt-{wall_time():.0f}-{os.getpid()}"
         for suffix in ("-shm", "-wal", ""):
             with suppress(FileNotFoundError):
                 os.rename(self.path + suffix, aside + suffix)
-        logger.error("%s was set aside as %s, and an empty one takes its place: %s", self.path, aside, error)
+        logger.error("%s was set aside as %s, and an empty one takes its place: %s", self.path, aside, error.__cause__)
 
     def _check_wal(self) -> None:
         try:
