@@ -21,6 +21,7 @@ from ..errors import StoreCorrupt, StoreError
 from ..errors.safe_text import logger
 from ..fork import ensure_process
 from ..locks import interrupted_itself, make_process_lock
+from ..places import SQLITE
 from .errors import translate, translated
 from .file_turn import FileTurn
 from .forks import FileIds, closed_in_forks, file_id, file_ids, hold_locks, leave_fork
@@ -68,7 +69,9 @@ class Database:
         quarantine: bool,
         on_open: Action[None] | None = None,
     ) -> None:
-        name = os.fspath(path)
+        name = os.fsdecode(path)
+        if "://" in name or name.startswith(SQLITE):
+            raise ValueError(f"{kind.user} takes the path of a file, and that is a URL: use {kind.opener}")
         if not name or os.path.basename(name) == ":memory:":
             in_memory = kind.user.replace("Sqlite", "Memory")
             raise ValueError(f"{kind.user} needs the path of a file, not {name!r}; in memory, it is {in_memory}()")
@@ -237,12 +240,10 @@ class Database:
     def _check_kind(self) -> None:
         """Raise where the file is none of this kind, before anything is written to it, or beside it."""
         found = file_id(self.path)
-        # Once it is known, it may be damaged.
-        if found is None or found != self._known:
+        if found is None or found != self._known:  # once it is known, it may be damaged
             self._known = None
             try:
-                if is_ours(self.path, self.kind, self._busy_timeout):
-                    self._known = found
+                self._known = found if is_ours(self.path, self.kind, self._busy_timeout) else None
             except StoreCorrupt as error:
                 if not self.kind.is_lasting:
                     raise self.kind.refusal(self.path) from error.__cause__

@@ -65,6 +65,7 @@ def is_ours(path: str, kind: FileKind, timeout: float) -> bool:
         return False
     # The WAL may be all there is of it. Without one, to look at the file alone makes none.
     mode = "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"
+    timeout = min(timeout, 86_400.0)
     uri = f"file://{quote(os.fsencode(path))}?{mode}"
     with translated(path), closing(sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)) as connection:
         if found.st_size == 1:  # which SQLite takes for none

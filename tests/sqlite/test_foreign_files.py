@@ -136,7 +136,7 @@ def test_an_empty_file_becomes_a_hub(tmp_path: Path) -> None:
     path.touch()
     with SqliteHub(path) as hub:
         assert hub.servers() == []
-    with SqliteHub(path) as hub:
+    with SqliteHub(path, busy_timeout=1e9) as hub:
         hub.publish("n")
 
 
@@ -200,3 +200,14 @@ def test_a_hub_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     sql(path, f"PRAGMA user_version = {sqlite_tables.HUB_FILE.version + 1}")
     with SqliteHub(path) as hub, pytest.raises(StoreError, match="tables of version 2"):
         hub.publish("n")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "sqlite:x.db", "redis://user:secret@host/0", "file:///x.db"])
+def test_a_class_that_takes_a_path_tells_who_takes_a_url(url: str) -> None:
+    """Without its secrets; it was read as the name of a folder."""
+    words = "takes the path of a file, and that is a URL: use"
+    with pytest.raises(ValueError, match=f"SqliteHub {words} open_hub") as caught:
+        SqliteHub(url)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ValueError, match="SqliteStore takes the path of a file, and that is a URL: use open_queue"):
+        SqliteStore(url)
