@@ -37,19 +37,25 @@ class Place:
         return redact(self.where) if self.is_redis else self.where
 
 
-def parse_place(text: str, what: str, of_file: Options, of_redis: Options) -> Place:
+def parse_place(text: str | os.PathLike[str], what: str, of_file: Options, of_redis: Options) -> Place:
     """Return the place that a text names.
 
     Args:
-        text: a path; ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; or the URL of a Redis. Options follow a
-            URL: ``?maxlen=1000``. Other parameters are for the client of Redis.
+        text: a path, as a text or an object; ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; or the URL of
+            a Redis. Options follow a URL: ``?maxlen=1000``. Other parameters are for the client of Redis.
         what: is there, for errors.
         of_file: the options of what is in a file.
         of_redis: the options of what is in a Redis.
 
     Raises:
         ValueError: it is none of these, or an option is unknown, or not usable; the message shows no password.
+        TypeError: it is neither a text nor a path.
     """
+    if isinstance(text, os.PathLike):
+        return Place(os.path.abspath(os.fsdecode(text)), is_redis=False, options={})
+    if not isinstance(text, str):
+        taken = "a URL or a path, a str or an os.PathLike"
+        raise TypeError(f"{what} is named by {taken}, not by {type(text).__name__}")
     if text.startswith(REDIS):
         options, others = _read(text, what, of_redis)
         # Not put together by `urllib`, which drops the slashes of unix:///run/redis.sock.

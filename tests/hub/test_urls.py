@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,24 @@ def test_a_file_is_named_by_its_path_or_its_url(tmp_path: Path, monkeypatch: pyt
             assert isinstance(hub, SqliteHub)
             assert absolute in repr(hub)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_path_may_be_a_path_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the standard library, or any other; its name is one of a file, whatever is in it."""
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "y.db", Path("y.db")):
+        with open_hub(path) as hub:
+            assert isinstance(hub, SqliteHub)
+            assert str(tmp_path / "y.db") in repr(hub)
+    assert parse_hub(Path("a?maxlen=5#")).where == str(tmp_path / "a?maxlen=5#")
+
+
+@pytest.mark.parametrize("value", [None, 5, b"hub.db"])
+def test_what_is_neither_a_url_nor_a_path_is_a_mistake_of_type(value: Any) -> None:
+    """Which says what is taken."""
+    name = type(value).__name__
+    with pytest.raises(TypeError, match=f"a hub is named by a URL or a path, a str or an os.PathLike, not by {name}"):
+        open_hub(value)
 
 
 def test_options_are_those_of_the_hub(tmp_path: Path) -> None:

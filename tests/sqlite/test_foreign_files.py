@@ -209,5 +209,5 @@ def test_a_class_that_takes_a_path_tells_who_takes_a_url(url: str) -> None:
     with pytest.raises(ValueError, match=f"SqliteHub {words} open_hub") as caught:
         SqliteHub(url)
     assert "secret" not in str(caught.value)
-    with pytest.raises(ValueError, match="SqliteStore takes the path of a file, and that is a URL: use open_queue"):
+    with pytest.raises(ValueError, match=f"SqliteStore {words} open_queue"):
         SqliteStore(url)
