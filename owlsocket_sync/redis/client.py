@@ -6,7 +6,7 @@ A command whose answer was lost may have been done. So the user of a client here
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import MissingExtra
 from ..urls import redact
@@ -47,7 +47,7 @@ def make_client(url: str) -> Any:
             ``redis+sentinel://[user:password@]host:port,host:port/0/name``.
 
     Raises:
-        ValueError: the URL is not one of Redis.
+        ValueError: the URL is not one of Redis, or has an option that its client does not know.
     """
     options: dict[str, Any] = {**_waits(), "max_connections": MAX_CONNECTIONS, "protocol": 2, "decode_responses": False}
     if url.startswith("unix:"):
@@ -59,10 +59,20 @@ def make_client(url: str) -> Any:
             client = _client_of_sentinels(url, options)
         else:
             client = redis.Redis.from_url(url, **options)
-    except (ValueError, TypeError):
+            # The client itself would look at its options at the first use. It is not connected by this.
+            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except (ValueError, TypeError) as error:
         # Without the cause, whose text may have a secret.
-        raise ValueError(f"not a URL of Redis: {place_of(url)}") from None
+        raise ValueError(f"{_reason(url, str(error))}: {place_of(url)}") from None
     return client
+
+
+def _reason(url: str, text: str) -> str:
+    """Return what is wrong with a URL; nothing of the text is repeated but the name of an option."""
+    for name, _ in parse_qsl(urlsplit(url).query):  # none without a value, which may be a secret itself
+        if f"unexpected keyword argument {name!r}" in text:
+            return f"unknown option {name!r} in the URL of a Redis"
+    return "not a URL of Redis"
 
 
 def _waits() -> dict[str, Any]:
@@ -80,7 +90,9 @@ def _client_of_sentinels(url: str, options: dict[str, Any]) -> Any:
     parts = urlsplit(url)
     db, _, name = parts.path.strip("/").rpartition("/")
     hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
-    if parts.scheme != "redis+sentinel" or not name or parts.query or not all(host.hostname for host in hosts):
+    for option, _ in parse_qsl(parts.query, keep_blank_values=True):
+        raise TypeError(f"unexpected keyword argument {option!r}")
+    if parts.scheme != "redis+sentinel" or not name or not all(host.hostname for host in hosts):
         raise ValueError("redis+sentinel://host:port,host:port/0/name")
     credentials = parts.netloc.rpartition("@")[0].partition(":")
     names = {"username": unquote(credentials[0]), "password": unquote(credentials[2])}

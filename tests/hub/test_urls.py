@@ -11,6 +11,7 @@ import pytest
 from owlsocket_sync import StoreError
 from owlsocket_sync.hub import RedisHub, SqliteHub, open_hub
 from owlsocket_sync.hub.urls import parse_hub
+from owlsocket_sync.stores import open_queue
 
 
 def test_a_file_is_named_by_its_path_or_its_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +91,21 @@ def test_what_is_left_of_a_url_reaches_the_client() -> None:
     with open_hub("redis://host?maxlen=7&db=3") as hub:
         assert isinstance(hub, RedisHub)
         assert hub._redis_bus._link.client.connection_pool.connection_kwargs["db"] == 3
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@host/0", "rediss://host", "unix:///r.sock", "redis+sentinel://a/0/x"])
+def test_an_unknown_option_of_a_redis_is_named(url: str) -> None:
+    """At once, and not by the first use, in the words of the client of Redis."""
+    match = r"unknown option 'prefx' in the URL of a Redis: "
+    for open_url in (open_hub, open_queue):
+        with pytest.raises(ValueError, match=match) as caught:
+            open_url(f"{url}?queue=jobs&prefx=hidden" if open_url is open_queue else f"{url}?prefx=hidden&maxlen=7")
+        assert "secret" not in str(caught.value)
+        assert "hidden" not in str(caught.value)
+
+
+def test_a_value_that_is_not_usable_is_no_unknown_option() -> None:
+    """It is not shown: it may be a secret."""
+    with pytest.raises(ValueError, match="not a URL of Redis") as caught:
+        open_hub("redis://host?socket_timeout=hidden")
+    assert "hidden" not in str(caught.value)
