@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from .arguments import PlainGroup
-from .output import print_json
+from .output import print_json, print_status
 from .payloads import read_argument
 
 if TYPE_CHECKING:
     from ..hub import Hub
+
+EMPTY = "the room has no members"
 
 
 @click.group(cls=PlainGroup)
@@ -55,11 +57,14 @@ def members(url: str, room: str) -> None:
     \b
     owlsocket hub members hub.db lobby
 
-    A member is {"id": …, "user": …, "server": …, "info": …}.
+    A member is {"id": …, "user": …, "server": …, "info": …}. Of an empty room, stderr says that it is.
     """
     with opened(url) as found:
-        for member in found.members(room):
+        members = found.members(room)
+        for member in members:
             print_json({"id": member.id, "user": member.user, "server": member.server, "info": member.info})
+    if not members:
+        print_status(EMPTY)
 
 
 @hub.command()
@@ -75,10 +80,16 @@ def publish(url: str, event: str, payload: str, room: str | None) -> None:
     owlsocket hub publish hub.db news @payload.json --room lobby
 
     PAYLOAD is JSON, or text if it is not valid JSON; @FILE reads it from a file, - from stdin.
+
+    Where there is no server, or no member of ROOM, stderr says so; the exit code is 0.
     """
     value = read_argument(payload)
     with opened(url) as found:
         found.publish(event, value, room=room)
+        if not found.servers():
+            print_status("no server uses this hub")
+        elif room is not None and not found.count(room):
+            print_status(EMPTY)
 
 
 @hub.command()

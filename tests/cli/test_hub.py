@@ -45,7 +45,7 @@ def test_who_is_there_is_printed(tmp_path: Path, hub: SqliteHub, run: Run) -> No
     path = tmp_path / "hub.db"
     member = {"id": seat.id, "user": "ann", "server": f"chat@{hub.node}", "info": {"name": "Ann"}}
     assert run("members", path, "lobby") == (0, [member], "")
-    assert run("members", f"sqlite:///{path}", "-5") == (0, [], "")
+    assert run("members", f"sqlite:///{path}", "-5") == (0, [], "the room has no members\n")
     assert run("servers", path) == (0, [{"server": f"chat@{hub.node}"}], "")
 
 
@@ -60,6 +60,19 @@ def test_an_event_is_published(tmp_path: Path, hub: SqliteHub, run: Run) -> None
         assert run("publish", path, *arguments) == (0, [], "")
     eventually(lambda: client_of(bob).got == [None, [1], "text"])
     eventually(lambda: client_of(ann).got == [None, {"n": 1}, [1], "text"])
+
+
+def test_what_reaches_nobody_is_told(tmp_path: Path, hub: SqliteHub, run: Run) -> None:
+    """On stderr, with exit code 0: whom an event reaches is no matter of who sends it."""
+    path = tmp_path / "hub.db"
+    hub.publish("news")
+    assert run("publish", path, "news") == (0, [], "no server uses this hub\n")
+    assert run("publish", path, "news", "--room", "lobby") == (0, [], "no server uses this hub\n")
+    assert run("members", path, "lobby") == (0, [], "the room has no members\n")
+    seat = FakeServer(hub).connect()
+    assert run("publish", path, "news", "--room", "lobby") == (0, [], "the room has no members\n")
+    seat.join("lobby", None)
+    assert run("publish", path, "news", "--room", "lobby") == (0, [], "")
 
 
 @pytest.mark.parametrize(
