@@ -54,7 +54,8 @@ def test_the_guard_fails_for_each_path_that_takes_five_per_cent_more() -> None:
     done = guard("--meters", INTERPRETER, "--add", "5")
     assert done.returncode == 1, done.stdout + done.stderr
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-    assert [line.removeprefix("FAILED ").partition(": ")[0] for line in failed] == list(found)
+    # Once each: beside other load a path may take a system call more as well.
+    assert list(dict.fromkeys(line.removeprefix("FAILED ").partition(": ")[0] for line in failed)) == list(found)
 
 
 def test_a_failure_names_the_path_the_budget_the_count_and_how_to_renew(tmp_path: Path) -> None:

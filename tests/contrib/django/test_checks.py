@@ -116,7 +116,7 @@ def test_e001_invalid_url(entries: dict[str, Any], says: str) -> None:
         ({"HUB": "redis://:secret@localhost:port/0"}, "['HUB'] is invalid: not a URL of Redis"),
         (
             {"HUB": "redis://localhost/0?maxlenn=7"},
-            "['HUB'] is invalid: unknown option 'maxlenn' of the client of Redis",
+            "['HUB'] is invalid: unknown option 'maxlenn' in the URL of a Redis",
         ),
         ({"OUTBOX": "redis://localhost:99999/0?queue=a"}, "['OUTBOX'] is invalid: not a URL of Redis"),
         ({"OPTIONS": {"outbox": None}}, "contains 'outbox'. Use the key 'OUTBOX' instead."),
