@@ -150,8 +150,8 @@ class InboxEnd:
             offset = self.stored.receive(self.key(stream), entries, after).offset
         except PositionMoved:
             return 0, StoreOutcome.MOVED
-        except StoreFull:
-            return 0, StoreOutcome.INVALID if self._is_empty() else StoreOutcome.FULL
+        except StoreFull as error:
+            return 0, StoreOutcome.FULL if error.retryable else StoreOutcome.INVALID
         count = offset - before
         if self.is_volatile:
             self._note_undone(stream, step.after, entries[:count], following)
@@ -182,8 +182,3 @@ class InboxEnd:
     def append(self, drafts: Sequence[Draft]) -> None:
         """Store messages of a peer that numbers nothing, all or none."""
         self.stored.append(drafts)
-
-    def _is_empty(self) -> bool:
-        """Return whether there would be room for any message that can be stored at all."""
-        stats = self.stored.stats()
-        return not (stats.depth or stats.in_flight or stats.dead)

@@ -283,7 +283,7 @@ class Incoming(StoredQueue, Protocol):
             The position afterwards: less than the last number for a gap, or where not all had room.
 
         Raises:
-            StoreFull: the first one of them that is new has no room.
+            StoreFull: the first one of them that is new has no room; ``retryable`` is false if it never has.
             PositionMoved: the position is another one than ``after``.
         """
         ...
@@ -321,10 +321,13 @@ def no_room(queue: str, held: tuple[int, int], limits: tuple[int, int]) -> Store
         held: the messages that it holds, and their size.
         limits: how many it may hold, and of which size.
     """
-    return StoreFull(
+    error = StoreFull(
         f"the queue {queue!r} holds {held[0]} messages of {held[1]} bytes, dead letters included, and has no room for "
         f"more (max_messages={limits[0]}, max_bytes={limits[1]}): consume or purge some, or raise the limit"
     )
+    # What has no room in an empty queue never has; seen in the step that refused it, as others may empty it meanwhile.
+    error.retryable = held[0] > 0
+    return error
 
 
 def check_name(name: str) -> str:

@@ -23,7 +23,7 @@ from owlsocket_sync.core import exchange_steps, queue_exchange
 from owlsocket_sync.core.stored_ends import InboxEnd
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.protocol.hello import StreamPosition
-from owlsocket_sync.protocol.incoming_stream import MovePosition
+from owlsocket_sync.protocol.incoming_stream import MovePosition, Numbered, StoreMessages, StoreOutcome
 from owlsocket_sync.states import CloseInfo
 from owlsocket_sync.stores import Delivery, MemoryStore, Position, Queue, SqliteStore
 from support.durable import DurablePair, received, tick
@@ -746,3 +746,19 @@ def test_a_store_that_is_closed_after_its_connection_is_no_failure(tmp_path: Any
         near.close()
         tick(pair.client)
         assert [*pair.client.errors, *pair.server.errors] == []
+
+
+def test_a_queue_that_was_full_for_a_moment_buries_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though a consumer has emptied it when this end looks again: the message is stored later."""
+    with MemoryStore() as store:
+        inbox = InboxEnd(store.queue("in"), "")
+        full = StoreFull("the queue was full")
+
+        def refuse(*arguments: object) -> Position:
+            raise full
+
+        monkeypatch.setattr(type(inbox.stored), "receive", refuse)
+        step = StoreMessages(StreamPosition("s", 0), (Numbered(1, "id-1", b"1"),))
+        assert inbox.store(step) == (0, StoreOutcome.FULL)
+        full.retryable = False
+        assert inbox.store(step) == (0, StoreOutcome.INVALID)

@@ -256,3 +256,17 @@ def test_half_a_character_in_ids_and_streams_is_kept(store: Store) -> None:
     assert (outbox.bounds(), outbox.id_of(1)) == (Bounds(2, 3, 1, half), half)  # type: ignore[attr-defined]
     outbox.renew_stream()  # type: ignore[attr-defined]
     assert [entry.id for entry in outbox.read_after(0, 9)] == ["x"]
+
+
+def test_no_room_is_for_ever_in_an_empty_queue_alone(make_store: MakeStore) -> None:
+    """So that a good message is not taken for one that never fits, when a consumer empties the queue meanwhile."""
+    with make_store(max_messages=1, max_bytes=100) as store:
+        stored = incoming(store)
+        large = [Entry(1, "id-1", b'"' + b"x" * 200 + b'"')]
+        with pytest.raises(StoreFull) as caught:
+            stored.receive(STREAM, large, START)
+        assert not caught.value.retryable
+        stored.receive(STREAM, received(1), START)
+        with pytest.raises(StoreFull) as caught:
+            stored.receive(STREAM, received(2), Position(1, "id-1"))
+        assert caught.value.retryable
