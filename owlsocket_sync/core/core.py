@@ -20,7 +20,7 @@ from ..locks import LockGroup, StepAside
 from ..options import Limits
 from ..protocol.authentication import Authentication
 from ..protocol.backlog import Backlog, Share
-from ..protocol.calls import Calls, CallTable
+from ..protocol.calls import Calls, CallTable, lost_error
 from ..protocol.carrier import Carrier, Workers
 from ..protocol.connection_registry import REGISTRY
 from ..protocol.counters import Counters
@@ -29,7 +29,6 @@ from ..protocol.events import Events
 from ..protocol.hooks import Hooks, Instrument
 from ..protocol.listeners import Listeners
 from ..protocol.oversize import TOO_BIG
-from ..protocol.pending import lost_error
 from ..protocol.performers import Performers
 from ..protocol.queue import MessageQueue
 from ..protocol.reports import ErrorContext

@@ -30,12 +30,24 @@ from .counters import UNCOUNTED
 from .malformed import unmatched
 from .messages import Message, MessageType
 from .oversize import TOO_BIG, fail_refused_calls
-from .pending import CallFuture, Pending, lost_error
+from .pending import CallFuture, Pending
 from .reports import ErrorContext
 from .services import CallSender, Services, forked_error
 from .settings import Settings
 from .subscriptions import Registry
-from .types.interfaces import convert, type_adapter
+from .types.interfaces import type_adapter
+
+
+def lost_error(carrier: Carrier, info: CloseInfo) -> SocketConnectionError:
+    """Return a new error of what waited for an answer on a link that ended so."""
+    closed = carrier.closing_error()
+    if closed is not None and closed.closed_here:
+        return closed  # as later uses get it
+    ending = f"{info.code} {info.reason}".strip()  # few functions: the caller is waiting
+    ending = ending if ending.isprintable() else info.summary
+    lost = SocketConnectionError(f"the link was lost before the answer came: {ending}")
+    lost.__cause__ = info.error
+    return lost
 
 
 class CallTable(CallTimeouts):
@@ -285,8 +297,7 @@ class Calls:
         call.id, call.data = self._sender.encode_call(method, payload, deadline)
         if retry or link is None:
             call.data = compact(call.data)  # it is kept for a while
-        call.size = len(call.data)
-        call.method, call.retry = method, retry
+        call.size, call.method, call.retry = len(call.data), method, retry
         return link
 
     # -- answers that come in ----------------------------------------------------------------------------------------
@@ -331,18 +342,9 @@ class Calls:
         elif call.result_type is None:
             call.complete(message.payload)
         else:
-            # A converter is user code: it runs on a worker, and the call is complete after it.
-            self._services.dispatch(None, 0, self._complete_converted, call, message.payload)
+            self._services.dispatch(None, 0, call.complete_converted, message.payload)
 
     def receive_unreadable(self, id: Any, error: BaseException) -> None:
         """Fail the call whose answer could not be read, or prepared."""
         if (call := self.table.forget(id)) is not None:
             call.refuse(error)
-
-    def _complete_converted(self, call: Pending, payload: Any) -> None:
-        try:
-            result = convert(payload, call.result_type, f"the result of {call.method!r}")
-        except BaseException as error:
-            call.refuse(error)
-        else:
-            call.complete(result)

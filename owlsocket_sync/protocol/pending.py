@@ -17,23 +17,11 @@ from typing import Any, Protocol
 from .. import fork
 from ..clock import monotonic
 from ..deadline import Deadline
-from ..errors import ResilientError, SocketConnectionError, SocketTimeout
+from ..errors import ResilientError, SocketTimeout
 from ..locks import acquire_until
-from ..states import CloseInfo
-from .carrier import Carrier, no_link_error
+from .carrier import no_link_error
 from .scopes import copy_for_handler
-
-
-def lost_error(carrier: Carrier, info: CloseInfo) -> SocketConnectionError:
-    """Return a new error of what waited for an answer on a link that ended so."""
-    closed = carrier.closing_error()
-    if closed is not None and closed.closed_here:
-        return closed  # as later uses get it
-    ending = f"{info.code} {info.reason}".strip()
-    ending = ending if ending.isprintable() else info.summary  # few functions: the caller is waiting
-    lost = SocketConnectionError(f"the link was lost before the answer came: {ending}")
-    lost.__cause__ = info.error
-    return lost
+from .types.interfaces import convert
 
 
 class Pending(ABC):
@@ -82,6 +70,15 @@ class Pending(ABC):
         if isinstance(error, ResilientError):
             error.sent = True
         self.complete(error=error)
+
+    def complete_converted(self, payload: Any) -> None:
+        """Set a result once it is converted; on a worker, as a converter is user code."""
+        try:
+            result = convert(payload, self.result_type, f"the result of {self.method!r}")
+        except BaseException as error:
+            self.refuse(error)
+        else:
+            self.complete(result)
 
     def timeout_error(self, failure: Exception | None) -> SocketTimeout:
         """Return the error of a call that was not answered in time.
