@@ -23,16 +23,10 @@ def stored_queues(inbox: Queue | None, outbox: Queue | None, owner: str = "") ->
     """
     if inbox is None and outbox is None:
         return None
-    if inbox is not None and outbox is not None and _place(inbox) == _place(outbox):
+    if inbox is not None and outbox is not None and inbox.is_one_with(outbox):
         raise ValueError(
             f"outbox and inbox are one queue, {inbox.name!r}, whose messages would come back to it: use two queues"
         )
     EXIT_REGISTRY.close_first()
     SLOW_TASKS.leave_to_workers(LANE)  # the poller waits for no disk
     return StoredQueues(inbox, outbox, owner, make_worker=Drainer)
-
-
-def _place(queue: Queue) -> object:
-    """Return what tells a queue from all others: two objects may be one queue of a file, or of a Redis."""
-    stored = queue.stored
-    return getattr(stored, "place", stored)

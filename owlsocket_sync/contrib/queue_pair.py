@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..stores import Queue
 
 
-def one_queue_error(inbox: Any, outbox: Any, inbox_setting: str, outbox_setting: str) -> str | None:
+def one_queue_error(inbox: Queue | None, outbox: Queue | None, inbox_setting: str, outbox_setting: str) -> str | None:
     """Return the error of two settings that are one queue, ``None`` where they are two, or one of them is none.
 
     Args:
@@ -14,12 +17,6 @@ def one_queue_error(inbox: Any, outbox: Any, inbox_setting: str, outbox_setting:
         inbox_setting: where it is set.
         outbox_setting: where it is set.
     """
-    if inbox is None or outbox is None or _place(inbox) != _place(outbox):
+    if inbox is None or outbox is None or not inbox.is_one_with(outbox):
         return None
     return f"{outbox_setting} and {inbox_setting} are one queue, {inbox.name!r}, whose messages would come back to it"
-
-
-def _place(queue: Any) -> object:
-    # Two objects may be one queue of a file, or of a Redis.
-    stored = getattr(queue, "stored", queue)
-    return getattr(stored, "place", stored)

@@ -98,8 +98,8 @@ class Authenticator:
             # One record for each kind and second: anybody who connects may cause it.
             omitted = self._throttle.admit(type(error).__name__)
             if omitted is not None:
-                what = f"authenticate raised an unexpected error; the client is rejected{omission(omitted)}"
-                logger.error(what, exc_info=error)
+                more = omission(omitted)
+                logger.error("authenticate raised an unexpected error; the client is rejected%s", more, exc_info=error)
             raise HandshakeRejected(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 ResilientError(message="the server failed to authenticate the client").marshal(),
