@@ -129,8 +129,8 @@ def forget_what_all_have_read(connection: sqlite3.Connection) -> None:
 
 def tokens(connection: sqlite3.Connection, node: str | None = None) -> list[str]:
     """Return the tokens of all nodes, or of one that is there."""
-    query = f"SELECT token FROM nodes WHERE {_NAMES_FILES} AND (?1 IS NULL OR node = ?1)"
-    return [row[0] for row in connection.execute(query, (node,)).fetchall()]
+    query = f"SELECT token FROM nodes WHERE {_NAMES_FILES} AND (:node IS NULL OR node = :node)"
+    return [row[0] for row in connection.execute(query, {"node": node}).fetchall()]
 
 
 def owners(connection: sqlite3.Connection) -> list[tuple[str, FileOwner]]:

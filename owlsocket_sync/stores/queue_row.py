@@ -16,14 +16,16 @@ from .schema import MAX_QUEUES, SEQ_BITS
 
 _FIND = "SELECT number, stream FROM queues WHERE name = ?"
 _MAKE = "INSERT INTO queues(name, stream) VALUES(?, ?)"
-_MAKE_ROOM = """UPDATE queues SET next = next + ?1, count = count + ?1, bytes = bytes + ?2
-    WHERE name = ?3 AND count + dead + ?1 <= ?4 AND bytes + ?2 <= ?5 RETURNING next, number, stream"""
+_MAKE_ROOM = """UPDATE queues SET next = next + :messages, count = count + :messages, bytes = bytes + :bytes
+    WHERE name = :name AND count + dead + :messages <= :max_messages AND bytes + :bytes <= :max_bytes
+    RETURNING next, number, stream"""
 _HELD = "SELECT count + dead, bytes FROM queues WHERE number = ?"
 _PUT = "INSERT INTO messages(place, id, payload, added, until) VALUES(?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM messages WHERE place = ? RETURNING length(payload), owner"
 _COUNT_DELETED = "UPDATE queues SET count = count - 1, bytes = bytes - ?, in_flight = in_flight - ? WHERE number = ?"
 _BURY = """INSERT INTO dead(place, id, payload, attempts, reason, died)
-    SELECT place, coalesce(id, ?1 || ':' || (place - ?2)), payload, ?3, ?4, ?5 FROM messages WHERE place = ?6"""
+    SELECT place, coalesce(id, :stream || ':' || (place - :base)), payload, :attempts, :reason, :died FROM messages
+    WHERE place = :place"""
 _COUNT_BURIED = "UPDATE queues SET dead = dead + 1, bytes = bytes + ? WHERE number = ?"
 
 
@@ -62,14 +64,20 @@ class QueueRow:
         Raises:
             StoreFull: a limit is reached; nothing is changed.
         """
-        limits = (self._max_messages, self._max_bytes)
-        room = (len(drafts), sum(len(draft.payload) for draft in drafts), self.name, *limits)
+        room = {
+            "name": self.name,
+            "messages": len(drafts),
+            "bytes": sum(len(draft.payload) for draft in drafts),
+            "max_messages": self._max_messages,
+            "max_bytes": self._max_bytes,
+        }
         rows = connection.execute(_MAKE_ROOM, room).fetchall()
         if not rows:  # a full queue, or a new one
             number, _ = self.make(connection)
             rows = connection.execute(_MAKE_ROOM, room).fetchall()
             if not rows:
-                raise no_room(self.name, connection.execute(_HELD, (number,)).fetchall()[0], limits)
+                held = connection.execute(_HELD, (number,)).fetchall()[0]
+                raise no_room(self.name, held, (self._max_messages, self._max_bytes))
         following, number, stream = rows[0]
         first, now = following - len(drafts), wall_time()
         until = now + delay if delay > 0 else 0
@@ -91,8 +99,15 @@ class QueueRow:
     def bury(self, connection: sqlite3.Connection, place: int, attempts: int, reason: str) -> None:
         """Make a message a dead letter."""
         number = place >> SEQ_BITS
-        row = (self.make(connection)[1], number << SEQ_BITS, attempts, as_kept(reason), wall_time(), place)
-        connection.execute(_BURY, row)
+        values = {
+            "stream": self.make(connection)[1],
+            "base": number << SEQ_BITS,
+            "attempts": attempts,
+            "reason": as_kept(reason),
+            "died": wall_time(),
+            "place": place,
+        }
+        connection.execute(_BURY, values)
         size = self.remove(connection, place)
         connection.execute(_COUNT_BURIED, (size, number))
 

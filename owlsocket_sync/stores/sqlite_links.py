@@ -21,14 +21,15 @@ from .schema import SEQ_BITS
 
 Result = TypeVar("Result")
 
-_BOUNDS = """SELECT coalesce((SELECT min(place) FROM messages WHERE place > ?1 AND place < ?2) - ?1, next), next,
-    deleted, deleted_id FROM queues WHERE number = ?3"""
+_BOUNDS = """SELECT coalesce((SELECT min(place) FROM messages WHERE place > :base AND place < :end) - :base, next),
+    next, deleted, deleted_id FROM queues WHERE number = :number"""
 _IDS = "SELECT id FROM messages WHERE place = ?"
 _LAST = "SELECT place, id FROM messages WHERE place > ? AND place <= ? ORDER BY place DESC LIMIT 1"
 _DELETE_TO = "DELETE FROM messages WHERE place > ? AND place <= ? RETURNING length(payload), owner"
 _COUNT_DELETED_TO = """UPDATE queues SET count = count - ?, bytes = bytes - ?, in_flight = in_flight - ?, deleted = ?,
     deleted_id = ? WHERE number = ?"""
-_KEEP_IDS = "UPDATE messages SET id = ?1 || ':' || (place - ?2) WHERE place > ?2 AND place < ?3 AND id IS NULL"
+_KEEP_IDS = """UPDATE messages SET id = :stream || ':' || (place - :base)
+    WHERE place > :base AND place < :end AND id IS NULL"""
 _PLACES = "SELECT place FROM messages WHERE place > ? AND place < ? ORDER BY place"
 _MOVE = """UPDATE messages SET place = ?, until = CASE WHEN owner IS NULL THEN until ELSE 0 END, owner = NULL
     WHERE place = ?"""
@@ -87,7 +88,8 @@ class SqliteLinks:
             if found is None:
                 return Bounds(1, 1, 0, "")
             base = found[0] << SEQ_BITS
-            row = connection.execute(_BOUNDS, (base, base + (1 << SEQ_BITS), found[0])).fetchall()[0]
+            values = {"base": base, "end": base + (1 << SEQ_BITS), "number": found[0]}
+            row = connection.execute(_BOUNDS, values).fetchall()[0]
             return Bounds(row[0], row[1], row[2], as_text(row[3]))
 
         return self._database.read(bounds)
@@ -145,7 +147,7 @@ class SqliteLinks:
             number, stream = self._row.make(connection)
             base, renewed = number << SEQ_BITS, new_stream()
             end = base + (1 << SEQ_BITS)
-            connection.execute(_KEEP_IDS, (stream, base, end))
+            connection.execute(_KEEP_IDS, {"stream": stream, "base": base, "end": end})
             places = [row[0] for row in connection.execute(_PLACES, (base, end)).fetchall()]
             following = (
                 base + connection.execute("SELECT next FROM queues WHERE number = ?", (number,)).fetchall()[0][0]

@@ -25,7 +25,7 @@ if python -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then
     for newer in python3.13 python3.12 ~/.pyenv/versions/3.1[23].*/bin/python3; do
         if "$newer" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
             "$newer" -m venv "$scratch/newer"
-            "$scratch/newer/bin/python" -m pip install --quiet '.[django,server,auth]' \
+            "$scratch/newer/bin/python" -m pip install --quiet '.[django,server,auth,redis]' \
                 celery gevent gunicorn hypothesis pytest pytest-timeout pytest-xdist
             run "$scratch/newer/bin/python"
             exit
