@@ -18,6 +18,7 @@ from owlsocket_sync.server import Server, serve
 from support.child_processes import APPS, Attendance, Child, Gathering, environment, listening
 from support.figures import Figure
 from support.helpers import eventually, whole
+from support.variants import kinds
 
 WORKERS = 4
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
@@ -114,7 +115,7 @@ SITES = {
 
 @pytest.mark.stress
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", kinds(SITES, "threads, preloaded", "gevent, a context"))
 def test_row_24_gunicorn(server: Server, attendance: Attendance, figure: Figure, name: str) -> None:
     """Requests side by side get right answers, each worker has one connection, and ends with a goodbye."""
     options, master_connects = SITES[name]

@@ -20,6 +20,7 @@ from support.browsers import THREADS, gunicorn  # noqa: E402
 from support.django_project import PROJECT, environment, owlsocket  # noqa: E402
 from support.queue_sites import backend, check_orders, check_worker, payloads, queue_url  # noqa: E402
 from support.sockets import free_port  # noqa: E402
+from support.variants import kinds  # noqa: E402
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 RECONNECT = {"OPTIONS": {"timeout": 0.2}}
@@ -79,7 +80,7 @@ SITES = {
 @pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", kinds(SITES, "sync"))
 def test_views_of_all_workers_put_into_one_outbox(tmp_path: Path, name: str) -> None:
     """Nothing is lost or doubled, also when workers are killed, the one that sends among them."""
     options, loaded = SITES[name]

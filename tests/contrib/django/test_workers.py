@@ -16,6 +16,7 @@ from support.child_processes import Attendance, Child, Gathering
 from support.django_project import PROJECT, environment
 from support.figures import Figure
 from support.helpers import eventually, whole
+from support.variants import kinds
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
@@ -41,11 +42,12 @@ SITES = {
     "threads, preloaded": f"--worker-class gthread --threads {THREADS} --preload {APP}",
     "threads, preloaded and connected": f"--threads {THREADS} --preload contrib.project.wsgi:eager()",
 }
+RELOADED = ["sync", "threads", "threads, preloaded and connected"]
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", kinds(SITES, "threads, preloaded"))
 def test_each_worker_answers_correctly_on_one_connection(
     server: Server, attendance: Attendance, figure: Figure, name: str
 ) -> None:
@@ -56,7 +58,7 @@ def test_each_worker_answers_correctly_on_one_connection(
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["sync", "threads", "threads, preloaded and connected"])
+@pytest.mark.parametrize("name", kinds(RELOADED, "threads"))
 def test_a_reload_under_load_loses_no_answer(server: Server, attendance: Attendance, figure: Figure, name: str) -> None:
     """After SIGHUP, each answer of the server still reaches the browser, and new workers take over."""
     with gunicorn(SITES[name], environment(OWLSOCKET_URL=server.url, PYTHONWARNINGS="")) as site:

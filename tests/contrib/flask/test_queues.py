@@ -18,6 +18,7 @@ from support.child_processes import APPS, environment
 from support.helpers import eventually
 from support.queue_sites import backend, check_orders, check_worker, payloads, queue_url
 from support.sockets import free_port
+from support.variants import kinds
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -132,7 +133,7 @@ SITES = {
 @pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", kinds(SITES, "threads, preloaded, which puts as well"))
 def test_views_of_all_workers_put_into_one_outbox(tmp_path: Path, name: str) -> None:
     """Nothing is lost or doubled, also when workers are killed, the one that sends among them."""
     options, loaded = SITES[name]

@@ -11,6 +11,7 @@ from owlsocket_sync.server import Server, serve
 from support.browsers import THREADS, answer_right, gunicorn, reload_under_load
 from support.child_processes import Attendance, environment, run
 from support.figures import Figure
+from support.variants import kinds
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")]
 
@@ -36,11 +37,12 @@ SITES = {
     "threads, preloaded": f"--worker-class gthread --threads {THREADS} --preload {APP}",
     "threads, preloaded and connected": f"--threads {THREADS} --preload flask_site:eager()",
 }
+RELOADED = ["sync", "threads", "threads, preloaded and connected"]
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("name", kinds(SITES, "sync"))
 def test_each_worker_answers_correctly_on_one_connection(
     server: Server, attendance: Attendance, figure: Figure, name: str
 ) -> None:
@@ -51,7 +53,9 @@ def test_each_worker_answers_correctly_on_one_connection(
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["sync", "threads", "threads, preloaded and connected"])
+@pytest.mark.parametrize(
+    "name", kinds(RELOADED, "threads, preloaded and connected")
+)
 def test_a_reload_under_load_loses_no_answer(server: Server, attendance: Attendance, figure: Figure, name: str) -> None:
     """After SIGHUP, each answer of the server still reaches the browser, and new workers take over."""
     with gunicorn(SITES[name], environment("", OWLSOCKET_URL=server.url)) as site:
