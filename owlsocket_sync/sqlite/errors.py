@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,9 @@ _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
 _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 # Python 3.10 has no names of errors; the texts are SQLite's.
 _FULL_TEXT = "database or disk is full"
+_IO_ERROR_TEXT = "disk I/O error"
+_LEAST_ROOM = 64 * 1024
+"""Bytes of free space. With less, SQLite cannot make the file ``-shm``, and does not say why."""
 _CORRUPT_TEXTS = ("database disk image is malformed", "file is not a database")
 
 
@@ -28,7 +33,7 @@ def translate(error: sqlite3.Error, path: str) -> StoreError:
     """Return the error of a store for an error of SQLite."""
     name, text = getattr(error, "sqlite_errorname", None) or "", str(error)
     translated: StoreError
-    if name.startswith(_FULL) or text.startswith(_FULL_TEXT):
+    if name.startswith(_FULL) or text.startswith(_FULL_TEXT) or (text.startswith(_IO_ERROR_TEXT) and _is_full(path)):
         translated = StoreFull(f"{path}: there is no room on the disk ({text}); nothing was stored")
     elif name.startswith(_CORRUPT) or text.startswith(_CORRUPT_TEXTS):
         translated = StoreCorrupt(
@@ -40,3 +45,10 @@ def translate(error: sqlite3.Error, path: str) -> StoreError:
         translated.retryable = name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text
     translated.path = path
     return translated
+
+
+def _is_full(path: str) -> bool:
+    try:
+        return shutil.disk_usage(os.path.dirname(path)).free < _LEAST_ROOM
+    except OSError:
+        return False
