@@ -73,17 +73,21 @@ class PresenceDelivery:
 
     Args:
         change: the change.
+        untold: has an item, which is taken when the handlers run: they run once, however often it is delivered.
         notify: has the handlers run, without waiting for them.
     """
 
-    __slots__ = ("_change", "_notify", "done", "recipients")
+    __slots__ = ("_change", "_notify", "_untold", "done", "recipients")
 
-    def __init__(self, change: PresenceChange, notify: Callable[[PresenceChange], object]) -> None:
+    def __init__(
+        self, change: PresenceChange, untold: list[None], notify: Callable[[PresenceChange, list[None]], object]
+    ) -> None:
         self._change = change
+        self._untold = untold
         self._notify = notify
         self.recipients: Iterator[Any] | None = None
         self.done = False
 
     def run(self) -> None:
         """Have the handlers run."""
-        self._notify(self._change)
+        self._notify(self._change, self._untold)

@@ -28,6 +28,8 @@ class MemorySpace:
         self._nodes: dict[str, BusEvents] = {}
         self._rooms: dict[str, dict[str, Member]] = {}
         self._servers: dict[str, str] = {}
+        self._begun: PresenceChange | None = None
+        """The change that is being made, or that an interrupt has left half made."""
 
     def add(self, node: str, events: BusEvents) -> None:
         """Connect a node."""
@@ -37,6 +39,7 @@ class MemorySpace:
     def remove(self, node: str) -> None:
         """Disconnect a node, whose members and servers are gone."""
         with self._space_lock:
+            self._complete()
             nodes = self._nodes = {other: events for other, events in self._nodes.items() if other != node}
             rooms = {name: list(members) for name, members in self._rooms.items()}
             self._servers = {server: owner for server, owner in self._servers.items() if owner != node}
@@ -66,34 +69,44 @@ class MemorySpace:
     def join(self, room: str, member: Member) -> None:
         """Store a member."""
         with self._space_lock:
-            members = self._rooms.setdefault(room, {})
-            change = PresenceChange(UPDATE if member.id in members else JOIN, room, member)
-            members[member.id] = member
-            nodes = self._append(change)
+            self._complete()
+            was_there = member.id in self._rooms.get(room, ())
+            self._begun = PresenceChange(UPDATE if was_there else JOIN, room, member)
+            self._complete()
+            nodes = self._nodes
         for events in nodes.values():
             events.deliver()
 
     def leave(self, room: str, id: str) -> None:
         """Remove a member."""
         with self._space_lock:
+            self._complete()
             self._remove(room, id)
             nodes = self._nodes
         for events in nodes.values():
             events.deliver()
 
     def _remove(self, room: str, id: str) -> None:
-        members = self._rooms.get(room, {})
-        member = members.pop(id, None)
+        member = self._rooms.get(room, {}).get(id)
         if member is not None:
-            if not members:
-                del self._rooms[room]
-            self._append(PresenceChange(LEAVE, room, member))
+            self._begun = PresenceChange(LEAVE, room, member)
+            self._complete()
 
-    def _append(self, change: PresenceChange) -> dict[str, BusEvents]:
-        nodes = self._nodes
-        for events in nodes.values():
+    def _complete(self) -> None:
+        """Make the change that was begun, also where an interrupt came in the middle: each step may be done again."""
+        change = self._begun
+        if change is None:
+            return
+        members, id = self._rooms.setdefault(change.room, {}), change.member.id
+        if change.kind != LEAVE:
+            members[id] = change.member
+        else:
+            members.pop(id, None)
+            if not members:
+                del self._rooms[change.room]
+        for events in self._nodes.values():
             events.append(change)
-        return nodes
+        self._begun = None
 
     def members(self, room: str, deadline: Deadline | None) -> list[Member]:
         """Return the members of a room, in the order in which they joined."""

@@ -55,6 +55,7 @@ class HubNode:
         self.deliver = self._log.deliver
         self._pool = WorkerPool(WORKERS, f"owlsocket-hub-{self.id}")
         self._throttle = LogThrottle()
+        self._latest: tuple[PresenceChange, list[None]] | None = None
 
     # -- what the bus tells: see `BusEvents` -------------------------------------------------------------------------
 
@@ -63,7 +64,10 @@ class HubNode:
         if isinstance(entry, Publication):
             self._log.append(PublicationDelivery(entry, self.table.audience))
         elif self._handlers.find(PRESENCE):
-            self._log.append(PresenceDelivery(entry, partial(self._notify, PRESENCE)))
+            # A bus that was interrupted may append a change once more: its handlers run once all the same.
+            if self._latest is None or self._latest[0] is not entry:
+                self._latest = entry, [None]
+            self._log.append(PresenceDelivery(entry, self._latest[1], partial(self._notify, PRESENCE)))
 
     def receive(self, record: bytes) -> None:
         """Take a message of another node."""
@@ -85,13 +89,17 @@ class HubNode:
     def gap(self, gap: Gap) -> None:
         """Have the handlers of gaps run."""
         logger.warning("the hub has missed events: %s", escape_for_log(gap.reason))
-        self._notify(GAP, gap)
+        self._notify(GAP, gap, [None])
 
-    def _notify(self, kind: str, value: PresenceChange | Gap) -> None:
+    def _notify(self, kind: str, value: PresenceChange | Gap, untold: list[None]) -> None:
         if self._handlers.find(kind):
-            self._pool.submit(kind, self._run_handlers, kind, value)
+            self._pool.submit(kind, self._run_handlers, kind, value, untold)
 
-    def _run_handlers(self, kind: str, value: PresenceChange | Gap) -> None:
+    def _run_handlers(self, kind: str, value: PresenceChange | Gap, untold: list[None]) -> None:
+        try:
+            untold.pop()
+        except IndexError:
+            return  # an interrupt came between the delivery and its end, so it was delivered again
         for subscription in self._handlers.get(kind):
             if subscription.active:
                 try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from owlsocket_sync.hub import Gap, Hub, Member, PresenceChange
+from owlsocket_sync.hub import Gap, Hub, Member, MemoryHub, PresenceChange
 from support.helpers import Collector, eventually, scaled, whole
 from support.linked import aside
 from support.seats import FakeServer, client_of, run_together
@@ -234,3 +234,27 @@ def test_an_interrupt_of_a_leave_leaves_no_ghost(hub: Hub) -> None:
         eventually(lambda: hub.members("owls") == [])
         number += 3
         ann.end()
+
+
+def test_an_interrupt_anywhere_tells_each_change_once() -> None:
+    """In order: a member joins before it leaves, and no change is told twice, or never."""
+    with MemoryHub() as hub:
+        changes = list[tuple[str, str]]()
+        hub.on_presence(lambda change: changes.append((change.member.id, change.kind)))
+        server, number, came_to_it = FakeServer(hub), 0, True
+        while came_to_it:
+            came_to_it = False
+            ann, bob = server.connect(), server.connect()
+            came_to_it |= struck(number, partial(ann.join, "owls", None))
+            ann.join("owls", None)
+            bob.join("owls", None)
+            came_to_it |= struck(number, partial(bob.leave, "owls"))
+            bob.leave("owls")
+            ann.end()
+            allowed = {ann.id: [["join", "leave"], ["join", "update", "leave"]], bob.id: [["join", "leave"]]}
+            for id, orders in allowed.items():
+                eventually(lambda id=id: (id, "leave") in changes)  # type: ignore[misc]
+                assert [kind for of, kind in changes if of == id] in orders, number
+            changes.clear()
+            number += 1
+        assert number > 50
