@@ -20,6 +20,7 @@ from ..deadline import Deadline
 from ..errors import SocketError
 from ..errors.safe_text import logger
 from ..fork import end_inherited_thread
+from ..protocol.log_throttle import LogThrottle, omission
 from .records import encode_text
 from .redis_commands import HubLink, HubOperation, RedisCommands, patience_within
 
@@ -56,6 +57,7 @@ class RedisHeartbeat:
         self._unsure: dict[Place, None] = {}
         """Places of which Redis may know something else."""
         self._has_to_restore = False
+        self._throttle = LogThrottle()
         self._look = self._latest = 0.0
         self._process = getpid()
         self.thread = threading.Thread(target=self._run, name="owlsocket-hub-heartbeat", daemon=True)
@@ -107,7 +109,9 @@ class RedisHeartbeat:
         self._wake()
 
     def _mark_failed(self, place: Place, error: SocketError) -> None:
-        logger.warning("a change of presence is tried again: %s", error)
+        omitted = self._throttle.admit(type(error).__name__)
+        if omitted is not None:
+            logger.warning("a change of presence is tried again: %s%s", error, omission(omitted))
         self._mark(place)
 
     def _mark(self, place: Place) -> None:

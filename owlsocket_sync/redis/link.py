@@ -148,12 +148,16 @@ class RedisLink:
 
     @contextmanager
     def whole_answers(self) -> Iterator[None]:
-        """Close the connections that no thread uses where an interrupt ends a command.
+        """Close the connections that no thread uses where an interrupt ends a command, or a replica refuses it.
 
         One of them may be about to get the answer to that command, which the next user would take for its own.
         """
         try:
             yield
+        except exceptions.ReadOnlyError:
+            # Another server has taken over, perhaps by the same name: the next try looks where that leads to.
+            close_idle(self.client)
+            raise
         except ERRORS:
             raise
         except BaseException:

@@ -47,10 +47,13 @@ def test_row_b3_a_killed_node_leaves_once(
             nodes = {child.line() for child in children}
             eventually(lambda: hub.count("room 3") == members // 10)
             assert len(hub.members("room 3")) == members // 10
+            grace = client.hget(f"{KEYS}meta", "grace")
             for child in children:
                 child.send(9)
         took = seconds_until(lambda: hub.count("room 3") == 0 and len(hub.servers()) == 2, 30)
-        figure("out of the rooms after a kill", took, LIMIT + scaled(0.3), "s")
+        # On a busy machine all heartbeats may be late: no node can tell that from an outage of Redis.
+        outage = 0.0 if client.hget(f"{KEYS}meta", "grace") == grace else 2 * HEARTBEAT
+        figure("out of the rooms after a kill", took - outage, LIMIT + scaled(0.3), "s")
         for watcher, count in zip(watchers, before, strict=True):
             eventually(lambda watcher=watcher, count=count: len(watcher.leaves()) >= count + members)  # type: ignore[misc]
         assert nodes.isdisjoint(server.partition("@")[2] for server in hub.servers())
