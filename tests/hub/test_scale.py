@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
+import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
-from owlsocket_sync.hub import MemoryHub
-from support.helpers import scaled
+from owlsocket_sync import connect
+from owlsocket_sync.hub import Hub, MemoryHub
+from owlsocket_sync.server import serve
+from support.handlers import echo
+from support.helpers import eventually, scaled, whole
 from support.seats import FakeServer, client_of
 
 ROOMS, FEWER = 10_000, 1_000
@@ -61,3 +68,33 @@ def test_ten_thousand_members_of_one_room() -> None:
         for seat in seats:
             seat.leave("owls")
         assert hub.count("owls") == 0
+
+
+@pytest.mark.stress
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the descriptors of a process there")
+def test_hubs_that_are_opened_and_closed_leave_nothing(make_hub: Callable[[], Hub]) -> None:
+    """No thread and no descriptor, with a server or without, however often."""
+
+    def cycle(number: int) -> None:
+        with make_hub() as hub:
+            hub.on_presence(lambda change: None)
+            if number % 5:
+                FakeServer(hub).connect().join("owls", number)
+            else:
+                with serve(echo, hub=hub) as server, connect(server.url) as conn:
+                    assert conn.call("echo", number) == number
+            hub.publish("n", number, room="owls")
+
+    def in_use() -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    kept = make_hub()
+    kept.publish("n", 1)
+    for number in range(6):
+        cycle(number)
+    before = in_use()
+    for number in range(whole(15, 500)):
+        cycle(number)
+    eventually(lambda: in_use() <= before)
+    assert (kept.count("owls"), kept.servers()) == (0, [])
