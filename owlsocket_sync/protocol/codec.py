@@ -16,7 +16,6 @@ import orjson
 
 from ..errors import SocketMessageMalformed
 from ..errors.marshalled import unsent
-from ..errors.safe_text import safe_str
 from .json_parser import MAX_DEPTH, parse_refused
 from .json_writer import ORJSON_DEPTH, dumps, dumps_fallback
 from .malformed import malformed
@@ -204,7 +203,7 @@ def encode(message: Message, depth: int = MAX_DEPTH) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         name = getattr(message, "method", None) or getattr(message, "event", None) or message.id or ""
         what = f"the {_wire_value(message.type)} {name!r} cannot be sent as JSON".replace(" ''", "")
-        raise unsent(SocketMessageMalformed(f"{what}: {safe_str(error)}")) from error
+        raise _not_json(what, error, message.payload) from error
     return compact(data)
 
 
@@ -277,8 +276,18 @@ def _dump_fields(fields: dict[str, Any], kind: str, name: str, depth: int) -> by
         except TypeError as refusal:
             return dumps_fallback(fields, _to_jsonable, depth, refusal)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        what = f"the {kind} {name!r} cannot be sent as JSON"
-        raise unsent(SocketMessageMalformed(f"{what}: {safe_str(error)}")) from error
+        raise _not_json(f"the {kind} {name!r} cannot be sent as JSON", error, fields["payload"]) from error
+
+
+def _not_json(what: str, error: Exception, payload: Any) -> SocketMessageMalformed:
+    return unsent(SocketMessageMalformed(f"{what}: {misfit_text(error, payload)}"))
+
+
+def misfit_text(error: BaseException, payload: Any, name: str = "payload") -> str:
+    """Return the reason for which a payload cannot be sent as JSON, with its place; ``name`` is that of the payload."""
+    from .json_places import refusal_text
+
+    return refusal_text(error, payload, _to_jsonable, name)
 
 
 def _to_jsonable(value: Any) -> Any:

@@ -20,6 +20,7 @@ from ..errors import (
 from ..errors.safe_text import safe_str
 from ..states import REACHABLE_STAGES, AuthenticationStage
 from ..values import shorten_name
+from .codec import misfit_text
 from .hooks import LATE, Span
 from .messages import CallMessage, Message, MessageType
 from .reports import ErrorContext
@@ -158,7 +159,8 @@ class Performers:
                 # The encoder knows the id of the call alone, which the author of the handler never saw.
                 cause = error.__cause__
                 what = f"the result of {message.method!r} cannot be sent as JSON"
-                error = SocketMessageMalformed(f"{what}: {safe_str(cause)}")
+                text = safe_str(error) if cause is None else misfit_text(cause, answer.payload, "result")
+                error = SocketMessageMalformed(f"{what}: {text}")
                 error.__cause__ = cause
             self._services.reply(self._handler_failed(message, error, span), link)
 
