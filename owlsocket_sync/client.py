@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import ssl
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from . import fork
 from .callables import refuse_awaitable
@@ -26,7 +26,7 @@ from .green_threads import refuse_eventlet
 from .handshake_fields import Query
 from .inherited import closed_core
 from .locks import LocksReleased
-from .options import Backoff, Deflate, Heartbeat, Limits
+from .options import Backoff, Deflate, Heartbeat, Limits, refuse_unknown
 from .protocol.carrier import no_link_error
 from .protocol.connection_registry import UNNAMED
 from .protocol.messages import CALL_TIMEOUT
@@ -77,6 +77,8 @@ def connect(
     compression: Deflate | str | None = None,
     inbox: Queue | None = None,
     outbox: Queue | None = None,
+    subprotocols: Sequence[str] | None = None,
+    **unknown: NoReturn,
 ) -> Connection:
     """Connect to an OwlMeans server; from any thread.
 
@@ -101,7 +103,9 @@ def connect(
         limits: the bounds of queues and message sizes.
         workers: the maximum number of handlers that run at once; a handler that waits in a call does not count.
         ssl_context: for ``wss://``; by default, the certificate authorities of this machine are trusted.
-        proxy: ``"http://[user:password@]host:port"``, ``"env"`` for the proxy of the environment, ``None`` for none.
+        proxy: ``"http://[user:password@]host:port"``; ``"socks5://…"``, ``"socks5h://…"`` (the proxy resolves the
+            host), ``"socks4://…"`` or ``"socks4a://…"`` (extra ``socks``); ``"env"`` for the proxy of the environment;
+            ``None`` for none.
         token_in: where the token is sent: in the ``"query"`` (without its scheme), in the ``"header"`` (as
             ``Authorization``, with its scheme), or both.
         sender: the name of this end, sent in each message.
@@ -118,6 +122,8 @@ def connect(
             the memory of the connection. See `owlsocket_sync.stores`.
         outbox: a queue of a store, from which messages are sent until the server has acknowledged them; ``None`` sends
             them at once.
+        subprotocols: names that are offered to the server, the preferred one first; ``None`` offers none.
+            `Connection.subprotocol` is the one that the server selected.
 
     Raises:
         ValueError: an option cannot be used; the message names it.
@@ -125,21 +131,23 @@ def connect(
         SocketUnauthorized: the server refused the token.
         AuthError: the server, or a login, refused and gave the reason.
         SocketConnectionError: the server cannot be reached, or refused.
-        SocketInitializationError: eventlet has patched this process.
+        SocketInitializationError: eventlet has patched this process, or ``proxy`` needs the extra ``socks``.
+        TypeError: there is no such option; the message has the nearest name.
     """
     # Error trackers and debug pages show the locals of each frame of an error: no secret is among them.
     try:
         with forgetting_locals():
+            refuse_unknown("connect", unknown, connect)
             options = ClientOptions(
                 url=url, token=token, query=query, headers=headers, auth=auth,
                 timeout=check_timeout(timeout, default=ClientOptions.timeout),
                 call_timeout=check_timeout(call_timeout, "call_timeout", CALL_TIMEOUT),
                 heartbeat=heartbeat, reconnect=reconnect, limits=limits, workers=workers,
                 ssl_context=ssl_context, proxy=proxy, token_in=token_in, sender=sender, name=name, replace=replace,
-                wait=wait, setup=setup, compression=compression, inbox=inbox, outbox=outbox,
+                wait=wait, setup=setup, compression=compression, inbox=inbox, outbox=outbox, subprotocols=subprotocols,
             )  # fmt: skip
     finally:
-        del url, token, query, headers, auth, proxy
+        del url, token, query, headers, auth, proxy, unknown
     return open_connection(options)
 
 
@@ -242,6 +250,7 @@ class _LinkSource:
         """Connect as `Connector` does, and say that this end has queues in stores."""
         with _reporting(self.core, "connect"):
             link = self._connector(deadline, *arguments)
+        self.core.facade.answer = self._connector.answer
         durable = self.core.durable
         if durable is not None:
             _announce(durable, link, arguments[1], self._options.authenticate is not None, deadline)

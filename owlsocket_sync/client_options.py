@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from .deadline import check_timeout
-from .handshake_fields import Query, check_headers, check_query
+from .handshake_fields import USER_AGENT, Query, check_headers, check_query, check_subprotocols
 from .options import (
     Backoff,
     Deflate,
@@ -22,7 +22,7 @@ from .options import (
     check_workers,
 )
 from .protocol.messages import CALL_TIMEOUT
-from .transport.dial import parse_proxy
+from .transport.proxies import parse_proxy
 from .urls import Target, parse, redact, strip_token_scheme, with_token_scheme
 from .values import FieldwiseEq, Secret
 
@@ -82,6 +82,7 @@ class ClientOptions(FieldwiseEq):
     compression: Deflate | str | None = None
     inbox: Queue | None = None
     outbox: Queue | None = None
+    subprotocols: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_type("heartbeat", self.heartbeat, Heartbeat, optional=True)
@@ -119,6 +120,7 @@ class ClientOptions(FieldwiseEq):
         if self.proxy is not None and self.proxy != "env":
             parse_proxy(self.proxy)
         object.__setattr__(self, "compression", check_compression(self.compression))
+        object.__setattr__(self, "subprotocols", check_subprotocols(self.subprotocols))
         object.__setattr__(self, "query", check_query(self.query))
         object.__setattr__(self, "headers", check_headers({} if self.headers is None else self.headers))
         if not callable(self.url):
@@ -170,10 +172,12 @@ class ClientOptions(FieldwiseEq):
         return target
 
     def request_headers(self, token: str | None) -> dict[str, str]:
-        """Return the headers of an upgrade request; a header of the user's wins over the token's."""
+        """Return the headers of an upgrade request; a header of the user's wins over one of ours."""
         headers = dict(self.headers or {})
-        has_own = any(name.lower() == "authorization" for name in headers)
-        if token is None or has_own or "header" not in self.token_in:
+        names = {name.lower() for name in headers}
+        if "user-agent" not in names:
+            headers["User-Agent"] = USER_AGENT
+        if token is None or "authorization" in names or "header" not in self.token_in:
             return headers
         return {**check_headers({"Authorization": with_token_scheme(token)}, "token"), **headers}
 

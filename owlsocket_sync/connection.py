@@ -19,6 +19,7 @@ from .core.core import CLOSE_TIMEOUT, Core
 from .deadline import Deadline, check_timeout
 from .errors.safe_text import safe_str
 from .fork import PROCESS, PerProcess
+from .handshake_fields import ResponseHeaders
 from .options import Backoff
 from .protocol.connection_registry import REGISTRY
 from .protocol.delivery import RETRY_DELAY, Consumed, Redelivery
@@ -60,6 +61,12 @@ class Connection:
     do not construct it yourself. Every method may be called from any thread, including handlers. Use ``with`` or
     `close` to close it.
     """
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Connection:
+        """Refuse what is not the core of a connection, such as a URL; Python would name the missing argument."""
+        if not (arguments and isinstance(arguments[0], Core)):
+            raise TypeError("a Connection is not constructed: use connect(url), which returns one")
+        return super().__new__(cls)
 
     def __init__(self, core: Core, renew: Callable[[Core], Core]) -> None:
         """Make the facade of a core.
@@ -114,6 +121,20 @@ class Connection:
     def accepted(self) -> bool:
         """True on the server, whose client connected; false on the client."""
         return self._current.options.accepted
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol of ``subprotocols=`` that the server selected in the latest handshake, or ``None``."""
+        return self._core.facade.answer.subprotocol
+
+    @property
+    def response_headers(self) -> ResponseHeaders:
+        """The headers of the response that completed the latest handshake of the client; empty before the first.
+
+        A read-only mapping with names in any case. Its ``repr`` hides the values, among which are cookies and tokens.
+        At the end of a server it is empty: what a client sent is in the headers of its `Request`.
+        """
+        return ResponseHeaders(self._core.facade.answer.head)
 
     @property
     def state(self) -> ConnectionState:

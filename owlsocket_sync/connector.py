@@ -7,18 +7,25 @@ keep a connection from closing nor take longer than an attempt may.
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
+from .advice import advise
 from .client_options import ClientOptions, ShouldContinue, StrOrCallable
 from .clock import monotonic
 from .deadline import Deadline
-from .errors import InsecureTransportWarning, ResilientError, SocketConnectionError, SocketTimeout
+from .errors import InsecureTransportWarning, ResilientError, SocketConnectionError, SocketError, SocketTimeout
+from .handshake_fields import NO_ANSWER, ResponseHeaders, UpgradeAnswer
 from .protocol.carrier import CarrierEvents
 from .runtime.link import Link
 from .runtime.run_with_deadline import DeadlineRunner
 from .transport.client_handshake import ClientHandshake
-from .transport.dial import default_context, dial, proxy_for
+from .transport.dial import default_context, dial
 from .transport.framing import ClientFraming
+from .transport.proxies import proxy_for
 from .urls import Target, redact
+
+if TYPE_CHECKING:
+    from .transport.cookies import StickyCookies
 
 REFRESH_HEADER = "auth-token-refresh"
 UNAUTHORIZED = 401
@@ -32,9 +39,10 @@ class Connector:
 
     Attributes:
         display_url: the URL of the latest attempt, without secrets.
+        answer: the response to the latest upgrade that succeeded.
     """
 
-    __slots__ = ("_login", "_options", "_runner", "_ssl_context", "display_url")
+    __slots__ = ("_cookies", "_login", "_options", "_runner", "_ssl_context", "answer", "display_url")
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
@@ -42,6 +50,8 @@ class Connector:
         self._runner: DeadlineRunner | None = None  # made for the first callable
         self._ssl_context = options.ssl_context
         self.display_url = options.display_url
+        self.answer: UpgradeAnswer = NO_ANSWER
+        self._cookies: StickyCookies | None = None  # made for the first cookie
 
     def __call__(self, deadline: Deadline, should_continue: ShouldContinue, number: int, events: CarrierEvents) -> Link:
         """Connect once, and return link ``number``; on the reader.
@@ -63,6 +73,8 @@ class Connector:
         try:
             return self._make_link(url, token, deadline, still_wanted, number, events)
         except ResilientError as error:
+            if isinstance(error, SocketError):
+                advise(error, self.display_url)
             if token is None or self._login is None or getattr(error, "status", None) != UNAUTHORIZED:
                 raise
             if not self._login.refused(token):
@@ -97,15 +109,18 @@ class Connector:
         options = self._options
         target, headers = options.target(url, token), options.request_headers(token)
         self.display_url = redact(target.url)
+        if self._cookies is not None:
+            headers = self._cookies.add_to(headers, target)
         if not options.is_static:
             warn_cleartext(target, token, stacklevel=2)
         if target.secure and self._ssl_context is None:
             self._ssl_context = default_context()
         stream = dial(target, deadline, self._ssl_context, proxy_for(target, options.proxy), should_continue)
         framing = ClientFraming(stream, options.limits.message_size)
-        handshake = ClientHandshake(framing, options.deflate)
+        handshake = ClientHandshake(framing, options.deflate, options.subprotocols)
         try:
             handshake.upgrade(target, headers, deadline.at, should_continue)
+            self._keep(handshake, target)
         except TimeoutError as error:
             stream.close()
             raise SocketTimeout(
@@ -129,6 +144,16 @@ class Connector:
         if newer and self._login is not None and options.token_in:
             self._login.refresh(newer)
         return Link(framing, number, events, options.heartbeat)
+
+    def _keep(self, handshake: ClientHandshake, target: Target) -> None:
+        """Keep the response to the upgrade, and its cookies for the next attempt."""
+        self.answer = handshake.answer
+        if handshake.response_header("set-cookie"):
+            if self._cookies is None:
+                from .transport.cookies import StickyCookies  # loads http.cookiejar, which most servers do not need
+
+                self._cookies = StickyCookies()
+            self._cookies.keep(target, ResponseHeaders(self.answer.head))
 
 
 def warn_cleartext(target: Target, token: str | None, stacklevel: int) -> None:

@@ -1,10 +1,11 @@
-"""Headers and query parameters of the user's for the upgrade request, checked."""
+"""The fields of an upgrade: headers, query and subprotocols of its request, checked; the headers of its response."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from .values import Secret
 
@@ -12,7 +13,11 @@ QueryValue = str | int | float | bool | None
 Query = Mapping[str, QueryValue | Iterable[QueryValue]] | Iterable[tuple[str, QueryValue | Iterable[QueryValue]]]
 
 RESERVED_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
-# Compiled at their first use: most connections need neither.
+SUBPROTOCOLS = "Sec-WebSocket-Protocol"
+# The version is written here, and a test holds it to setup.cfg: to read the metadata of the installation takes more
+# time than to connect.
+USER_AGENT = "owlsocket-sync/0.1.0"
+# Compiled at their first use: most connections need none of them.
 _HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z"
 _HEADER_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
 
@@ -29,7 +34,8 @@ def check_headers(headers: Mapping[str, str], option: str = "headers") -> dict[s
             the value.
     """
     if not isinstance(headers, Mapping):
-        raise ValueError(f"{option} must be a dict, not {type(headers).__name__}")
+        example = "such as {'X-Name': 'value'}"
+        raise ValueError(f"{option} must be a dict, {example}, not {type(headers).__name__}")
     checked: dict[str, str] = {}
     seen = set()
     for name, value in headers.items():
@@ -47,6 +53,82 @@ def check_headers(headers: Mapping[str, str], option: str = "headers") -> dict[s
         # Any of them may be a cookie or a key.
         checked[name] = Secret(value)
     return checked
+
+
+def check_subprotocols(subprotocols: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the names of subprotocols as a tuple if each may be sent (RFC 6455, section 4.1), ``None`` for none.
+
+    Raises:
+        ValueError: it is not a sequence of different tokens, or an empty one.
+    """
+    if subprotocols is None:
+        return None
+    if isinstance(subprotocols, str) or not isinstance(subprotocols, Sequence):
+        example = f"[{subprotocols!r}]" if isinstance(subprotocols, str) else "['chat.v2', 'chat.v1']"
+        raise ValueError(f"subprotocols must be a list of names, such as {example}, not {type(subprotocols).__name__}")
+    if not subprotocols:
+        raise ValueError("subprotocols must name at least one subprotocol; None stands for none")
+    for name in subprotocols:
+        if not isinstance(name, str) or not re.match(_HEADER_NAME, name):
+            raise ValueError(f"subprotocols: {name!r} must be a name without spaces, commas and other separators")
+    if len(set(subprotocols)) < len(subprotocols):
+        raise ValueError("subprotocols must name each subprotocol once")
+    return tuple(subprotocols)
+
+
+class ResponseHeaders(Mapping[str, str]):
+    """The headers of the response that completed a handshake; read-only, with names in any case.
+
+    Values of a header that the response repeats are joined by commas; `get_all` has them one by one. The ``repr`` has
+    the names alone: a value may be a cookie or a token.
+
+    Args:
+        head: the response up to its empty line.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, head: bytes = b"") -> None:
+        self._fields: dict[str, list[str]] = {}
+        for line in head.decode("latin-1").split("\n")[1:]:
+            name, colon, value = line.partition(":")
+            if colon:
+                self._fields.setdefault(name.lower(), []).append(Secret(value.strip(" \t\r")))
+
+    def __getitem__(self, name: str) -> str:
+        return Secret(", ".join(self._fields[name.lower()]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"<ResponseHeaders {', '.join(self._fields)}>"
+
+    def get_all(self, name: str, default: Sequence[str] = ()) -> Sequence[str]:
+        """Return each value of a header, such as those of ``Set-Cookie``, which contain commas."""
+        return self._fields.get(name.lower(), default)
+
+
+class UpgradeAnswer(NamedTuple):
+    """The part of the answer to an upgrade that a connection keeps.
+
+    Attributes:
+        subprotocol: the one that the server selected, or ``None``.
+        head: the response up to its empty line, on the client; bytes, since most programs never look at it.
+    """
+
+    subprotocol: str | None = None
+    head: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"UpgradeAnswer({self.subprotocol!r})"
+
+
+NO_ANSWER = UpgradeAnswer()
+"""The answer before the first handshake, and of a connection without one."""
 
 
 def check_query(query: Query | None, option: str = "query") -> tuple[tuple[str, str], ...]:

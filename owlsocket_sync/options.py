@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .callables import find_misfit
 from .values import SHOWN_CHARACTERS, FieldwiseEq
@@ -201,6 +202,23 @@ def check_callable(option: str, value: object, parameters: str | None = None) ->
     misfit = None if value is None else find_misfit(value, parameters)
     if misfit is not None:
         raise ValueError(f"{option} {misfit}")
+
+
+def refuse_unknown(name: str, unknown: Iterable[str], function: Callable[..., Any]) -> None:
+    """Raise `TypeError` if an option is unknown; the message has the nearest name that the function knows.
+
+    Args:
+        name: the name of the function, for the error.
+        unknown: the names of the options that it does not know.
+        function: its keyword arguments are the options that it knows.
+    """
+    for option in unknown:
+        from difflib import get_close_matches
+
+        known = sorted(function.__kwdefaults__ or ())
+        nearest = get_close_matches(option, known, 1, 0.5)
+        hint = f"did you mean {nearest[0]}=?" if nearest else f"it has {', '.join(known)}"
+        raise TypeError(f"{name}() got an unexpected keyword argument {option!r}: {hint}")
 
 
 def check_workers(workers: object) -> None:

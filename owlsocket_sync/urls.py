@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -117,12 +118,13 @@ def parse_base(url: str, option: str) -> tuple[str, str]:
     return url.rstrip("/"), parts.hostname or ""
 
 
-def split_proxy(proxy: str, option: str = "proxy") -> SplitResult:
-    """Split the URL of an HTTP proxy, ``http://[user:password@]host:port``.
+def split_proxy(proxy: str, option: str = "proxy", schemes: Sequence[str] = ("http",)) -> SplitResult:
+    """Split the URL of a proxy, ``http://[user:password@]host:port``.
 
     Args:
         proxy: the URL; without a scheme it is read as ``http://``, as curl and requests do.
         option: the name of the option or of the environment variable, for the error.
+        schemes: those that the URL may have.
 
     Raises:
         ValueError: it is not such a URL; the message does not contain the password.
@@ -136,8 +138,9 @@ def split_proxy(proxy: str, option: str = "proxy") -> SplitResult:
     except ValueError:
         # From None: the error of urlsplit contains the URL, and with it the password.
         raise ValueError(f"{option} must be a URL such as 'http://user:password@host:port'") from None
-    if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"{option} must be an http:// URL with a host, not a {parts.scheme}:// one")
+    if parts.scheme not in schemes or not parts.hostname:
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"{option} must be an {expected} URL with a host, not a {parts.scheme}:// one")
     return parts
 
 

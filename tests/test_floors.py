@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "owlsocket_sync"
 
 WORDS = {
     "errors",
+    "advice",
     "options",
     "clock",
     "deadline",
@@ -50,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": WORDS | CORE | {"stores", "inherited", "queue_setup", "transport", "runtime", "hub", "server"},
     "cli": {
         "__init__",
+        "advice",
         "client",
         "client_options",
         "urls",
@@ -109,7 +111,8 @@ ROOMS = {
     "prometheus_client": {"contrib"},
     "tqdm": {"contrib"},
     "redis": {"redis"},
-    "requests": {"auth"},
+    "requests": {"auth", "transport"},
+    "python_socks": {"transport"},
     "dataclasses_json": {"auth"},
     "cryptography": {"auth"},
     "Crypto": {"auth"},

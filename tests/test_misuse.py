@@ -269,7 +269,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"url": "http://127.0.0.1/ws"}, "url must start with ws:// or wss://: 'http://127.0.0.1/ws'"),
     ({"token": 5}, "token must be text or a callable, not int"),
     ({"query": "a=b"}, "query must be a dict or pairs of names and values, not str"),
-    ({"headers": ["X-A: b"]}, "headers must be a dict, not list"),
+    ({"headers": ["X-A: b"]}, "headers must be a dict, such as {'X-Name': 'value'}, not list"),
 ]
 
 
@@ -278,6 +278,37 @@ def test_an_unusable_option_of_connect_is_named(options: dict[str, Any], words: 
     """Before anything connects."""
     with pytest.raises(ValueError, match=re.escape(words)):
         connect(**{"url": "ws://127.0.0.1:1", **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"time_out": 3}, "connect() got an unexpected keyword argument 'time_out': did you mean timeout=?"),
+        ({"header": {}}, "connect() got an unexpected keyword argument 'header': did you mean headers=?"),
+        (
+            {"subprotocol": "v1"},
+            "connect() got an unexpected keyword argument 'subprotocol': did you mean subprotocols=?",
+        ),
+        ({"qqq": 1}, "connect() got an unexpected keyword argument 'qqq': it has auth, call_timeout, "),
+    ],
+)
+def test_an_unknown_option_leads_to_the_nearest_one(options: dict[str, Any], words: str) -> None:
+    """And not to the source, to look for its name."""
+    with pytest.raises(TypeError, match=re.escape(words)):
+        connect("ws://127.0.0.1:1", **options)
+    with pytest.raises(
+        TypeError, match=re.escape("serve() got an unexpected keyword argument 'time_out': did you mean timeout=?")
+    ):
+        serve(echo, time_out=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [("ws://127.0.0.1:1",), ()])
+def test_a_connection_is_made_by_connect(arguments: tuple[Any, ...]) -> None:
+    """The error says so, and names no argument that a user cannot know."""
+    with pytest.raises(TypeError, match=re.escape("use connect(url), which returns one")):
+        Connection(*arguments)
+    with pytest.raises(TypeError, match=re.escape("use connect(url)")):
+        Connection(url="ws://127.0.0.1:1")  # type: ignore[call-arg]
 
 
 def test_a_connection_that_was_closed_says_by_whom() -> None:
@@ -316,6 +347,9 @@ def test_a_server_that_hangs_up_on_tls_is_explained() -> None:
     assert raised.value.retryable
 
 
+TLS = re.escape(" (the server may require TLS: try wss://)")
+
+
 @pytest.mark.parametrize(
     ("title", "shown"),
     [
@@ -335,7 +369,7 @@ def test_of_a_page_in_html_the_title_is_shown(title: str, shown: str) -> None:
         page = f"<!doctype html>\n{title}\n<p>More.".encode()
         peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page))
 
-    with ByteServer(refuse) as server, pytest.raises(SocketConnectionError, match=rf"with HTTP 400{shown}\Z"):
+    with ByteServer(refuse) as server, pytest.raises(SocketConnectionError, match=rf"with HTTP 400{shown or TLS}\Z"):
         connect(server.url, reconnect=None)
 
 

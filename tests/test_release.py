@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import owlsocket_sync
+from owlsocket_sync.handshake_fields import USER_AGENT
 from support.advisories import verdict
 from support.changelog import FILE, Release, releases_of
 from support.distribution import (
@@ -34,9 +35,10 @@ NAME = f"{PACKAGE}-{version()}"
 
 
 def test_all_say_the_same_version() -> None:
-    """setup.cfg, the package as it is installed, and the changelog."""
+    """setup.cfg, the package as it is installed and as it names itself to servers, and the changelog."""
     assert owlsocket_sync.__version__ == version()
     assert "__version__" in dir(owlsocket_sync)
+    assert f"owlsocket-sync/{version()}" == USER_AGENT
     assert faults_of_words() == []
 
 

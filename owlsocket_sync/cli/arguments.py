@@ -57,3 +57,8 @@ class PlainGroup(click.Group):
     """A group of such commands."""
 
     command_class = PlainCommand
+
+
+def subprotocol_option(help: str) -> Callable[[Any], Any]:
+    """Return the decorator of a command that adds the option ``--subprotocol``, which may be repeated."""
+    return click.option("--subprotocol", "subprotocols", multiple=True, metavar="NAME", help=help)

@@ -19,7 +19,7 @@ from ..contrib.exit_codes import NotConnected, wait_open
 from ..handshake_fields import check_headers
 from ..urls import SECRET_KEYS
 from .address import Address, Url
-from .arguments import Seconds, compression_option
+from .arguments import Seconds, compression_option, subprotocol_option
 from .credentials import read_secret_file, read_token, warn_exposed_proxy, warn_exposed_secret
 from .output import log_to_stderr
 from .tls_options import client_context
@@ -38,8 +38,9 @@ class ConnectOptions:
         token: the token, or ``None``.
         headers: the headers of the upgrade request.
         ssl_context: the context for ``wss://``; ``None`` for the default.
-        proxy: the URL of an HTTP proxy; ``"env"`` for the proxy of the environment.
+        proxy: the URL of a proxy; ``"env"`` for the proxy of the environment.
         compression: the compression that is offered to the server, ``"deflate"`` or ``None``.
+        subprotocols: those that are offered to the server; empty for none.
     """
 
     # Everything that may hold a secret is kept out of the repr, which tracebacks and logs show.
@@ -50,6 +51,7 @@ class ConnectOptions:
     ssl_context: ssl.SSLContext | None = None
     proxy: str | None = field(default=None, repr=False)
     compression: str | None = None
+    subprotocols: tuple[str, ...] = ()
 
     @contextmanager
     def connected(
@@ -91,6 +93,7 @@ class ConnectOptions:
             ssl_context=self.ssl_context,
             proxy=self.proxy,
             compression=self.compression,
+            subprotocols=self.subprotocols or None,
             timeout=self.timeout,
             call_timeout=self.timeout,
             heartbeat=heartbeat,
@@ -162,8 +165,9 @@ _OPTIONS = (
     click.option("--cert", type=click.Path(path_type=Path), metavar="PATH", help="The client certificate (PEM)."),
     click.option("--key", type=click.Path(path_type=Path), metavar="PATH", help="Its key, if in another file."),
     click.option("-k", "--insecure", is_flag=True, help="Do not verify the server's certificate; warns."),
-    click.option("--proxy", metavar="URL", help="An HTTP proxy, http://host:port; env for the environment's."),
+    click.option("--proxy", metavar="URL", help="http://host:port or socks5://host:port; env for the environment's."),
     compression_option("Offer the server to compress messages."),
+    subprotocol_option("Offer this subprotocol to the server; may be repeated, the preferred one first."),
     click.option("-v", "--verbose", is_flag=True, help="Log what the connection does on stderr."),
 )
 
@@ -180,7 +184,8 @@ def parse_connect_options(address: Address, values: dict[str, Any]) -> ConnectOp
     warn_exposed_proxy(proxy)
     context = client_context(address.url, take("ca"), take("cert"), take("key"), take("insecure"))
     headers, compression = read_headers(take("header")), take("compression")
-    return ConnectOptions(address.url, take("timeout"), token, headers, context, proxy, compression)
+    subprotocols = take("subprotocols")
+    return ConnectOptions(address.url, take("timeout"), token, headers, context, proxy, compression, subprotocols)
 
 
 def read_headers(options: tuple[str, ...]) -> dict[str, str]:

@@ -9,12 +9,12 @@ import click
 
 from .. import AuthError, ResilientError, SocketConnectionError, SocketTimeout, SocketUnauthorized
 from ..clock import perf_counter
-from ..contrib.exit_codes import ExitCode, NotConnected, error_text, exit_code
+from ..contrib.exit_codes import ExitCode, NotConnected, exit_code
 from ..deadline import Deadline
-from ..transport.dial import proxy_for
+from ..transport.proxies import proxy_for
 from .address import UrlCommand
 from .connect_options import ConnectOptions, client_command
-from .hints import hint_for
+from .hints import bare_text, hint_for
 from .output import print_report
 from .probe import Probe
 
@@ -59,7 +59,14 @@ class Doctor:
         """Run and report each step, and return the exit code of the first that fails."""
         deadline = Deadline(self._options.timeout)
         context = self._options.ssl_context
-        with Probe(self._target, deadline, proxy=self._proxy, ssl_context=context, headers=self._headers) as probe:
+        with Probe(
+            self._target,
+            deadline,
+            proxy=self._proxy,
+            ssl_context=context,
+            headers=self._headers,
+            subprotocols=self._options.subprotocols,
+        ) as probe:
             for name, step in self._steps(probe):
                 # The exit code of a failure is never 0, and so never false.
                 if failed := self._run_step(name, step):
@@ -92,7 +99,7 @@ class Doctor:
         return None
 
     def _report_failure(self, name: str, error: BaseException, ms: float) -> ExitCode:
-        text, hint = error_text(error), hint_for(error, self._options.url, name)
+        text, hint = bare_text(error), hint_for(error, self._options.url, name)
         report: dict[str, Any] = {"step": name, "ok": False, "ms": ms, "error": text, "advice": hint}
         print_report(report, f"no  {name:<10} {ms:>9.1f} ms  {text}\n    {hint}")
         # As for every other command: an error before the connection is open has the exit code of NotConnected.

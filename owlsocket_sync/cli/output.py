@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from .. import SocketTimeout
-from ..contrib.exit_codes import ExitCode, error_text, escape_control, exit_code, redirect_to_devnull, to_json_line
+from ..contrib.exit_codes import ExitCode, escape_control, exit_code, redirect_to_devnull, to_json_line
 from .hints import with_hint
 
 
@@ -40,7 +40,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         except BrokenStdout:
             return ExitCode.OK
         except Exception as error:
-            return print_error(with_hint(error_text(error), error), exit_code(error))
+            return print_error(with_hint(error), exit_code(error))
     return result if isinstance(result, int) else ExitCode.OK
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from .. import Limits, SocketConnectionError, SocketTimeout
 from ..deadline import Deadline
 from ..transport.client_handshake import ClientHandshake
-from ..transport.dial import PROXY_ROLE, ConnectAttempt, ProxyAddress, Socket, default_context, resolve
+from ..transport.dial import PROXY_ROLE, ConnectAttempt, Socket, default_context, resolve
 from ..transport.framing import ClientFraming
+from ..transport.proxies import ProxyAddress
 from ..transport.stream import DuplexStream
 from ..urls import Target
 
@@ -24,9 +25,10 @@ class Probe:
     Args:
         target: the server.
         deadline: the deadline for all steps together.
-        proxy: the HTTP proxy, or ``None``.
+        proxy: the proxy, or ``None``.
         ssl_context: the context for ``wss://``; ``None`` for the default.
         headers: the headers of the upgrade request.
+        subprotocols: those that are offered to the server.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Probe:
         proxy: ProxyAddress | None = None,
         ssl_context: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
     ) -> None:
         self._target = target
         self._deadline = deadline
         self._proxy = proxy
         self._context = ssl_context
         self._headers = dict(headers or {})
+        self._subprotocols = subprotocols
         # Nothing closes a probe from another thread, so it never has to stop early.
         self._attempt = ConnectAttempt(target, deadline, lambda: True)
         self._sock: Socket | None = None
@@ -71,14 +75,14 @@ class Probe:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def tunnel(self) -> str:
-        """Ask the proxy for a tunnel to the host (CONNECT)."""
+        """Ask the proxy for a tunnel to the host, by CONNECT of HTTP or by SOCKS."""
         assert self._sock is not None
         assert self._proxy is not None
         try:
             self._attempt.tunnel(self._sock, self._proxy)
         except TimeoutError as error:
             raise self._timeout("the proxy did not answer", error) from error
-        return f"through {self._proxy.host}:{self._proxy.port}"
+        return f"through {self._proxy.host}:{self._proxy.port}" + (f", {self._proxy.scheme}" * self._proxy.is_socks)
 
     def encrypt(self) -> str:
         """Do the TLS handshake, and return its version, its cipher and the end of the certificate."""
@@ -95,7 +99,8 @@ class Probe:
         """Do the WebSocket handshake."""
         assert self._sock is not None
         self._stream = DuplexStream(self._sock)
-        handshake = ClientHandshake(ClientFraming(self._stream, Limits().message_size))
+        framing = ClientFraming(self._stream, Limits().message_size)
+        handshake = ClientHandshake(framing, subprotocols=self._subprotocols)
         try:
             handshake.upgrade(self._target, self._headers, self._deadline.at)
         except TimeoutError as error:
@@ -105,7 +110,8 @@ class Probe:
             if isinstance(error, SocketConnectionError):
                 raise
             raise SocketConnectionError(f"connection closed during the WebSocket handshake: {error}") from error
-        return "HTTP 101"
+        selected = handshake.answer.subprotocol
+        return "HTTP 101" if selected is None else f"HTTP 101, subprotocol {selected}"
 
     def _timeout(self, text: str, error: TimeoutError) -> SocketTimeout:
         # The transport raises the bare TimeoutError of the socket for a wait, and its own class for a whole attempt.

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..contrib.exit_codes import ExitCode
-from .arguments import PlainCommand, compression_option
+from .arguments import PlainCommand, compression_option, subprotocol_option
 from .output import log_to_stderr, print_json
 from .tls_options import server_context
 
@@ -30,8 +30,15 @@ from .tls_options import server_context
     help="Let web pages of this origin connect, '*' for all; default: those of the server itself.",
 )
 @compression_option("Compress messages for clients that offer it.")
+@subprotocol_option("A subprotocol that clients may select; may be repeated. Default: the first that a client offers.")
 def serve(
-    host: str, port: int, cert: Path | None, key: Path | None, origins: tuple[str, ...], compression: str | None
+    host: str,
+    port: int,
+    cert: Path | None,
+    key: Path | None,
+    origins: tuple[str, ...],
+    compression: str | None,
+    subprotocols: tuple[str, ...],
 ) -> None:
     """Run a demo server; prints {"url": …} when it is ready.
 
@@ -66,7 +73,15 @@ def serve(
     # SystemExit unwinds the with block, which closes the server; the default action would drop its connections.
     signal.signal(signal.SIGTERM, _exit)
     try:
-        server = start(handle, host, port, ssl_context=context, origins=origins or None, compression=compression)
+        server = start(
+            handle,
+            host,
+            port,
+            ssl_context=context,
+            origins=origins or None,
+            compression=compression,
+            subprotocols=subprotocols or None,
+        )
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     started.set_result(server)

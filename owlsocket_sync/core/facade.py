@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..handshake_fields import NO_ANSWER, UpgradeAnswer
 from ..protocol.membership import NO_MEMBERSHIP, Membership
 
 
@@ -26,9 +27,10 @@ class FacadeReference:
         on_forgotten: called with the core once the user holds the object that `watch` got no longer, by the garbage
             collector: in any thread, at any point.
         membership: the place of the connection in a hub, if it has one.
+        answer: that of the latest handshake.
     """
 
-    __slots__ = ("__weakref__", "_core", "_make", "_reference", "_renew", "membership", "on_forgotten")
+    __slots__ = ("__weakref__", "_core", "_make", "_reference", "_renew", "answer", "membership", "on_forgotten")
 
     def __init__(self, core: Any) -> None:
         self._core = core
@@ -37,6 +39,7 @@ class FacadeReference:
         self._renew: Any = None
         self.on_forgotten: Callable[[Any], object] = _nothing
         self.membership: Membership = NO_MEMBERSHIP
+        self.answer: UpgradeAnswer = NO_ANSWER
 
     def use(self, facade: Any, make: Callable[[Any, Any], Any], renew: Any) -> None:
         """Show this object to instruments, and to those who ask for the connections of the process.

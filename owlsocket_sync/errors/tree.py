@@ -15,10 +15,18 @@ class InsecureTransportWarning(UserWarning):
 
 @register_error_class
 class SocketError(PrefixedError):
-    """Any failure of a connection."""
+    """Any failure of a connection.
+
+    Attributes:
+        advice: what to do about it, in words, at the end of ``str(error)``; empty where there is none.
+    """
 
     wire_type = "SocketError"
     wire_prefix = "socket:"
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" ({self.advice})" if self.advice else "")
 
 
 @register_error_class

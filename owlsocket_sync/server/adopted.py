@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..errors.safe_text import logger
+from ..handshake_fields import SUBPROTOCOLS, UpgradeAnswer
 from ..runtime.at_exit import EXIT_REGISTRY
 from ..transport.deflate import EXTENSIONS, Compression, negotiate
 from ..transport.framing import ServerFraming
@@ -23,6 +24,7 @@ from .admission import HandshakeRejected
 from .base import BaseServer, numbers
 from .options import Handler, ServerOptions
 from .request import Request
+from .subprotocols import NoCommonSubprotocol, select_subprotocol
 
 
 class BorrowedStream(DuplexStream):
@@ -77,8 +79,25 @@ class AdoptedServer(BaseServer):
         deflate = self._options.deflate
         return ("", None) if deflate is None else negotiate(request.headers.get(EXTENSIONS, ""), deflate)
 
+    def select_subprotocol(self, request: Request) -> str | None:
+        """Return the subprotocol that the upgrade selects, ``None`` for none.
+
+        Raises:
+            HandshakeRejected: the client offers none that the server has.
+        """
+        offers = request.headers.get(SUBPROTOCOLS, "").split(",")
+        try:
+            return select_subprotocol(self._options.subprotocols, list(filter(None, map(str.strip, offers))))
+        except NoCommonSubprotocol as error:
+            raise HandshakeRejected(HTTPStatus.BAD_REQUEST, f"Not accepted: {error}.\n") from error
+
     def serve_socket(
-        self, sock: socket.socket, request: Request, identity: Any, compression: Compression | None = None
+        self,
+        sock: socket.socket,
+        request: Request,
+        identity: Any,
+        compression: Compression | None = None,
+        subprotocol: str | None = None,
     ) -> None:
         """Serve a client after its upgrade, until its link ends; on the thread of the request.
 
@@ -87,6 +106,7 @@ class AdoptedServer(BaseServer):
             request: the upgrade request.
             identity: the value that `admit` returned.
             compression: the one that `negotiate` returned.
+            subprotocol: the one that the upgrade selected.
         """
         with self._peers_lock:
             self._clients_left += 1
@@ -97,6 +117,7 @@ class AdoptedServer(BaseServer):
             if compression is not None:
                 framing.agree(compression)
             peer = self._make_peer(framing, request, identity, f"{self._name}#{next(numbers)}")
+            peer.core.facade.answer = UpgradeAnswer(subprotocol)
             if self._add_peer(peer):
                 try:
                     peer.run(self._handler)

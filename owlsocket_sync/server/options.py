@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..connection import Connection
 from ..deadline import check_timeout
+from ..handshake_fields import check_subprotocols
 from ..hub import Hub
 from ..options import (
     MIB,
@@ -64,6 +65,8 @@ class ServerOptions(FieldwiseEq):
         outbox: called with the request of each client; returns the queue from which messages are sent to it until it
             has acknowledged them, or ``None`` to send at once.
         hub: the server is one of the servers of this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of its own.
+        subprotocols: the subprotocols of the server, the preferred one first: the first that a client offers is
+            selected, and a client that offers others only is rejected. ``None`` takes the first of any client.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -85,6 +88,7 @@ class ServerOptions(FieldwiseEq):
     inbox: Queue | None = None
     outbox: Callable[[Request], Queue | None] | None = None
     hub: Hub | None = None
+    subprotocols: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -102,6 +106,7 @@ class ServerOptions(FieldwiseEq):
         # A frozen dataclass has no other way to store a normalized value.
         object.__setattr__(self, "timeout", check_timeout(self.timeout, default=ServerOptions.timeout))
         object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout", CALL_TIMEOUT))
+        object.__setattr__(self, "subprotocols", check_subprotocols(self.subprotocols))
         object.__setattr__(self, "origins", check_origins(self.origins))
         object.__setattr__(self, "compression", check_compression(self.compression))
 

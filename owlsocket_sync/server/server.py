@@ -11,12 +11,12 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
 from ..hub import Hub
-from ..options import MIB, Deflate, Heartbeat, Limits, check_type
+from ..options import MIB, Deflate, Heartbeat, Limits, check_type, refuse_unknown
 from ..protocol.messages import CALL_TIMEOUT
 from ..runtime.at_exit import EXIT_REGISTRY
 from ..urls import is_loopback
@@ -157,6 +157,7 @@ class Server(BaseServer):
             upgrade.reject(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed to authenticate the client.\n")
             return None
         peer = self._make_peer(upgrade.make_framing(), request, identity, name)
+        peer.core.facade.answer = upgrade.answer()
         if self._add_peer(peer):
             return peer
         upgrade.reject_closing()
@@ -184,6 +185,8 @@ def serve(
     inbox: Queue | None = None,
     outbox: Callable[[Request], Queue | None] | None = None,
     hub: Hub | None = None,
+    subprotocols: Sequence[str] | None = None,
+    **unknown: NoReturn,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
 
@@ -215,11 +218,16 @@ def serve(
         outbox: called with the request of each client; returns the queue from which messages are sent to it until it
             has acknowledged them, or ``None`` to send at once. If it raises, the client is not accepted.
         hub: the server is one of the servers of this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of its own.
+        subprotocols: the subprotocols of the server, the preferred one first: the first that a client offers is
+            selected, and is `Connection.subprotocol`. A client that offers others only is rejected (400); one that
+            offers none has none. ``None`` takes the first of any client.
 
     Raises:
         OSError: the address cannot be listened on.
         ValueError: an option is not valid; the message names it.
+        TypeError: there is no such option; the message has the nearest name.
     """
+    refuse_unknown("serve", unknown, serve)
     options = ServerOptions(
         ssl_context=ssl_context,
         authenticate=authenticate,
@@ -236,5 +244,6 @@ def serve(
         inbox=inbox,
         outbox=outbox,
         hub=hub,
+        subprotocols=subprotocols,
     )
     return Server(handler, host, port, options)

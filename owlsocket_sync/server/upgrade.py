@@ -15,12 +15,14 @@ from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
 from websockets.http11 import Request as LibraryRequest
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from ..deadline import Deadline
+from ..handshake_fields import NO_ANSWER, SUBPROTOCOLS, UpgradeAnswer
 from ..transport.deflate import EXTENSIONS, Compression, negotiate
 from ..transport.framing import ServerFraming
 from ..transport.stream import DuplexStream
@@ -30,6 +32,7 @@ from ..urls import SECRET_KEYS
 from ..values import Secret
 from .options import ServerOptions
 from .request import Request
+from .subprotocols import NoCommonSubprotocol, select_subprotocol
 
 LINGER = 0.2
 HEAD_END = b"\r\n\r\n"
@@ -63,7 +66,7 @@ class Upgrade:
         self._transport: socket.socket | DuplexStream = sock  # the outermost layer, which closes those below
         self._stream: DuplexStream
         # Without origins: `BaseServer._authenticate` checks them, for every kind of server.
-        self._protocol = ServerProtocol(logger=_library_logger, select_subprotocol=_first_offered)
+        self._protocol = ServerProtocol(logger=_library_logger, select_subprotocol=_selector(options.subprotocols))
         self._response: Response
         self._compression: Compression | None = None
         self._leftover = b""
@@ -156,6 +159,11 @@ class Upgrade:
             framing.agree(self._compression)
         return framing
 
+    def answer(self) -> UpgradeAnswer:
+        """Return what the connection keeps of the response that `accept` sends."""
+        selected = self._response.headers.get(SUBPROTOCOLS)
+        return NO_ANSWER if selected is None else UpgradeAnswer(selected)
+
     def accept(self) -> None:
         """Send the response that completes the upgrade; raises `OSError` when the client has disconnected."""
         self._protocol.send_response(self._response)
@@ -196,9 +204,16 @@ class Upgrade:
         self._transport.close()
 
 
-def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Select a subprotocol as the server of the reference does: the first, as a client may insist on having one."""
-    return offered[0] if offered else None
+def _selector(known: Sequence[str] | None) -> Callable[[ServerProtocol, Sequence[Subprotocol]], Subprotocol | None]:
+    """Return the selection of a subprotocol, in the form for websockets, which makes a method of it."""
+
+    def select(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        try:
+            return cast("Subprotocol | None", select_subprotocol(known, offered))
+        except NoCommonSubprotocol as error:
+            raise NegotiationError(str(error)) from error  # answered with 400
+
+    return select
 
 
 def _as_latin_1(headers: Headers) -> Headers:

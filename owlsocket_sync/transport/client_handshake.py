@@ -9,13 +9,14 @@ Threads: belongs to the thread that connects.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 
 import websocket
 from websocket import _handshake as handshake_module
 
 from ..errors import ResilientError, SocketConnectionError
+from ..handshake_fields import NO_ANSWER, SUBPROTOCOLS, UpgradeAnswer
 from ..options import Deflate
 from ..urls import MIN_SECRET, SECRET_KEYS, Target, redact_text, secrets_of
 from .framing import ClientFraming
@@ -26,6 +27,8 @@ MAX_HANDSHAKE_SIZE = 65_536
 PUBLIC_HEADERS = frozenset({"origin", "user-agent", "accept", "accept-language", "cache-control", "pragma"})
 SWITCHING_PROTOCOLS = 101
 OFFER_HINT = " (the server refuses the compression that was offered: connect with compression=None)"
+TLS_ALERT = b"\x15\x03"
+"""A record of type alert (RFC 8446, section 5.1), as a TLS server answers a request in clear text."""
 EXTENSIONS = "Sec-WebSocket-Extensions"
 
 
@@ -35,11 +38,19 @@ class ClientHandshake:
     Args:
         framing: of the link; what arrives after the response stays in its buffer.
         deflate: the compression that is offered to the server, if any.
+        subprotocols: those that are offered, the preferred one first.
+
+    Attributes:
+        answer: the response of the server, once `upgrade` has returned.
     """
 
-    def __init__(self, framing: ClientFraming, deflate: Deflate | None = None) -> None:
+    def __init__(
+        self, framing: ClientFraming, deflate: Deflate | None = None, subprotocols: Sequence[str] | None = None
+    ) -> None:
         self._framing = framing
         self._deflate = deflate
+        self._subprotocols = subprotocols or ()
+        self.answer = NO_ANSWER
         self._websocket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
 
     def upgrade(
@@ -94,6 +105,8 @@ class ClientHandshake:
                     # Such as a server of ws (Node.js) that insists on context takeover.
                     refusal.message += OFFER_HINT
                 return refusal
+            if sock.received.startswith(TLS_ALERT):
+                return _invalid_response("a TLS alert")
             if isinstance(error, websocket.WebSocketTimeoutException):
                 raise TimeoutError("timed out waiting for the handshake response") from error
             if isinstance(error, websocket.WebSocketConnectionClosedException) and not sock.received:
@@ -110,18 +123,20 @@ class ClientHandshake:
         return None
 
     def _offers(self) -> list[tuple[str, str]]:
-        """Return the header with the extension that is offered."""
-        if self._deflate is None:
-            return []
-        from .deflate import offer  # loaded where messages may be compressed
+        """Return the headers with the subprotocols and the extension that are offered."""
+        # Not by websocket-client: it compares names without case, and fails where the server selects none.
+        offers = [(SUBPROTOCOLS, ", ".join(self._subprotocols))] if self._subprotocols else []
+        if self._deflate is not None:
+            from .deflate import offer  # loaded where messages may be compressed
 
-        return [(EXTENSIONS, offer(self._deflate))]
+            offers.append((EXTENSIONS, offer(self._deflate)))
+        return offers
 
     def _negotiate(self, sock: HandshakeSocket, secrets: list[str]) -> ResilientError | None:
         """Agree on what the server selected, and return the error if it may not do that."""
         # RFC 6455, section 4.1: the client fails the connection where it did not offer what is selected. Frames of an
         # extension that only one side knows, such as a compression, would be read as garbage.
-        for name in (EXTENSIONS, "Sec-WebSocket-Protocol"):
+        for name in (EXTENSIONS, SUBPROTOCOLS):
             value = sock.response_header(name)
             text = redact_text(value, *secrets)[:MAX_ERROR_TEXT]
             if name == EXTENSIONS and self._deflate is not None:
@@ -135,8 +150,9 @@ class ClientHandshake:
                         f"{redact_text(str(error), *secrets)[:MAX_ERROR_TEXT]}; connect with compression=None, or "
                         "configure the server for permessage-deflate without context takeover"
                     )
-            elif value:
+            elif value and not (name == SUBPROTOCOLS and value in self._subprotocols):
                 return _invalid_response(f"the server selected {text!r} ({name}), which was not offered")
+        self.answer = UpgradeAnswer(sock.response_header(SUBPROTOCOLS) or None, sock.response_head())
         return None
 
     def response_header(self, name: str) -> str | None:

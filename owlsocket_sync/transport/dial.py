@@ -7,25 +7,24 @@ that does not respond.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import errno
 import os
 import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from itertools import zip_longest
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+from typing import Any
 
 from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..errors.http_status import is_final, parse_retry_after
-from ..urls import Target, decode_zone, split_proxy
+from ..urls import Target, redact
 from ..values import escape_for_log
-from .refusal import header_value
+from .proxies import ProxyAddress
+from .refusal import header_value, redirect_text
 from .socket_options import OPTIONS, set_options
 from .stream import DuplexStream
 from .tls import do_handshake, tls_error
@@ -38,64 +37,6 @@ Address = tuple[Any, ...]
 Socket = socket.socket
 
 _OPTIONS = OPTIONS
-
-
-class ProxyAddress(NamedTuple):
-    """An HTTP proxy, and the value of its ``Proxy-Authorization`` header."""
-
-    host: str
-    port: int
-    authorization: str | None = None
-
-    def __repr__(self) -> str:
-        return f"ProxyAddress({self.host!r}, {self.port})"
-
-
-def parse_proxy(proxy: str, option: str = "proxy") -> ProxyAddress:
-    """Parse a URL ``http://[user:password@]host:port``; ``option`` names it in the error.
-
-    Raises:
-        ValueError: it is not such a URL; the message does not contain the password.
-    """
-    parts = split_proxy(proxy, option)
-    authorization = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        try:
-            authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-        except UnicodeEncodeError:
-            raise ValueError(f"the user or password of {option} cannot be encoded as UTF-8") from None
-    return ProxyAddress(decode_zone(parts.hostname or ""), parts.port or 80, authorization)
-
-
-def proxy_for(target: Target, proxy: str | None) -> ProxyAddress | None:
-    """Return the proxy for a target: the given URL, or the environment's proxy for ``"env"``."""
-    if proxy is None:
-        return None
-    if proxy != "env":
-        return parse_proxy(proxy)
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    if proxy_bypass(f"{target.host}:{target.port}") or _is_in_networks(target.host, proxies.get("no", "")):
-        return None
-    for scheme in ("https" if target.secure else "http", "all"):
-        if proxies.get(scheme):
-            return parse_proxy(proxies[scheme], f"the proxy of the environment, {scheme}_proxy,")
-    return None
-
-
-def _is_in_networks(host: str, no_proxy: str) -> bool:
-    """Return whether the host is an address in one of the networks of ``no_proxy``, which `proxy_bypass` skips."""
-    from ipaddress import ip_address, ip_network
-
-    with contextlib.suppress(ValueError):
-        address = ip_address(host)
-        for entry in filter(lambda entry: "/" in entry, no_proxy.split(",")):
-            with contextlib.suppress(ValueError):  # not a network: the others count
-                if address in ip_network(entry.strip(), strict=False):
-                    return True
-    return False
 
 
 def dial(
@@ -111,13 +52,15 @@ def dial(
         target: host, port and scheme.
         deadline: for all steps together.
         ssl_context: for ``wss://``; `default_context` if ``None``.
-        proxy: the HTTP proxy to connect through.
+        proxy: the proxy to connect through.
         should_continue: checked regularly; false cancels the attempt.
 
     Raises:
         SocketConnectionError: the target cannot be reached, or its certificate is invalid (then not ``retryable``).
         SocketTimeout: the deadline passed.
     """
+    if proxy is not None and proxy.is_socks:
+        import_module(".socks", __package__)  # before anything is dialled, where the extra is missing
     attempt = ConnectAttempt(target, deadline, should_continue)
     if proxy is None:
         sock = attempt.connect(target.host, target.port)
@@ -133,9 +76,17 @@ def dial(
         sock.close()
         peer = f"proxy {proxy.host}:{proxy.port}" if proxy else f"{target.host}:{target.port}"
         raise SocketTimeout(f"connecting to {peer} timed out after {deadline.seconds:g} s") from error
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, OSError) and not isinstance(error, SocketConnectionError):
+            # Such as a proxy that resets the connection, or a process without descriptors.
+            raise connection_failed(target, error) from error
         raise
+
+
+def connection_failed(target: Target, error: OSError) -> SocketConnectionError:
+    """Return the error for a failure of the operating system, which may be over at the next attempt."""
+    return SocketConnectionError(f"connecting to {target.host}:{target.port} failed: {error}")
 
 
 def default_context() -> ssl.SSLContext:
@@ -161,7 +112,7 @@ def _credentials_hint(status: int, proxy: ProxyAddress) -> str:
     """Return what to do about credentials that a proxy asks for; some refuse wrong ones with 401, as a server would."""
     if status not in (401, 407):
         return ""
-    if proxy.authorization is None:
+    if not proxy.has_login:
         return " (add user and password to the URL of the proxy)"
     return " (check user and password in the URL of the proxy)"
 
@@ -204,7 +155,11 @@ class ConnectAttempt:
             # before it would be a failure of another class.
             left, now = len(addresses) - index, monotonic()
             share = self._deadline.at if left == 1 else now + (self._deadline.at - now) / left
-            sock = socket.socket(family, kind, protocol)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:  # no descriptor is left, or no support for the family
+                failure = error
+                continue
             try:
                 set_options(sock, _OPTIONS)
                 self._connect_address(sock, address, share)
@@ -238,7 +193,16 @@ class ConnectAttempt:
         wait_while(self._should_continue, readers, writers, until)
 
     def tunnel(self, sock: socket.socket, proxy: ProxyAddress) -> None:
-        """Open a tunnel through an HTTP proxy with CONNECT (RFC 9110, section 9.3.6)."""
+        """Open a tunnel through a proxy, by SOCKS or with CONNECT of HTTP."""
+        try:
+            (self._tunnel_by_socks if proxy.is_socks else self._tunnel_by_connect)(sock, proxy)
+        except OSError as error:
+            if isinstance(error, (TimeoutError, SocketConnectionError)):
+                raise
+            raise SocketConnectionError(f"the link to proxy {proxy.host}:{proxy.port} broke: {error}") from error
+
+    def _tunnel_by_connect(self, sock: socket.socket, proxy: ProxyAddress) -> None:
+        """Open a tunnel through an HTTP proxy (RFC 9110, section 9.3.6)."""
         host = f"[{self._target.server_name}]" if ":" in self._target.host else self._target.host
         authority = f"{host}:{self._target.port}"
         lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
@@ -254,7 +218,8 @@ class ConnectAttempt:
         if not status.startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
             raise SocketConnectionError(f"proxy {proxy.host}:{proxy.port} did not respond with HTTP: {status[:100]!r}")
         if not 200 <= int(words[1]) < 300:
-            hint = _credentials_hint(int(words[1]), proxy)
+            location = header_value(response, b"location")
+            hint = redirect_text(int(words[1]), location and redact(location)) + _credentials_hint(int(words[1]), proxy)
             answer = escape_for_log(status[:100])
             error = SocketConnectionError(
                 f"proxy {proxy.host}:{proxy.port} refused to connect to {authority}: {answer}{hint}"
@@ -264,6 +229,20 @@ class ConnectAttempt:
             # Wrong credentials stay wrong, and so does a rule of the proxy; only some refusals are temporary.
             error.retryable = not is_final(error.status)
             raise error
+
+    def _tunnel_by_socks(self, sock: socket.socket, proxy: ProxyAddress) -> None:
+        from .socks import open_tunnel  # needs the extra
+
+        host, port = self._target.server_name, self._target.port
+        only_ipv4 = proxy.scheme.startswith("socks4")
+        if proxy.scheme in ("socks4", "socks5"):  # the host is resolved here, and not by the proxy
+            addresses = [each for each in resolve(host, port) if each[0] == socket.AF_INET or not only_ipv4]
+            host = str(addresses[0][4][0]) if addresses else host
+        if only_ipv4 and (":" in host or (proxy.scheme == "socks4" and not addresses)):
+            error = SocketConnectionError(f"{proxy.scheme}:// reaches IPv4 addresses only, and {host} has none")
+            error.retryable = False
+            raise error
+        open_tunnel(sock, proxy, host, port, lambda readers, writers: self._wait(readers, writers, self._deadline.at))
 
     def _send(self, sock: socket.socket, data: bytes) -> None:
         while data:

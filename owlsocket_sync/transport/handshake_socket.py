@@ -120,9 +120,12 @@ class HandshakeSocket:
     def response_header(self, name: str) -> str:
         """Return the values of a header of the response, joined by commas (RFC 9110, section 5.3)."""
         # websocket-client keeps the last value alone.
-        head = _EMPTY_LINE.split(self.received, maxsplit=1)[0]
-        values = re.findall(_HEADER % name.encode(), bytes(head))
+        values = re.findall(_HEADER % name.encode(), self.response_head())
         return b", ".join(value.strip(b" \t\r") for value in values).decode("latin-1")
+
+    def response_head(self) -> bytes:
+        """Return the response up to its empty line, as it was received."""
+        return bytes(_EMPTY_LINE.split(self.received, maxsplit=1)[0])
 
     def _read_refusal(self) -> None:
         """Read the rest of a response that refuses the upgrade, for a moment and up to the limits of the handshake."""

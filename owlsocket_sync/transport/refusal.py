@@ -108,10 +108,15 @@ def _plain(status: int, body: str, redirect: str | None) -> SocketConnectionErro
     text = _summary(status)
     if body.strip():
         text += f": {escape_for_log(' '.join(body.split())[:MAX_ERROR_TEXT])}"
-    if 300 <= status < 400:
-        where = f"to {redirect[:MAX_ERROR_TEXT]!r}" if redirect else "without a Location header"
-        text += f" (redirect {where}; redirects are not followed)"
-    return _class_for(status)(text)
+    return _class_for(status)(text + redirect_text(status, redirect))
+
+
+def redirect_text(status: int, location: str | None) -> str:
+    """Return the end of the text of a refusal that is a redirect, with its target, from which secrets were removed."""
+    if not 300 <= status < 400:
+        return ""
+    where = f"to {location[:MAX_ERROR_TEXT]!r}" if location else "without a Location header"
+    return f" (redirect {where}; redirects are not followed)"
 
 
 def _summary(status: int) -> str:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..advice import NOT_TLS
 from ..clock import monotonic
 from ..errors import SocketConnectionError
 from .waiting import POLL_INTERVAL, wait_ready
@@ -229,6 +230,8 @@ def tls_error(error: OSError, host: str) -> SocketConnectionError:
             reason = f"the server does not speak TLS on this port ({error})"
         elif isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
             reason = f"{_CLOSED} ({error})"
-        return SocketConnectionError(f"TLS connection to {host} failed: {reason}")
+        failure = SocketConnectionError(f"TLS connection to {host} failed: {reason}")
+        failure.advice = NOT_TLS if getattr(error, "reason", None) in _NOT_TLS else ""
+        return failure
     failure.retryable = False
     return failure

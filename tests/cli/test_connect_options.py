@@ -16,6 +16,7 @@ from support.certificates import Authority
 from support.command_line import answers, complaint, run, running
 from support.helpers import VECTORS
 from support.sockets import ConnectProxy, server_context
+from support.socks import SocksProxy
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +53,36 @@ def test_a_certificate_authority_can_be_added(secure: Server) -> None:
     """``--ca``."""
     result = run("call", secure.url, "add", "2", "3", "--ca", CA)
     assert (result.returncode, answers(result)) == (0, [5])
+
+
+def test_subprotocols_are_offered() -> None:
+    """``--subprotocol``, also of ``serve``; doctor shows the one that was selected."""
+    with running("serve", "--subprotocol", "v2", "--subprotocol", "v1") as child:
+        assert child.stdout is not None
+        url = json.loads(child.stdout.readline())["url"]
+        with connect(url, subprotocols=["v1", "v2"]) as conn:
+            assert conn.subprotocol == "v2"
+        result = run("call", url, "add", "2", "3", "--subprotocol", "v3", "--subprotocol", "v1")
+        assert (result.returncode, answers(result)) == (0, [5])
+        details = [step["detail"] for step in answers(run("doctor", url, "--subprotocol", "v1"))]
+        assert "HTTP 101, subprotocol v1" in details
+        refused = run("call", url, "add", "2", "3", "--subprotocol", "v3")
+        assert (refused.returncode, "this server has v2, v1" in refused.stderr) == (3, True)
+    assert run("call", url, "add", "--subprotocol", "v 1").returncode == 2
+
+
+def test_a_socks_proxy(recorder: RequestRecorder) -> None:
+    """``--proxy``, for commands and for each step of doctor; a refusal names what to do."""
+    with serve(recorder, origins="*") as server, SocksProxy(server.port, ("me", "s3cret")) as proxy:
+        url = proxy.url_of("socks5h", "me:s3cret@")
+        result = run("call", "ws://far.example", "add", "2", "3", "--proxy", "env", env={"ALL_PROXY": url})
+        assert (result.returncode, answers(result)) == (0, [5])
+        steps = answers(run("doctor", "ws://far.example", "--proxy", "env", env={"ALL_PROXY": url}))
+        assert [step["step"] for step in steps if step["ok"]][:3] == ["dns", "tcp", "proxy"]
+        assert steps[2]["detail"] == f"through 127.0.0.1:{proxy.port}, socks5h"
+        refused = run("doctor", "ws://far.example", "--proxy", proxy.url_of("socks5h"))
+        last = answers(refused)[-1]
+        assert (last["step"], last["ok"], "add user and password" in last["error"]) == ("proxy", False, True)
 
 
 def test_compression_is_offered(recorder: RequestRecorder) -> None:
@@ -115,7 +146,7 @@ def test_a_client_certificate_is_sent(tmp_path: Path, recorder: RequestRecorder)
         (["wss://x", "--ca", __file__], "holds no certificate in PEM"),
         (["wss://x", "--cert", "/nowhere/c.pem"], "--cert: /nowhere/c.pem: No such file"),
         (["wss://x", "--cert", CA], "a certificate and its key in PEM"),
-        (["ws://x", "--proxy", "socks5://x"], "proxy must be an http:// URL"),
+        (["ws://x", "--proxy", "ftp://x"], "proxy must be an http:// or socks5://"),
         (["ws://x", "-H", "no colon"], "--header: it must be NAME:VALUE"),
         (["ws://x", "-H", "bad name: s3cret"], "'bad name' is not a valid header name"),
         (["ws://x", "-H", "X: a\nb"], "the value of 'X'"),

@@ -14,7 +14,7 @@ from owlsocket_sync.errors import ResilientError, SocketMessageMalformed
 from owlsocket_sync.handshake_fields import check_headers
 from owlsocket_sync.protocol.codec import decode, encode
 from owlsocket_sync.protocol.messages import Message
-from owlsocket_sync.transport.dial import parse_proxy
+from owlsocket_sync.transport.proxies import parse_proxy
 from owlsocket_sync.urls import PUBLIC_KEYS, parse, parse_base, redact
 from support.helpers import VECTORS, load
 

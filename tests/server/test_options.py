@@ -85,7 +85,8 @@ def test_serve_takes_the_options_by_name() -> None:
     fields = {name: parameter.default for name, parameter in signature(ServerOptions).parameters.items()}
     assert fields.pop("handler_context") is None
     assert {name: parameters[name].default for name in fields} == fields
-    assert set(parameters) - set(fields) == {"handler", "host", "port"}
+    # "unknown" takes what `serve` refuses.
+    assert set(parameters) - set(fields) == {"handler", "host", "port", "unknown"}
 
 
 def test_a_server_is_made_of_options() -> None:

@@ -284,13 +284,14 @@ class ConnectProxy(ByteServer):
         peer.send(self._interim + f"HTTP/1.1 {self._status}\r\n\r\n".encode())
         if self._status.startswith("200"):
             with socket.create_connection(("127.0.0.1", self._target_port), scaled(PATIENCE)) as far:
-                back = threading.Thread(target=_pour, args=(far, peer.sock), daemon=True)
+                back = threading.Thread(target=pour, args=(far, peer.sock), daemon=True)
                 back.start()
-                _pour(peer.sock, far)
+                pour(peer.sock, far)
                 back.join(scaled(PATIENCE))
 
 
-def _pour(source: socket.socket, target: socket.socket) -> None:
+def pour(source: socket.socket, target: socket.socket) -> None:
+    """Carry bytes from one socket to another, and their end to both."""
     with contextlib.suppress(OSError):
         while chunk := source.recv(65_536):
             target.sendall(chunk)

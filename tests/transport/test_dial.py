@@ -13,7 +13,8 @@ import pytest
 from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import SocketConnectionError, SocketTimeout
 from owlsocket_sync.transport import dial as dial_module
-from owlsocket_sync.transport.dial import ProxyAddress, default_context, dial, parse_proxy, proxy_for
+from owlsocket_sync.transport.dial import default_context, dial
+from owlsocket_sync.transport.proxies import ProxyAddress, parse_proxy
 from owlsocket_sync.transport.stream import DuplexStream
 from owlsocket_sync.urls import Target, parse
 from support.helpers import scaled
@@ -231,75 +232,6 @@ def test_a_silent_proxy() -> None:
         with pytest.raises(SocketTimeout):
             dial(parse("ws://far.example"), Deadline(0.2), proxy=ProxyAddress("127.0.0.1", proxy.port))
         assert 0.2 <= time.monotonic() - began < scaled(1)
-
-
-def test_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``"env"`` follows ``http_proxy``, ``https_proxy`` and ``no_proxy``; by default nothing does."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", "http://plain:1")
-    monkeypatch.setenv("https_proxy", "http://secure:2")
-    monkeypatch.setenv("no_proxy", "near.example")
-    plain, secure, near = parse("ws://far.example"), parse("wss://far.example"), parse("ws://near.example")
-    assert proxy_for(plain, "env") == ProxyAddress("plain", 1)
-    assert proxy_for(secure, "env") == ProxyAddress("secure", 2)
-    assert proxy_for(near, "env") is None
-    assert proxy_for(plain, None) is None
-    monkeypatch.delenv("http_proxy")
-    monkeypatch.setenv("all_proxy", "every:3")
-    assert proxy_for(plain, "env") == ProxyAddress("every", 3)
-    assert proxy_for(secure, "env") == ProxyAddress("secure", 2)
-
-
-@pytest.mark.parametrize(
-    ("url", "no_proxy", "is_direct"),
-    [
-        ("ws://10.1.2.3", "10.0.0.0/8", True),
-        ("ws://10.1.2.3:81", "far.example, 10.1.2.9/24 ,", True),
-        ("ws://11.1.2.3", "10.0.0.0/8", False),
-        ("ws://[fd00::1]", "10.0.0.0/8,fd00::/8", True),
-        ("ws://[fe80::1]", "fd00::/8", False),
-        ("ws://10.1.2.3", "10.0.0.0/99,a/b,10.1.0.0/16", True),
-        ("ws://10.example", "10.0.0.0/8", False),
-        ("ws://10.1.2.3", "", False),
-    ],
-)
-def test_networks_without_the_proxy_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, url: str, no_proxy: str, is_direct: bool
-) -> None:
-    """As curl, requests and Go read ``no_proxy``: traffic within a cluster does not leave it."""
-    for name in ("HTTP_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", "http://plain:1")
-    monkeypatch.setenv("no_proxy", no_proxy)
-    assert (proxy_for(parse(url), "env") is None) is is_direct
-
-
-def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its variable, and without its password."""
-    for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", "socks5://me:s3cret@h:1")
-    with pytest.raises(ValueError, match="http_proxy") as caught:
-        proxy_for(parse("ws://far.example"), "env")
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("proxy", ["h:3128", "//h:3128", "http://h:3128"])
-def test_a_proxy_without_a_scheme_is_an_http_proxy(proxy: str) -> None:
-    """As curl and requests read it."""
-    assert parse_proxy(proxy) == ProxyAddress("h", 3128)
-    assert parse_proxy(f"{proxy.rpartition('h:')[0]}me:s3cret@h:3128").authorization == "Basic bWU6czNjcmV0"
-
-
-@pytest.mark.parametrize(
-    "proxy", ["socks5://u:pass@h:1", "http://", "", "h:80000", "h h:80", "http://u:pass@h:99999999"]
-)
-def test_proxies_that_cannot_be_used(proxy: str) -> None:
-    """The message names the option, and contains no password."""
-    with pytest.raises(ValueError, match="proxy") as caught:
-        parse_proxy(proxy)
-    assert "pass@" not in str(caught.value)
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------

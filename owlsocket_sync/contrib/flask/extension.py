@@ -164,6 +164,7 @@ class OwlSocket(Verbs):
         name: str | None = None,
         compression: Deflate | str | None = None,
         hub: Hub | None = None,
+        subprotocols: list[str] | None = None,
         **rule_options: Any,
     ) -> Callable[[ClientHandler], ClientHandler]:
         """Accept OwlMeans clients at a route, with ``handler(connection, request, **values)``; a decorator.
@@ -189,8 +190,8 @@ class OwlSocket(Verbs):
             expose_tracebacks: send tracebacks of handlers to clients.
             name: name of the route in logs.
             compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
-            hub: the clients are in this hub; ``None`` for that of ``OWLSOCKET_HUB``, or a
-                `owlsocket_sync.hub.MemoryHub` of the route.
+            hub: the clients are in this hub; ``None`` for that of ``OWLSOCKET_HUB``, or one in memory for the route.
+            subprotocols: as in `owlsocket_sync.server.serve`; ``None`` takes those of ``SOCK_SERVER_OPTIONS``, if any.
             rule_options: options of ``app.add_url_rule``, such as ``subdomain`` or ``endpoint``.
 
         Raises:
@@ -213,6 +214,7 @@ class OwlSocket(Verbs):
             name=name,
             compression=compression,
             hub=hub,
+            subprotocols=subprotocols,
         )
 
         def register(handler: ClientHandler) -> ClientHandler:

@@ -60,10 +60,12 @@ class NegotiatedServer(simple_websocket.Server):  # type: ignore[misc]
 
     Args:
         extensions: the value of the header; empty for none.
+        selected: the subprotocol of a route that lists some.
     """
 
-    def __init__(self, environ: dict[str, Any], extensions: str, **options: Any) -> None:
+    def __init__(self, environ: dict[str, Any], extensions: str, selected: str | None, **options: Any) -> None:
         self._extensions = extensions
+        self._selected = selected
         super().__init__(environ, **options)
 
     def handshake(self) -> None:
@@ -79,7 +81,9 @@ class NegotiatedServer(simple_websocket.Server):  # type: ignore[misc]
         super().handshake()
 
     def choose_subprotocol(self, request: Any) -> str | None:
-        """Select the first, as `serve` does, unless the app lists those that it knows in ``SOCK_SERVER_OPTIONS``."""
+        """Select that of the route, else one that the app lists in ``SOCK_SERVER_OPTIONS``, else the first offered."""
+        if self._selected is not None:
+            return self._selected
         if self.subprotocols:
             return cast("str | None", super().choose_subprotocol(request))
         return next(iter(request.subprotocols), None)
@@ -195,14 +199,15 @@ class WebSocketRoute:
         try:
             # PEP 3333 leaves the value open; werkzeug and gunicorn store the address on which they listen.
             identity = server.admit(ws_request, request.environ.get("SERVER_NAME", ""))
+            selected = server.select_subprotocol(ws_request) if self._options.subprotocols else None
         except HandshakeRejected as rejected:
             return Response(rejected.text, rejected.status, dict(rejected.headers), mimetype="text/plain")
         try:
             extensions, compression = server.negotiate(ws_request)
-            socket = upgrade(app, extensions)
+            socket = upgrade(app, extensions, selected)
         except (RemoteProtocolError, simple_websocket.ConnectionError) as error:
             return Response(f"Not a WebSocket request: {error}\n", 400, mimetype="text/plain")
-        server.serve_socket(socket.sock, ws_request, identity, compression)
+        server.serve_socket(socket.sock, ws_request, identity, compression, socket.subprotocol)
         return LinkEnded(socket.mode)
 
 
@@ -214,12 +219,13 @@ def read_request() -> Request:
     return Request(request.path, query, headers, remote)
 
 
-def upgrade(app: Flask, extensions: str = "") -> Any:
+def upgrade(app: Flask, extensions: str = "", selected: str | None = None) -> Any:
     """Accept the WebSocket upgrade of the current request; return a ``simple_websocket.Server`` that reads nothing.
 
     Args:
         app: the current one.
         extensions: those of the link (RFC 6455, section 9.1), in the form of the header.
+        selected: the subprotocol of a route that lists some.
 
     Raises:
         SocketInitializationError: the web server does not expose the sockets of its requests.
@@ -229,7 +235,7 @@ def upgrade(app: Flask, extensions: str = "") -> Any:
     environ = {name: value for name, value in request.environ.items() if name != OFFERS}
     options = {**app.config.get("SOCK_SERVER_OPTIONS", {}), "thread_class": NullThread, "ping_interval": None}
     try:
-        return NegotiatedServer(environ, extensions, **options)
+        return NegotiatedServer(environ, extensions, selected, **options)
     except RuntimeError as error:
         server = request.environ.get("SERVER_SOFTWARE", "this web server")
         raise SocketInitializationError(

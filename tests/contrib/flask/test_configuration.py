@@ -50,7 +50,8 @@ def test_every_option_of_connect_can_be_configured() -> None:
 
     from owlsocket_sync import connect
 
-    assert set(signature(connect).parameters) - {"wait", "replace"} == OPTIONS - {"login"}
+    # "unknown" takes what `connect` refuses.
+    assert set(signature(connect).parameters) - {"wait", "replace", "unknown"} == OPTIONS - {"login"}
 
 
 def test_values_are_passed_unchanged() -> None:

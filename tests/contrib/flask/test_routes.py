@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -359,6 +360,30 @@ def test_a_subprotocol_is_selected(run: Run, app: Flask, owl: OwlSocket, known: 
     headers = f"Sec-WebSocket-Protocol: {offer}" if offer else ""
     status, head = knock_and_leave(run(), "/ws", headers)
     assert (status, header_of(head, "Sec-WebSocket-Protocol")) == (101, selected)
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"), [(["v1", "v2"], "v2"), (["v1"], "v1"), (None, None), (["v3"], HTTPStatus.BAD_REQUEST)]
+)
+def test_a_route_may_list_its_subprotocols(
+    run: Run, app: Flask, owl: OwlSocket, offered: list[str] | None, selected: Any
+) -> None:
+    """In place of those of flask-sock; both ends know the one that was selected."""
+    app.config["SOCK_SERVER_OPTIONS"] = {"subprotocols": ["v1", "v3"]}
+    seen = Collector()
+    owl.accept("/ws", subprotocols=["v2", "v1"])(lambda conn, visit: seen(conn.subprotocol))
+    http = run()
+    if selected is HTTPStatus.BAD_REQUEST:
+        with (
+            pytest.raises(SocketConnectionError, match="no common subprotocol; this server has v2, v1") as caught,
+            client(http, subprotocols=offered),
+        ):
+            pass
+        assert caught.value.status == selected
+        return
+    with client(http, subprotocols=offered) as conn:
+        assert conn.subprotocol == selected
+        assert seen.wait(1) == [selected]
 
 
 def test_a_plain_http_request_is_rejected(run: Run, app: Flask, owl: OwlSocket) -> None:
