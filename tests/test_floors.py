@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "auth": WORDS | {"runtime", "lazy", "redis", "auth"},
     "context": WORDS | CORE | {"client_options", "client", "runtime", "auth", "context"},
     "hub": WORDS | CORE | {"lazy", "redis", "runtime", "sqlite", "hub"},
-    "server": WORDS | CORE | {"stores", "inherited", "queue_setup", "transport", "runtime", "hub", "server"},
+    "server": WORDS | CORE | {"stores", "inherited", "queue_setup", "transport", "runtime", "hub", "server", "version"},
     "cli": {
         "__init__",
         "advice",

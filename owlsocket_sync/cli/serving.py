@@ -31,6 +31,7 @@ from .tls_options import server_context
 )
 @compression_option("Compress messages for clients that offer it.")
 @subprotocol_option("A subprotocol that clients may select; may be repeated. Default: the first that a client offers.")
+@click.option("--health", metavar="PATH", help="Answer health checks at this path by HTTP; default: none.")
 def serve(
     host: str,
     port: int,
@@ -39,6 +40,7 @@ def serve(
     origins: tuple[str, ...],
     compression: str | None,
     subprotocols: tuple[str, ...],
+    health: str | None,
 ) -> None:
     """Run a demo server; prints {"url": …} when it is ready.
 
@@ -81,7 +83,10 @@ def serve(
             origins=origins or None,
             compression=compression,
             subprotocols=subprotocols or None,
+            health=health,
         )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     started.set_result(server)

@@ -65,6 +65,10 @@ class Acceptor:
             self._close()
             raise
 
+    def is_running(self) -> bool:
+        """Return whether the acceptor was not stopped; without a lock, as a hint for waits in slices."""
+        return not self._stopped.is_set()
+
     def _run(self) -> None:
         error_logged = False
         while not self._stopped.is_set():

@@ -45,7 +45,8 @@ class AdoptedServer(BaseServer):
 
     Args:
         handler: called as ``handler(connection, request)`` for each client.
-        options: ``ssl_context`` and ``timeout`` do not apply: both handshakes are over.
+        options: ``ssl_context``, ``timeout`` and ``health`` do not apply: the other server does the handshakes, and
+            answers plain requests.
 
     Raises:
         ValueError: the handler is not callable.

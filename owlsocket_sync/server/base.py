@@ -10,7 +10,6 @@ import itertools
 import math
 import threading
 from dataclasses import replace
-from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -40,6 +39,7 @@ from .outbox import Outbox
 from .peer import CLOSE_TIMEOUT, Peer
 from .queues import queues_of
 from .request import Request
+from .server_phase import PHASES, ServerPhase
 
 STOP_TIMEOUT = 3.0
 WAKEUP_MARGIN = 0.05
@@ -53,22 +53,6 @@ ABORT_CLIENT = 0.001
 numbers = itertools.count(1)
 
 ServerT = TypeVar("ServerT", bound="BaseServer")
-
-
-class ServerPhase(Enum):
-    """The stages in the life of a server, in order."""
-
-    SERVING = "serving"
-    CLOSING = "closing"
-    """No client is accepted any more; links end."""
-    CLOSED = "closed"
-
-
-_PHASES: dict[ServerPhase, frozenset[ServerPhase]] = {
-    ServerPhase.SERVING: frozenset({ServerPhase.CLOSING}),
-    ServerPhase.CLOSING: frozenset({ServerPhase.CLOSED}),
-    ServerPhase.CLOSED: frozenset(),
-}
 
 
 class BaseServer:
@@ -187,7 +171,7 @@ class BaseServer:
     def _enter(self, phase: ServerPhase) -> bool:
         """Change the phase if the table allows it, and return whether it did."""
         with self._peers_lock:
-            if phase not in _PHASES[self._phase]:
+            if phase not in PHASES[self._phase]:
                 return False
             self._phase = phase
             self._peers_changed.notify_all()

@@ -27,6 +27,7 @@ from ..protocol.messages import CALL_TIMEOUT
 from ..protocol.subscriptions import HandlerContext
 from ..values import FieldwiseEq
 from .admission import Authenticate, check_authenticate
+from .health import check_health
 from .origins import check_origins
 from .request import Request
 
@@ -67,6 +68,8 @@ class ServerOptions(FieldwiseEq):
         hub: the server is one of the servers of this hub; ``None`` for a `owlsocket_sync.hub.MemoryHub` of its own.
         subprotocols: the subprotocols of the server, the preferred one first: the first that a client offers is
             selected, and a client that offers others only is rejected. ``None`` takes the first of any client.
+        health: the path, such as ``"/health"``, at which plain HTTP requests are answered with the status of the server
+            as one line of JSON; ``None`` for none.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -89,6 +92,7 @@ class ServerOptions(FieldwiseEq):
     outbox: Callable[[Request], Queue | None] | None = None
     hub: Hub | None = None
     subprotocols: Sequence[str] | None = None
+    health: str | None = None
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -103,6 +107,7 @@ class ServerOptions(FieldwiseEq):
         check_queue("inbox", self.inbox)
         check_callable("outbox", self.outbox, "request")
         check_authenticate(self.authenticate)
+        check_health(self.health)
         # A frozen dataclass has no other way to store a normalized value.
         object.__setattr__(self, "timeout", check_timeout(self.timeout, default=ServerOptions.timeout))
         object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout", CALL_TIMEOUT))

@@ -23,6 +23,7 @@ from ..urls import is_loopback
 from .acceptor import Acceptor
 from .admission import Authenticate, HandshakeRejected
 from .base import BaseServer, numbers
+from .health import HealthCheck
 from .options import Handler, ServerOptions, check_port
 from .peer import Peer
 from .request import Request, url_host
@@ -30,6 +31,9 @@ from .upgrade import Upgrade
 
 if TYPE_CHECKING:
     from ..stores.queue import Queue
+
+CHECKS_RESERVE = 0.3
+"""Of the timeout of `close`, the seconds that are kept for the last health checks to be answered in."""
 
 
 class Server(BaseServer):
@@ -59,6 +63,10 @@ class Server(BaseServer):
         # The options were validated before, the port is bound before the thread starts, and without a thread it is
         # released: a failure leaves nothing, also where the caller keeps its error.
         super().__init__(handler, options, options.name or f"owlsocket-server-{next(numbers)}")
+        self._health = None
+        if options.health is not None:
+            self._health = HealthCheck(options.health, self._accepting, lambda: len(self.connections))
+        self._checks_left = 0
         self._acceptor = Acceptor(host, port, self._on_accept, self._name)
         listen_host, self.port = self._acceptor.address
         self._on_loopback = is_loopback(listen_host)
@@ -73,7 +81,19 @@ class Server(BaseServer):
         return self._options.ssl_context is not None
 
     def _stop_accepting(self, deadline: Deadline) -> None:
+        # With health checks the port stays open, so that a load balancer learns why no client is accepted.
+        if self._health is None:
+            self._acceptor.stop(deadline.remaining())
+
+    def _close_clients(self, deadline: Deadline, grace: float) -> None:
+        if self._health is None:
+            super()._close_clients(deadline, grace)
+            return
+        reserve = min(CHECKS_RESERVE, deadline.remaining() / 4)
+        super()._close_clients(Deadline(deadline.remaining() - reserve), grace)
         self._acceptor.stop(deadline.remaining())
+        with self._peers_lock:
+            deadline.wait_for(self._peers_changed, lambda: not self._checks_left)
 
     def __repr__(self) -> str:
         return f"<Server {self.url}, {len(self.connections)} connections>"
@@ -82,26 +102,38 @@ class Server(BaseServer):
 
     def _on_accept(self, sock: socket.socket) -> None:
         """Start the thread of an accepted client; on the acceptor's thread."""
-        # Counted here, not on the client's thread: `close` must wait for threads that have not begun to run.
+        # Counted here, not on the client's thread: `close` must wait for threads that have not begun to run. Those that
+        # come while it waits are counted apart, or health checks and rejected clients would prolong that wait.
         with self._peers_lock:
-            self._clients_left += 1
+            is_late = self._health is not None and not self._accepting()
+            self._checks_left += is_late
+            self._clients_left += not is_late
         name = f"{self._name}#{next(numbers)}"
         try:
-            threading.Thread(target=self._serve_client, args=(sock, name), name=name, daemon=True).start()
+            threading.Thread(target=self._serve_client, args=(sock, name, is_late), name=name, daemon=True).start()
         except Exception as error:  # the process has reached its limit of threads
             logger.error("%s: cannot start a thread for a client, closing its connection: %s", self._name, error)
             sock.close()
-            self._client_finished(None)
+            self._handshake_failed(is_late)
         except BaseException:
             sock.close()
-            self._client_finished(None)
+            self._handshake_failed(is_late)
             raise
 
-    def _serve_client(self, sock: socket.socket, name: str) -> None:
+    def _handshake_failed(self, is_late: bool) -> None:
+        """Note that a client is gone that got no link."""
+        if not is_late:
+            self._client_finished(None)
+            return
+        with self._peers_lock:
+            self._checks_left -= 1
+            self._peers_changed.notify_all()
+
+    def _serve_client(self, sock: socket.socket, name: str, is_late: bool) -> None:
         """Do the handshakes with a client, and run its handler; on the client's thread."""
         peer = None
         try:
-            peer = self._handshake(sock, name)
+            peer = self._handshake(sock, name, self._acceptor.is_running if is_late else self._accepting)
             if peer is not None:
                 # The end of the link follows when the poller has read it, long after this thread has ended.
                 peer.on_end, peer.on_stranded = self._on_client_end
@@ -115,12 +147,12 @@ class Server(BaseServer):
             logger.exception("%s: serving the client failed", name)
         finally:
             if peer is None:
-                self._client_finished(None)
+                self._handshake_failed(is_late)
 
-    def _handshake(self, sock: socket.socket, name: str) -> Peer | None:
+    def _handshake(self, sock: socket.socket, name: str, should_continue: Callable[[], bool]) -> Peer | None:
         """Perform the handshakes; ``None`` when the client was rejected. Raises `OSError` when it disconnected."""
         try:
-            upgrade = Upgrade(sock, self._options, self._accepting)
+            upgrade = Upgrade(sock, self._options, should_continue, self._health)
         except BaseException:
             sock.close()
             raise
@@ -146,6 +178,9 @@ class Server(BaseServer):
         """Authenticate the client and add its peer; ``None`` when it was rejected."""
         request = upgrade.read_request()
         if request is None:
+            return None
+        if not self._accepting():
+            upgrade.reject_closing()
             return None
         try:
             identity = self._authenticate(request, on_loopback=self._on_loopback)
@@ -186,6 +221,7 @@ def serve(
     outbox: Callable[[Request], Queue | None] | None = None,
     hub: Hub | None = None,
     subprotocols: Sequence[str] | None = None,
+    health: str | None = None,
     **unknown: NoReturn,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
@@ -221,6 +257,8 @@ def serve(
         subprotocols: the subprotocols of the server, the preferred one first: the first that a client offers is
             selected, and is `Connection.subprotocol`. A client that offers others only is rejected (400); one that
             offers none has none. ``None`` takes the first of any client.
+        health: the path, such as ``"/health"``, at which plain HTTP requests are answered with the status of the server
+            as one line of JSON; ``None`` for none.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -245,5 +283,6 @@ def serve(
         outbox=outbox,
         hub=hub,
         subprotocols=subprotocols,
+        health=health,
     )
     return Server(handler, host, port, options)

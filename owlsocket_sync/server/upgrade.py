@@ -30,12 +30,12 @@ from ..transport.tls import do_handshake, linger_after_alert
 from ..transport.waiting import wait_while
 from ..urls import SECRET_KEYS
 from ..values import Secret
+from .health import HEAD_END, METHODS, HealthCheck
 from .options import ServerOptions
 from .request import Request
 from .subprotocols import NoCommonSubprotocol, select_subprotocol
 
 LINGER = 0.2
-HEAD_END = b"\r\n\r\n"
 
 # At DEBUG, websockets logs whole requests, and with them the tokens in their queries.
 _library_logger = logging.getLogger("owlsocket_sync.server.websockets")
@@ -49,6 +49,7 @@ class Upgrade:
         sock: as it was accepted; closed by `close`, or by the link once there is one.
         options: of the server.
         accepting: returns whether the server still accepts clients.
+        health: answers the health checks of the server; ``None`` where it answers none.
 
     Attributes:
         remote: the address and port of the client.
@@ -57,10 +58,17 @@ class Upgrade:
         OSError: the client has disconnected.
     """
 
-    def __init__(self, sock: socket.socket, options: ServerOptions, accepting: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        options: ServerOptions,
+        accepting: Callable[[], bool],
+        health: HealthCheck | None = None,
+    ) -> None:
         self.remote: tuple[str, int] = sock.getpeername()[:2]
         self._options = options
         self._accepting = accepting
+        self._health = health
         self._deadline = Deadline(options.timeout)
         self._sock = sock
         self._transport: socket.socket | DuplexStream = sock  # the outermost layer, which closes those below
@@ -95,18 +103,25 @@ class Upgrade:
         wait_while(self._accepting, readers, writers, self._deadline.at)
 
     def read_request(self) -> Request | None:
-        """Read and check the request; ``None`` when it was rejected.
+        """Read and check the request; ``None`` when it was rejected, or was a health check.
 
         Raises:
             OSError: the client has disconnected.
         """
+        begun, method, request = bytearray(), "", None
         try:
-            request = self._read_head()
+            if self._health is not None:
+                method = self._health.read_method(begun, self._receive)
+            if not method:
+                request = self._read_head(bytes(begun))
         except TimeoutError:
             if self._accepting():
                 self.reject(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.\n")
             else:
                 self.reject_closing()
+            return None
+        if self._health is not None and method:
+            self._answer_check(method, *self._health.report())
             return None
         if request is None:
             self._flush()
@@ -118,7 +133,7 @@ class Upgrade:
             return None
         self._response = self._protocol.accept(request)
         if self._response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._send_rejection(self._response)
+            self._send_final(self._response)
             return None
         if self._options.deflate is not None:
             offers = ", ".join(request.headers.get_all(EXTENSIONS))
@@ -129,16 +144,18 @@ class Upgrade:
         query = {key: Secret(value) if key.lower() in SECRET_KEYS else value for key, value in pairs}
         return Request(parts.path, query, cast(Mapping[str, str], _as_latin_1(request.headers)), self.remote)
 
-    def _read_head(self) -> LibraryRequest | None:
-        """Read a request; ``None`` when websockets has rejected it already."""
-        tail = b""
+    def _receive(self) -> bytes:
+        chunks: list[bytes] = []
+        try:
+            self._stream.fill(chunks)
+        except EOFError as error:
+            raise ConnectionAbortedError("the client disconnected before the end of its request") from error
+        return chunks[0]
+
+    def _read_head(self, begun: bytes) -> LibraryRequest | None:
+        """Read a request, which begins with what was read of it; ``None`` when websockets has rejected it already."""
+        tail, data = b"", begun or self._receive()
         while True:
-            chunks: list[bytes] = []
-            try:
-                self._stream.fill(chunks)
-            except EOFError as error:
-                raise ConnectionAbortedError("the client disconnected before the end of its request") from error
-            data = chunks[0]
             # Give websockets not a byte past the head: a client may send frames right after its request, and those
             # belong to our own parser. The end of the head may be split between two reads, hence the tail.
             end = (tail + data).find(HEAD_END)
@@ -151,6 +168,7 @@ class Upgrade:
             if self._protocol.handshake_exc is not None:
                 return None
             tail = (tail + data)[-len(HEAD_END) + 1 :]
+            data = self._receive()
 
     def make_framing(self) -> ServerFraming:
         """Return the framing of the link, which begins with the bytes that arrived after the request."""
@@ -173,13 +191,24 @@ class Upgrade:
         """Send an error response and end the stream; raises `OSError` when the client has disconnected."""
         response = self._protocol.reject(status, text)
         response.headers.update(Headers(headers or {}))
-        self._send_rejection(response)
+        self._send_final(response)
 
     def reject_closing(self) -> None:
         """Reject the client because the server is closing; raises `OSError` when the client has disconnected."""
         self.reject(HTTPStatus.SERVICE_UNAVAILABLE, "The server is closing.\n")
 
-    def _send_rejection(self, response: Response) -> None:
+    def _answer_check(self, method: str, status: HTTPStatus, text: str) -> None:
+        """Answer a health check with a line of JSON, and end the stream."""
+        # Not an error, whatever its name: websockets makes every response that is not an upgrade by this method.
+        response = self._protocol.reject(status, text)
+        del response.headers["Content-Type"]
+        response.headers.update({"Content-Type": "application/json", "Cache-Control": "no-store", "Allow": METHODS})
+        if method == "HEAD":
+            response.body = b""
+        self._send_final(response)
+
+    def _send_final(self, response: Response) -> None:
+        """Send a response that ends the stream."""
         self._protocol.send_response(response)
         # The deadline may be over, which is then the reason for the response: that still gets a moment to leave.
         self._stream.write_deadline = max(self._deadline.at, Deadline(LINGER).at)

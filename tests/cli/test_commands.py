@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -429,6 +430,17 @@ def test_serve_speaks_tls() -> None:
     assert (result.returncode, "a certificate and its key in PEM" in complaint(result)) == (2, True)
     result = run("serve", "--key", certificate)
     assert (result.returncode, "--key needs --cert" in complaint(result)) == (2, True)
+
+
+def test_serve_answers_health_checks() -> None:
+    """With ``--health``; a path that cannot be one is reported."""
+    with running("serve", "--health", "/health") as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"].replace("ws:", "http:")
+        with urllib.request.urlopen(f"{url}/health", timeout=scaled(5.0)) as answer:
+            assert json.load(answer)["status"] == "ok"
+    result = run("serve", "--health", "health")
+    assert (result.returncode, "health must be a path such as '/health'" in complaint(result)) == (2, True)
 
 
 def test_a_port_in_use_is_reported(server: Server) -> None:

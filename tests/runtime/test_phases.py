@@ -12,7 +12,7 @@ import pytest
 
 import owlsocket_sync
 from owlsocket_sync.runtime import link_state, supervisor_phase
-from owlsocket_sync.server import base, peer_phase
+from owlsocket_sync.server import peer_phase, server_phase
 from owlsocket_sync.states import STATE_TRANSITIONS
 
 PACKAGE = Path(owlsocket_sync.__file__).parent
@@ -21,7 +21,7 @@ TABLES: dict[str, Mapping[Any, frozenset[Any]]] = {
     "LinkState": link_state._TRANSITIONS,
     "SupervisorPhase": supervisor_phase.PHASES,
     "PeerPhase": peer_phase.PHASES,
-    "ServerPhase": base._PHASES,
+    "ServerPhase": server_phase.PHASES,
 }
 SETTERS = {
     ("runtime/carrier_state.py", "_state", "_enter"),
