@@ -16,7 +16,7 @@ from .tls_options import server_context
 
 
 @click.command(cls=PlainCommand)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; '::' for all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one.")
 @click.option(
     "--cert", type=click.Path(path_type=Path), metavar="PATH", help="Serve wss:// with this certificate (PEM)."

@@ -10,6 +10,7 @@ import math
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from .. import fork
 from ..deadline import Deadline
@@ -26,23 +27,27 @@ class Acceptor:
     """A listening socket; it listens as soon as it is made, and accepts after `start`.
 
     Args:
-        host: the address to listen on.
+        host: the address to listen on, or a name for it; ``""`` or ``"::"`` for all of IPv4 and IPv6.
         port: the port; 0 picks a free one.
         on_accept: called with each accepted socket, on the acceptor's thread; must not block.
         name: of the server, for logs and the thread.
 
     Attributes:
         address: host and port of the listening socket.
+        has_both_families: whether clients of IPv4 and of IPv6 connect to the socket.
 
     Raises:
         OSError: the address cannot be listened on.
     """
 
     def __init__(self, host: str, port: int, on_accept: Callable[[socket.socket], None], name: str) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.has_both_families = host in ("", "::") and socket.has_dualstack_ipv6()
+        family, address = self._resolve(host, port)
         self._wake_read, self._wake_write = socket.socketpair()
         try:
-            self._listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            self._listener = socket.create_server(
+                address, family=family, backlog=BACKLOG, dualstack_ipv6=self.has_both_families
+            )
         except BaseException:
             # Now: an error that is kept would keep them open.
             self._wake_read.close()
@@ -56,6 +61,16 @@ class Acceptor:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-acceptor", daemon=True)
         fork.register(self)
+
+    def _resolve(self, host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+        """Return the family and the address to listen on."""
+        if host == "":
+            host = "::" if self.has_both_families else "0.0.0.0"
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # Of a name with both families the address of IPv4, in whichever order the resolver has them: a server has one
+        # URL, and more clients reach this one.
+        family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        return family, address
 
     def start(self) -> None:
         """Start to accept; if no thread can be started, release the port and raise."""

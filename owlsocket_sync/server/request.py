@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 
@@ -25,6 +26,16 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     remote: tuple[str, int]
     auth: Any = None
+
+
+def plain_address(text: str) -> str:
+    """Return an address in its usual form; one of IPv4 also where a socket of IPv6 has it as ``::ffff:1.2.3.4``.
+
+    Raises:
+        ValueError: it is not an address.
+    """
+    address = ip_address(text)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def url_host(host: str) -> str:

@@ -41,7 +41,7 @@ class Server(BaseServer):
 
     Args:
         handler: called as ``handler(connection, request)`` for each client, on a thread of its own.
-        host: the address to listen on.
+        host: the address to listen on, or a name for it; ``""`` or ``"::"`` for all addresses of IPv4 and IPv6.
         port: the port; 0 picks a free one.
         options: everything else.
 
@@ -70,7 +70,9 @@ class Server(BaseServer):
         self._acceptor = Acceptor(host, port, self._on_accept, self._name)
         listen_host, self.port = self._acceptor.address
         self._on_loopback = is_loopback(listen_host)
-        self.url = f"{'wss' if self.secure else 'ws'}://{url_host(listen_host)}:{self.port}"
+        # A socket of both families is reached by a loopback address of IPv4 on each machine, by ``::1`` on most.
+        reachable = "0.0.0.0" if self._acceptor.has_both_families else listen_host
+        self.url = f"{'wss' if self.secure else 'ws'}://{url_host(reachable)}:{self.port}"
         self._join_hub()
         self._acceptor.start()
         EXIT_REGISTRY.add(self)
@@ -229,7 +231,8 @@ def serve(
     Args:
         handler: called as ``handler(connection, request)`` for each client, on a thread of its own. It registers what
             it answers and may return; the link lives until either side closes it. An exception closes it with 1011.
-        host: the address to listen on.
+        host: the address to listen on, or a name for it; ``""`` or ``"::"`` for all addresses of IPv4 and IPv6, where
+            the system has both.
         port: the port; 0 picks a free one, see ``Server.port``.
         ssl_context: with a certificate, for ``wss://``.
         authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> identity``, called before the

@@ -32,7 +32,7 @@ from ..urls import SECRET_KEYS
 from ..values import Secret
 from .health import HEAD_END, METHODS, HealthCheck
 from .options import ServerOptions
-from .request import Request
+from .request import Request, plain_address
 from .subprotocols import NoCommonSubprotocol, select_subprotocol
 
 LINGER = 0.2
@@ -65,7 +65,8 @@ class Upgrade:
         accepting: Callable[[], bool],
         health: HealthCheck | None = None,
     ) -> None:
-        self.remote: tuple[str, int] = sock.getpeername()[:2]
+        host, port = sock.getpeername()[:2]
+        self.remote = plain_address(host), int(port)
         self._options = options
         self._accepting = accepting
         self._health = health
