@@ -32,6 +32,14 @@ from .tls_options import server_context
 @compression_option("Compress messages for clients that offer it.")
 @subprotocol_option("A subprotocol that clients may select; may be repeated. Default: the first that a client offers.")
 @click.option("--health", metavar="PATH", help="Answer health checks at this path by HTTP; default: none.")
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Believe the X-Forwarded-For of this address or network; default: of none.",
+)
+@click.option("--proxy-protocol", is_flag=True, help="Expect a header of the PROXY protocol on each connection.")
 def serve(
     host: str,
     port: int,
@@ -41,6 +49,8 @@ def serve(
     compression: str | None,
     subprotocols: tuple[str, ...],
     health: str | None,
+    trusted_proxies: tuple[str, ...],
+    proxy_protocol: bool,
 ) -> None:
     """Run a demo server; prints {"url": …} when it is ready.
 
@@ -84,6 +94,8 @@ def serve(
             compression=compression,
             subprotocols=subprotocols or None,
             health=health,
+            trusted_proxies=trusted_proxies or None,
+            proxy_protocol=proxy_protocol,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -183,13 +183,13 @@ class BaseServer:
         """Return whether clients may still connect; without the lock, as a hint for waits in slices."""
         return self._phase is ServerPhase.SERVING
 
-    def _authenticate(self, request: Request, *, on_loopback: bool) -> Any:
+    def _authenticate(self, request: Request, *, on_loopback: bool, target: str | None = None) -> Any:
         """Return the identity of a client whose page may connect; before the upgrade.
 
         Raises:
             HandshakeRejected: the client is rejected.
         """
-        check_origin(request.headers, self._options.origins, on_loopback=on_loopback)
+        check_origin(request.headers, self._options.origins, on_loopback=on_loopback, target=target)
         return self._authenticator.admit(request)
 
     def _make_peer(self, framing: ServerFraming, request: Request, identity: Any, name: str) -> Peer:

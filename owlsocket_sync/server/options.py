@@ -27,6 +27,7 @@ from ..protocol.messages import CALL_TIMEOUT
 from ..protocol.subscriptions import HandlerContext
 from ..values import FieldwiseEq
 from .admission import Authenticate, check_authenticate
+from .forwarded import TrustedProxy, check_trusted_proxies
 from .health import check_health
 from .origins import check_origins
 from .request import Request
@@ -70,6 +71,10 @@ class ServerOptions(FieldwiseEq):
             selected, and a client that offers others only is rejected. ``None`` takes the first of any client.
         health: the path, such as ``"/health"``, at which plain HTTP requests are answered with the status of the server
             as one line of JSON; ``None`` for none.
+        trusted_proxies: the addresses and networks, such as ``"10.0.0.0/8"``, of the proxies of which the server
+            believes the headers ``Forwarded``, ``X-Forwarded-For`` and ``X-Forwarded-Host``; ``None`` for none.
+        proxy_protocol: each connection has to begin with a header of the PROXY protocol, version 1 or 2; from
+            ``trusted_proxies``, if these are named, and otherwise from any address.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -93,6 +98,8 @@ class ServerOptions(FieldwiseEq):
     hub: Hub | None = None
     subprotocols: Sequence[str] | None = None
     health: str | None = None
+    trusted_proxies: Sequence[TrustedProxy] | None = None
+    proxy_protocol: bool = False
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -101,6 +108,7 @@ class ServerOptions(FieldwiseEq):
         check_type("limits", self.limits, Limits)
         check_type("heartbeat", self.heartbeat, Heartbeat, optional=True)
         check_type("expose_tracebacks", self.expose_tracebacks, bool)
+        check_type("proxy_protocol", self.proxy_protocol, bool)
         check_type("name", self.name, str, optional=True)
         check_type("hub", self.hub, Hub, optional=True)
         check_callable("handler_context", self.handler_context, "")
@@ -113,6 +121,7 @@ class ServerOptions(FieldwiseEq):
         object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout", CALL_TIMEOUT))
         object.__setattr__(self, "subprotocols", check_subprotocols(self.subprotocols))
         object.__setattr__(self, "origins", check_origins(self.origins))
+        object.__setattr__(self, "trusted_proxies", check_trusted_proxies(self.trusted_proxies))
         object.__setattr__(self, "compression", check_compression(self.compression))
 
     @property

@@ -30,7 +30,9 @@ def check_origins(origins: Sequence[str] | None) -> Sequence[str] | None:
     return ALL_ORIGINS if ALL_ORIGINS in origins else tuple(origins)
 
 
-def check_origin(headers: Mapping[str, str], origins: Sequence[str] | None, *, on_loopback: bool) -> None:
+def check_origin(
+    headers: Mapping[str, str], origins: Sequence[str] | None, *, on_loopback: bool, target: str | None = None
+) -> None:
     """Reject a request of a web page that may not connect.
 
     Only browsers send an ``Origin``, and only against pages in them is it a protection: a request without one passes.
@@ -38,7 +40,8 @@ def check_origin(headers: Mapping[str, str], origins: Sequence[str] | None, *, o
     Args:
         headers: of the request.
         origins: the origins that may connect, ``"*"`` for all; ``None`` for the origin of the server itself.
-        on_loopback: the server listens on a loopback address.
+        on_loopback: the server listens on a loopback address, and the request came through no proxy that it trusts.
+        target: the name that the client asked for, as a trusted proxy forwards it; ``None`` for the ``Host`` header.
 
     Raises:
         HandshakeRejected: the page, or the name of the server in the request, is not allowed.
@@ -49,6 +52,7 @@ def check_origin(headers: Mapping[str, str], origins: Sequence[str] | None, *, o
         origin, host = headers.get("Origin"), headers.get("Host") or ""
     except LookupError:  # websockets raises MultipleValuesError; choosing among several would be a guess
         raise HandshakeRejected(HTTPStatus.BAD_REQUEST, "More than one Origin or Host header.\n") from None
+    host = host if target is None else target
     if origins is not None:
         allowed = origin is None or origin in origins
     else:

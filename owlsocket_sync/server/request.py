@@ -16,8 +16,9 @@ class Request:
         path: of the URL, without the query.
         query: the parameters of the URL; the last value where a name occurs twice.
         headers: of the request; names are case-insensitive.
-        remote: the address and port of the client.
+        remote: the address and port of the client, as a trusted proxy reports them; the port is 0 if it does not.
         auth: the identity that ``authenticate`` returned; ``None`` for an anonymous client.
+        peer: the address and port at the other end of the socket: those of the client, or of the nearest proxy.
     """
 
     path: str
@@ -26,6 +27,11 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     remote: tuple[str, int]
     auth: Any = None
+    peer: tuple[str, int] = ("", 0)
+
+    def __post_init__(self) -> None:
+        if not self.peer[0]:
+            object.__setattr__(self, "peer", self.remote)
 
 
 def plain_address(text: str) -> str:

@@ -17,15 +17,18 @@ from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
 from ..hub import Hub
 from ..options import MIB, Deflate, Heartbeat, Limits, check_type, refuse_unknown
+from ..protocol.log_throttle import LogThrottle, omission
 from ..protocol.messages import CALL_TIMEOUT
 from ..runtime.at_exit import EXIT_REGISTRY
 from ..urls import is_loopback
 from .acceptor import Acceptor
 from .admission import Authenticate, HandshakeRejected
 from .base import BaseServer, numbers
+from .forwarded import TrustedProxy
 from .health import HealthCheck
 from .options import Handler, ServerOptions, check_port
 from .peer import Peer
+from .proxy_header import ProxyHeaderError
 from .request import Request, url_host
 from .upgrade import Upgrade
 
@@ -67,6 +70,7 @@ class Server(BaseServer):
         if options.health is not None:
             self._health = HealthCheck(options.health, self._accepting, lambda: len(self.connections))
         self._checks_left = 0
+        self._throttle = LogThrottle()
         self._acceptor = Acceptor(host, port, self._on_accept, self._name)
         listen_host, self.port = self._acceptor.address
         self._on_loopback = is_loopback(listen_host)
@@ -140,6 +144,11 @@ class Server(BaseServer):
                 # The end of the link follows when the poller has read it, long after this thread has ended.
                 peer.on_end, peer.on_stranded = self._on_client_end
                 peer.run(self._handler)
+        except ProxyHeaderError as error:
+            # A proxy that does not send the header, or is not trusted, keeps all clients out: the log has to say so.
+            omitted = self._throttle.admit("proxy_protocol")
+            if omitted is not None:
+                logger.warning("%s: %s (option proxy_protocol)%s", self._name, error, omission(omitted))
         except OSError as error:
             # Port scanners and health checks do this all day: not worth a line above DEBUG.
             logger.debug("%s: disconnected during the handshake: %s", name, error)
@@ -185,7 +194,8 @@ class Server(BaseServer):
             upgrade.reject_closing()
             return None
         try:
-            identity = self._authenticate(request, on_loopback=self._on_loopback)
+            on_loopback = self._on_loopback and not upgrade.is_forwarded
+            identity = self._authenticate(request, on_loopback=on_loopback, target=upgrade.target)
         except HandshakeRejected as rejected:
             upgrade.reject(rejected.status, rejected.text, rejected.headers)
             return None
@@ -224,6 +234,8 @@ def serve(
     hub: Hub | None = None,
     subprotocols: Sequence[str] | None = None,
     health: str | None = None,
+    trusted_proxies: Sequence[TrustedProxy] | None = None,
+    proxy_protocol: bool = False,
     **unknown: NoReturn,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
@@ -262,6 +274,10 @@ def serve(
             offers none has none. ``None`` takes the first of any client.
         health: the path, such as ``"/health"``, at which plain HTTP requests are answered with the status of the server
             as one line of JSON; ``None`` for none.
+        trusted_proxies: the addresses and networks, such as ``"10.0.0.0/8"``, of the proxies of which the server
+            believes the headers ``Forwarded``, ``X-Forwarded-For`` and ``X-Forwarded-Host``; ``None`` for none.
+        proxy_protocol: each connection has to begin with a header of the PROXY protocol, version 1 or 2; from
+            ``trusted_proxies``, if these are named, and otherwise from any address.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -287,5 +303,7 @@ def serve(
         hub=hub,
         subprotocols=subprotocols,
         health=health,
+        trusted_proxies=trusted_proxies,
+        proxy_protocol=proxy_protocol,
     )
     return Server(handler, host, port, options)

@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
@@ -30,8 +31,10 @@ from ..transport.tls import do_handshake, linger_after_alert
 from ..transport.waiting import wait_while
 from ..urls import SECRET_KEYS
 from ..values import Secret
+from .forwarded import TrustedProxies
 from .health import HEAD_END, METHODS, HealthCheck
 from .options import ServerOptions
+from .proxy_header import ProxyHeaderError, read_proxy_header
 from .request import Request, plain_address
 from .subprotocols import NoCommonSubprotocol, select_subprotocol
 
@@ -52,7 +55,8 @@ class Upgrade:
         health: answers the health checks of the server; ``None`` where it answers none.
 
     Attributes:
-        remote: the address and port of the client.
+        is_forwarded: whether the request came through a proxy that is trusted.
+        target: the name that the client asked for, as that proxy forwards it; ``None`` for the ``Host`` header.
 
     Raises:
         OSError: the client has disconnected.
@@ -66,7 +70,9 @@ class Upgrade:
         health: HealthCheck | None = None,
     ) -> None:
         host, port = sock.getpeername()[:2]
-        self.remote = plain_address(host), int(port)
+        self._peer = self._remote = plain_address(host), int(port)
+        self.is_forwarded = False
+        self.target: str | None = None
         self._options = options
         self._accepting = accepting
         self._health = health
@@ -88,6 +94,8 @@ class Upgrade:
         """
         sock, context = self._sock, self._options.ssl_context
         sock.setblocking(False)
+        if self._options.proxy_protocol:
+            self._read_proxy_header(sock)
         if context is not None:
             # `wrap_socket` detaches the descriptor from the plain socket: from here on only the TLS socket closes it.
             self._transport = sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -99,6 +107,29 @@ class Upgrade:
         self._transport = self._stream = stream = DuplexStream(sock)
         stream.read_deadline = stream.write_deadline = self._deadline.at
         stream.should_continue = self._accepting
+
+    def _read_proxy_header(self, sock: socket.socket) -> None:
+        """Read the header of the PROXY protocol.
+
+        Raises:
+            ProxyHeaderError: there is none, or it is from no proxy that may send it.
+            OSError: the proxy disconnected.
+        """
+        trusted = self._options.trusted_proxies
+
+        def receive(size: int) -> bytes:
+            while True:
+                self._wait_ready([sock], [])
+                with suppress(BlockingIOError):  # readiness is a hint
+                    return sock.recv(size)
+
+        try:
+            if trusted is not None and self._peer[0] not in TrustedProxies(trusted):
+                raise ProxyHeaderError("the address is none of trusted_proxies")
+            self._remote = read_proxy_header(receive) or self._peer
+        except ProxyHeaderError as error:
+            raise ProxyHeaderError(f"a connection from {self._peer[0]} was refused: {error}") from error
+        self.is_forwarded = True
 
     def _wait_ready(self, readers: list[socket.socket], writers: list[socket.socket]) -> None:
         wait_while(self._accepting, readers, writers, self._deadline.at)
@@ -143,7 +174,17 @@ class Upgrade:
                 self._response.headers[EXTENSIONS] = answer
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         query = {key: Secret(value) if key.lower() in SECRET_KEYS else value for key, value in pairs}
-        return Request(parts.path, query, cast(Mapping[str, str], _as_latin_1(request.headers)), self.remote)
+        headers = _as_latin_1(request.headers)
+        self._look_behind_proxies(headers)
+        return Request(parts.path, query, cast(Mapping[str, str], headers), self._remote, peer=self._peer)
+
+    def _look_behind_proxies(self, headers: Headers) -> None:
+        """Note the client that trusted proxies report in the headers of a request."""
+        hop = TrustedProxies(self._options.trusted_proxies or ()).client_of(self._remote[0], headers)
+        if hop is not None:
+            # The headers name the proxy itself where they report no more than the name that was asked for.
+            self._remote = self._remote if hop.host == self._remote[0] else (hop.host, hop.port)
+            self.is_forwarded, self.target = True, hop.target
 
     def _receive(self) -> bytes:
         chunks: list[bytes] = []

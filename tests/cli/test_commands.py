@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +22,8 @@ from owlsocket_sync.server import Request, Server, serve
 from owlsocket_sync.testing import FaultProxy
 from support.command_line import PATIENCE, answers, complaint, finish, run, running
 from support.helpers import VECTORS, Collector, eventually, scaled
-from support.sockets import ByteServer, RawPeer, client_context, free_port, full_port
+from support.proxy_headers import ADDRESSES_4, v1
+from support.sockets import UPGRADE, ByteServer, RawPeer, client_context, free_port, full_port
 
 pytestmark = pytest.mark.slow
 
@@ -441,6 +443,28 @@ def test_serve_answers_health_checks() -> None:
             assert json.load(answer)["status"] == "ok"
     result = run("serve", "--health", "health")
     assert (result.returncode, "health must be a path such as '/health'" in complaint(result)) == (2, True)
+
+
+def test_serve_sees_clients_behind_proxies() -> None:
+    """With ``--trusted-proxy``, and with ``--proxy-protocol`` from those."""
+    with running("serve", "--trusted-proxy", "127.0.0.0/8") as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        with connect(url, headers={"X-Forwarded-For": "203.0.113.9"}, call_timeout=scaled(5.0)) as conn:
+            assert conn.call("add", 2, 3) == 5
+        process.send_signal(signal.SIGTERM)
+        assert "connected from 203.0.113.9:0" in finish(process)[2]
+    with running("serve", "--trusted-proxy", "127.0.0.1", "--proxy-protocol") as process:
+        assert process.stdout is not None
+        port = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
+        peer = RawPeer(socket.create_connection(("127.0.0.1", port), scaled(5.0)))
+        with peer.sock:
+            peer.send(v1(*ADDRESSES_4) + UPGRADE.encode())
+            assert peer.read_header().startswith("HTTP/1.1 101 ")
+        process.send_signal(signal.SIGTERM)
+        assert "connected from 203.0.113.9:4711" in finish(process)[2]
+    result = run("serve", "--trusted-proxy", "proxy")
+    assert (result.returncode, "trusted_proxies contains 'proxy'" in complaint(result)) == (2, True)
 
 
 def test_a_port_in_use_is_reported(server: Server) -> None:

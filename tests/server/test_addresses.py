@@ -45,6 +45,7 @@ def test_clients_of_both_families_connect(host: str, client: str, handler: Any, 
     with serve(handler, host) as server:
         shown = f"[{client}]" if ":" in client else client
         assert remote_of(f"ws://{shown}:{server.port}", requests) == client
+        assert requests.items[0].peer[0] == client
         assert server.url == f"ws://127.0.0.1:{server.port}"
         assert remote_of(server.url, requests)
 
