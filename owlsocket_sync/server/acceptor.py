@@ -6,6 +6,7 @@ Threads: one, which waits for clients and for the stop; `Acceptor.stop` frees it
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import socket
 import threading
@@ -18,9 +19,11 @@ from ..errors.safe_text import logger
 from ..transport.socket_options import set_options
 from ..transport.waiting import wait_ready
 from ..values import escape_for_log
+from .request import plain_address
 
 BACKLOG = 1024
 ACCEPT_RETRY_DELAY = 0.1
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Acceptor:
@@ -29,7 +32,9 @@ class Acceptor:
     Args:
         host: the address to listen on, or a name for it; ``""`` or ``"::"`` for all of IPv4 and IPv6.
         port: the port; 0 picks a free one.
-        on_accept: called with each accepted socket, on the acceptor's thread; must not block.
+        on_accept: called with each accepted socket and the address at its other end, on the acceptor's thread; must not
+            block.
+        make_room: called where the process has no descriptors for more clients.
         name: of the server, for logs and the thread.
 
     Attributes:
@@ -40,7 +45,14 @@ class Acceptor:
         OSError: the address cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, on_accept: Callable[[socket.socket], None], name: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        on_accept: Callable[[socket.socket, tuple[str, int]], None],
+        make_room: Callable[[], None],
+        name: str,
+    ) -> None:
         self.has_both_families = host in ("", "::") and socket.has_dualstack_ipv6()
         family, address = self._resolve(host, port)
         self._wake_read, self._wake_write = socket.socketpair()
@@ -57,6 +69,7 @@ class Acceptor:
         self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._on_accept = on_accept
+        self._make_room = make_room
         self._name = name
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-acceptor", daemon=True)
@@ -112,11 +125,15 @@ class Acceptor:
         if self._stopped.is_set():
             return
         try:
-            sock = self._listener.accept()[0]
+            sock, address = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # the client has left again
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._make_room()
+            raise
         set_options(sock)
-        self._on_accept(sock)
+        self._on_accept(sock, (plain_address(address[0]), address[1]))
 
     def stop(self, seconds: float) -> None:
         """Stop accepting; idempotent, from any thread. Returns once the port is free, or after so many seconds."""

@@ -45,8 +45,8 @@ class AdoptedServer(BaseServer):
 
     Args:
         handler: called as ``handler(connection, request)`` for each client.
-        options: ``ssl_context``, ``timeout``, ``health``, ``trusted_proxies`` and ``proxy_protocol`` do not apply: the
-            other server does the handshakes, answers plain requests, and knows the address of each client.
+        options: ``ssl_context``, ``timeout``, ``health``, ``trusted_proxies``, ``proxy_protocol`` and ``handshakes`` do
+            not apply: the other server does the handshakes, answers plain requests, and knows the address of clients.
 
     Raises:
         ValueError: the handler is not callable.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..connection import Connection
 from ..deadline import check_timeout
@@ -18,6 +18,7 @@ from ..options import (
     Limits,
     check_callable,
     check_compression,
+    check_count,
     check_queue,
     check_size,
     check_type,
@@ -27,7 +28,7 @@ from ..protocol.messages import CALL_TIMEOUT
 from ..protocol.subscriptions import HandlerContext
 from ..values import FieldwiseEq
 from .admission import Authenticate, check_authenticate
-from .forwarded import TrustedProxy, check_trusted_proxies
+from .forwarded import Network, TrustedProxies, TrustedProxy, check_trusted_proxies
 from .health import check_health
 from .origins import check_origins
 from .request import Request
@@ -75,6 +76,8 @@ class ServerOptions(FieldwiseEq):
             believes the headers ``Forwarded``, ``X-Forwarded-For`` and ``X-Forwarded-Host``; ``None`` for none.
         proxy_protocol: each connection has to begin with a header of the PROXY protocol, version 1 or 2; from
             ``trusted_proxies``, if these are named, and otherwise from any address.
+        handshakes: the number of clients that connected and did not finish their handshakes, and half of it those of
+            one address. Above it, the one that is waited for longest is closed.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -100,10 +103,12 @@ class ServerOptions(FieldwiseEq):
     health: str | None = None
     trusted_proxies: Sequence[TrustedProxy] | None = None
     proxy_protocol: bool = False
+    handshakes: int = 256
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
         check_size("total_bytes", self.total_bytes)
+        check_count("handshakes", self.handshakes)
         check_type("ssl_context", self.ssl_context, ssl.SSLContext, optional=True)
         check_type("limits", self.limits, Limits)
         check_type("heartbeat", self.heartbeat, Heartbeat, optional=True)
@@ -123,6 +128,13 @@ class ServerOptions(FieldwiseEq):
         object.__setattr__(self, "origins", check_origins(self.origins))
         object.__setattr__(self, "trusted_proxies", check_trusted_proxies(self.trusted_proxies))
         object.__setattr__(self, "compression", check_compression(self.compression))
+
+    @property
+    def proxies(self) -> TrustedProxies | None:
+        """Return the proxies that are trusted; ``None`` where the option names none."""
+        # Checked above, which replaces texts and addresses.
+        networks = cast("Sequence[Network] | None", self.trusted_proxies)
+        return None if networks is None else TrustedProxies(networks)
 
     @property
     def deflate(self) -> Deflate | None:

@@ -25,6 +25,7 @@ from .acceptor import Acceptor
 from .admission import Authenticate, HandshakeRejected
 from .base import BaseServer, numbers
 from .forwarded import TrustedProxy
+from .handshakes import Handshake, HandshakesInFlight
 from .health import HealthCheck
 from .options import Handler, ServerOptions, check_port
 from .peer import Peer
@@ -71,7 +72,8 @@ class Server(BaseServer):
             self._health = HealthCheck(options.health, self._accepting, lambda: len(self.connections))
         self._checks_left = 0
         self._throttle = LogThrottle()
-        self._acceptor = Acceptor(host, port, self._on_accept, self._name)
+        self._handshakes = HandshakesInFlight(self._name, options.handshakes, self._is_shared)
+        self._acceptor = Acceptor(host, port, self._on_accept, self._handshakes.make_room, self._name)
         listen_host, self.port = self._acceptor.address
         self._on_loopback = is_loopback(listen_host)
         # A socket of both families is reached by a loopback address of IPv4 on each machine, by ``::1`` on most.
@@ -104,9 +106,15 @@ class Server(BaseServer):
     def __repr__(self) -> str:
         return f"<Server {self.url}, {len(self.connections)} connections>"
 
+    def _is_shared(self, host: str) -> bool:
+        """Return whether an address is that of a proxy, from which many clients come."""
+        proxies = self._options.proxies
+        # With the PROXY protocol, and without a list, all that connects is a proxy.
+        return self._options.proxy_protocol if proxies is None else host in proxies
+
     # -- one client --------------------------------------------------------------------------------------------------
 
-    def _on_accept(self, sock: socket.socket) -> None:
+    def _on_accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Start the thread of an accepted client; on the acceptor's thread."""
         # Counted here, not on the client's thread: `close` must wait for threads that have not begun to run. Those that
         # come while it waits are counted apart, or health checks and rejected clients would prolong that wait.
@@ -115,18 +123,25 @@ class Server(BaseServer):
             self._checks_left += is_late
             self._clients_left += not is_late
         name = f"{self._name}#{next(numbers)}"
+        handshake = Handshake(sock, address)
         try:
-            threading.Thread(target=self._serve_client, args=(sock, name, is_late), name=name, daemon=True).start()
+            self._handshakes.enter(handshake)
+            threading.Thread(target=self._serve_client, args=(handshake, name, is_late), name=name, daemon=True).start()
         except Exception as error:  # the process has reached its limit of threads
             logger.error("%s: cannot start a thread for a client, closing its connection: %s", self._name, error)
-            sock.close()
-            self._handshake_failed(is_late)
+            self._handshake_failed(handshake, is_late)
+            self._handshakes.make_room()
         except BaseException:
-            sock.close()
-            self._handshake_failed(is_late)
+            self._handshake_failed(handshake, is_late)
             raise
 
-    def _handshake_failed(self, is_late: bool) -> None:
+    def _handshake_failed(self, handshake: Handshake, is_late: bool) -> None:
+        """Close the socket of a client that got no thread."""
+        self._handshakes.leave(handshake)
+        handshake.sock.close()
+        self._client_left(is_late)
+
+    def _client_left(self, is_late: bool) -> None:
         """Note that a client is gone that got no link."""
         if not is_late:
             self._client_finished(None)
@@ -135,11 +150,11 @@ class Server(BaseServer):
             self._checks_left -= 1
             self._peers_changed.notify_all()
 
-    def _serve_client(self, sock: socket.socket, name: str, is_late: bool) -> None:
+    def _serve_client(self, handshake: Handshake, name: str, is_late: bool) -> None:
         """Do the handshakes with a client, and run its handler; on the client's thread."""
         peer = None
         try:
-            peer = self._handshake(sock, name, self._acceptor.is_running if is_late else self._accepting)
+            peer = self._handshake(handshake, name, self._acceptor.is_running if is_late else self._accepting)
             if peer is not None:
                 # The end of the link follows when the poller has read it, long after this thread has ended.
                 peer.on_end, peer.on_stranded = self._on_client_end
@@ -158,19 +173,26 @@ class Server(BaseServer):
             logger.exception("%s: serving the client failed", name)
         finally:
             if peer is None:
-                self._handshake_failed(is_late)
+                self._client_left(is_late)
 
-    def _handshake(self, sock: socket.socket, name: str, should_continue: Callable[[], bool]) -> Peer | None:
+    def _handshake(self, handshake: Handshake, name: str, should_continue: Callable[[], bool]) -> Peer | None:
         """Perform the handshakes; ``None`` when the client was rejected. Raises `OSError` when it disconnected."""
         try:
-            upgrade = Upgrade(sock, self._options, should_continue, self._health)
+            upgrade = Upgrade(handshake, self._options, should_continue, self._health)
         except BaseException:
-            sock.close()
+            self._handshakes.leave(handshake)
+            handshake.sock.close()
             raise
         peer = None
         try:
-            upgrade.open_stream()
-            peer = self._admit(upgrade, name)
+            try:
+                upgrade.open_stream()
+                request = upgrade.read_request()
+            finally:
+                # Before the socket is closed: its number may belong to another file afterwards.
+                self._handshakes.leave(handshake)
+            if request is not None:
+                peer = self._admit(upgrade, request, name)
             if peer is not None:
                 upgrade.accept()
         except BaseException:
@@ -185,11 +207,8 @@ class Server(BaseServer):
                 upgrade.close()
         return peer
 
-    def _admit(self, upgrade: Upgrade, name: str) -> Peer | None:
+    def _admit(self, upgrade: Upgrade, request: Request, name: str) -> Peer | None:
         """Authenticate the client and add its peer; ``None`` when it was rejected."""
-        request = upgrade.read_request()
-        if request is None:
-            return None
         if not self._accepting():
             upgrade.reject_closing()
             return None
@@ -236,6 +255,7 @@ def serve(
     health: str | None = None,
     trusted_proxies: Sequence[TrustedProxy] | None = None,
     proxy_protocol: bool = False,
+    handshakes: int = 256,
     **unknown: NoReturn,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
@@ -278,6 +298,8 @@ def serve(
             believes the headers ``Forwarded``, ``X-Forwarded-For`` and ``X-Forwarded-Host``; ``None`` for none.
         proxy_protocol: each connection has to begin with a header of the PROXY protocol, version 1 or 2; from
             ``trusted_proxies``, if these are named, and otherwise from any address.
+        handshakes: the number of clients that connected and did not finish their handshakes, and half of it those of
+            one address. Above it, the one that is waited for longest is closed.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -305,5 +327,6 @@ def serve(
         health=health,
         trusted_proxies=trusted_proxies,
         proxy_protocol=proxy_protocol,
+        handshakes=handshakes,
     )
     return Server(handler, host, port, options)

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
@@ -31,11 +32,11 @@ from ..transport.tls import do_handshake, linger_after_alert
 from ..transport.waiting import wait_while
 from ..urls import SECRET_KEYS
 from ..values import Secret
-from .forwarded import TrustedProxies
+from .handshakes import Handshake
 from .health import HEAD_END, METHODS, HealthCheck
 from .options import ServerOptions
 from .proxy_header import ProxyHeaderError, read_proxy_header
-from .request import Request, plain_address
+from .request import Request
 from .subprotocols import NoCommonSubprotocol, select_subprotocol
 
 LINGER = 0.2
@@ -49,7 +50,7 @@ class Upgrade:
     """The upgrade of one client (RFC 6455, section 4.2); its deadline begins when it is made.
 
     Args:
-        sock: as it was accepted; closed by `close`, or by the link once there is one.
+        handshake: the client, as it was accepted; its socket is closed by `close`, or by the link once there is one.
         options: of the server.
         accepting: returns whether the server still accepts clients.
         health: answers the health checks of the server; ``None`` where it answers none.
@@ -57,28 +58,24 @@ class Upgrade:
     Attributes:
         is_forwarded: whether the request came through a proxy that is trusted.
         target: the name that the client asked for, as that proxy forwards it; ``None`` for the ``Host`` header.
-
-    Raises:
-        OSError: the client has disconnected.
     """
 
     def __init__(
         self,
-        sock: socket.socket,
+        handshake: Handshake,
         options: ServerOptions,
         accepting: Callable[[], bool],
         health: HealthCheck | None = None,
     ) -> None:
-        host, port = sock.getpeername()[:2]
-        self._peer = self._remote = plain_address(host), int(port)
+        self._handshake = handshake
+        self._peer = self._remote = handshake.address
         self.is_forwarded = False
         self.target: str | None = None
         self._options = options
         self._accepting = accepting
         self._health = health
         self._deadline = Deadline(options.timeout)
-        self._sock = sock
-        self._transport: socket.socket | DuplexStream = sock  # the outermost layer, which closes those below
+        self._transport: socket.socket | DuplexStream = handshake.sock  # the outermost layer, which closes those below
         self._stream: DuplexStream
         # Without origins: `BaseServer._authenticate` checks them, for every kind of server.
         self._protocol = ServerProtocol(logger=_library_logger, select_subprotocol=_selector(options.subprotocols))
@@ -92,13 +89,16 @@ class Upgrade:
         Raises:
             OSError: the TLS handshake failed, or the client disconnected.
         """
-        sock, context = self._sock, self._options.ssl_context
+        sock, context = self._handshake.sock, self._options.ssl_context
         sock.setblocking(False)
         if self._options.proxy_protocol:
             self._read_proxy_header(sock)
         if context is not None:
+            # A client that has reset the connection is met here: `wrap_socket` would leave the descriptor open.
+            sock.getpeername()
             # `wrap_socket` detaches the descriptor from the plain socket: from here on only the TLS socket closes it.
             self._transport = sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            self._handshake.sock = sock
             try:
                 do_handshake(sock, self._wait_ready)
             except ssl.SSLError:
@@ -106,7 +106,7 @@ class Upgrade:
                 raise
         self._transport = self._stream = stream = DuplexStream(sock)
         stream.read_deadline = stream.write_deadline = self._deadline.at
-        stream.should_continue = self._accepting
+        stream.should_continue = self._should_continue
 
     def _read_proxy_header(self, sock: socket.socket) -> None:
         """Read the header of the PROXY protocol.
@@ -115,7 +115,7 @@ class Upgrade:
             ProxyHeaderError: there is none, or it is from no proxy that may send it.
             OSError: the proxy disconnected.
         """
-        trusted = self._options.trusted_proxies
+        proxies = self._options.proxies
 
         def receive(size: int) -> bytes:
             while True:
@@ -124,15 +124,19 @@ class Upgrade:
                     return sock.recv(size)
 
         try:
-            if trusted is not None and self._peer[0] not in TrustedProxies(trusted):
+            if proxies is not None and self._peer[0] not in proxies:
                 raise ProxyHeaderError("the address is none of trusted_proxies")
             self._remote = read_proxy_header(receive) or self._peer
         except ProxyHeaderError as error:
             raise ProxyHeaderError(f"a connection from {self._peer[0]} was refused: {error}") from error
         self.is_forwarded = True
 
+    def _should_continue(self) -> bool:
+        return self._accepting() and not self._handshake.is_evicted
+
     def _wait_ready(self, readers: list[socket.socket], writers: list[socket.socket]) -> None:
-        wait_while(self._accepting, readers, writers, self._deadline.at)
+        wait = partial(wait_while, self._should_continue, readers, writers, self._deadline.at)
+        self._handshake.await_client(wait)
 
     def read_request(self) -> Request | None:
         """Read and check the request; ``None`` when it was rejected, or was a health check.
@@ -147,6 +151,8 @@ class Upgrade:
             if not method:
                 request = self._read_head(bytes(begun))
         except TimeoutError:
+            if self._handshake.is_evicted:
+                return None
             if self._accepting():
                 self.reject(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.\n")
             else:
@@ -180,7 +186,8 @@ class Upgrade:
 
     def _look_behind_proxies(self, headers: Headers) -> None:
         """Note the client that trusted proxies report in the headers of a request."""
-        hop = TrustedProxies(self._options.trusted_proxies or ()).client_of(self._remote[0], headers)
+        proxies = self._options.proxies
+        hop = None if proxies is None else proxies.client_of(self._remote[0], headers)
         if hop is not None:
             # The headers name the proxy itself where they report no more than the name that was asked for.
             self._remote = self._remote if hop.host == self._remote[0] else (hop.host, hop.port)
@@ -189,7 +196,11 @@ class Upgrade:
     def _receive(self) -> bytes:
         chunks: list[bytes] = []
         try:
-            self._stream.fill(chunks)
+            # Not `fill`, which waits and receives in one: a handshake that waits for its client may be closed at any
+            # moment, this one no longer once its client has sent something.
+            self._handshake.await_client(self._stream.wait_readable)
+            while not self._stream.recv_available(chunks):
+                self._handshake.await_client(self._stream.wait_readable)
         except EOFError as error:
             raise ConnectionAbortedError("the client disconnected before the end of its request") from error
         return chunks[0]

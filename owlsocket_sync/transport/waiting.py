@@ -61,6 +61,18 @@ def wait_ready(readers: list[SocketT], writers: list[SocketT], until: float) -> 
             raise TimeoutError(f"timed out waiting for {awaited}")
 
 
+def is_readable(sock: HasFileno) -> bool:
+    """Return whether a socket is readable, or has failed, without waiting.
+
+    Raises:
+        OSError: the socket is closed.
+    """
+    try:
+        return bool(wait_ready([sock], [], 0.0))
+    except TimeoutError:
+        return False
+
+
 def wait_while(
     should_continue: Callable[[], bool], readers: list[socket.socket], writers: list[socket.socket], until: float
 ) -> None:

@@ -25,6 +25,7 @@ from owlsocket_sync.deadline import Deadline
 from owlsocket_sync.errors import ResilientError
 from owlsocket_sync.protocol.carrier import CarrierEvents
 from owlsocket_sync.runtime.link import Link
+from owlsocket_sync.server.handshakes import Handshake
 from owlsocket_sync.server.options import ServerOptions
 from owlsocket_sync.server.upgrade import Upgrade
 from owlsocket_sync.transport.client_handshake import ClientHandshake
@@ -109,7 +110,9 @@ def open_client(resource: str, *, silent: bool = False) -> Echo:
 def serve_client(sock: socket.socket) -> None:
     """Serve one client of the testsuite; some break off within the request."""
     with contextlib.suppress(OSError):
-        upgrade = Upgrade(sock, ServerOptions(limits=LIMITS, compression=COMPRESSION), lambda: True)
+        upgrade = Upgrade(
+            Handshake(sock, sock.getpeername()[:2]), ServerOptions(limits=LIMITS, compression=COMPRESSION), lambda: True
+        )
         upgrade.open_stream()
         if upgrade.read_request() is not None:
             upgrade.accept()

@@ -177,6 +177,15 @@ def test_the_header_comes_before_tls(header: bytes) -> None:
             assert requests.wait(1)[0].remote == CLIENT
 
 
+def test_a_proxy_that_resets_the_connection_after_the_header_leaves_nothing_open() -> None:
+    """As haproxy ends some checks, right where TLS would begin."""
+    with served(ssl_context=server_context()) as (port, _):
+        for _ in range(20):
+            peer = connected(port)
+            peer.send(v2(*ADDRESSES_4))
+            peer.reset()
+
+
 def test_a_connection_without_the_header_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     """Without a response, which would be one to a protocol that is not spoken here; one line says why."""
     with served() as (port, requests), caplog.at_level(logging.WARNING, "owlsocket_sync"):
