@@ -23,7 +23,7 @@ from owlsocket_sync.testing import FaultProxy
 from support.command_line import PATIENCE, answers, complaint, finish, run, running
 from support.helpers import VECTORS, Collector, eventually, scaled
 from support.proxy_headers import ADDRESSES_4, v1
-from support.sockets import UPGRADE, ByteServer, RawPeer, client_context, free_port, full_port
+from support.sockets import TEXT, UPGRADE, ByteServer, RawPeer, client_context, frame, free_port, full_port
 
 pytestmark = pytest.mark.slow
 
@@ -461,6 +461,8 @@ def test_serve_sees_clients_behind_proxies() -> None:
         with peer.sock:
             peer.send(v1(*ADDRESSES_4) + UPGRADE.encode())
             assert peer.read_header().startswith("HTTP/1.1 101 ")
+            peer.send(frame(TEXT, b'{"type":"call","id":"1","method":"add","payload":[2,3]}', masked=True))
+            assert b'"payload":5' in peer.read_frame(masked=False).payload
         process.send_signal(signal.SIGTERM)
         assert "connected from 203.0.113.9:4711" in finish(process)[2]
     result = run("serve", "--trusted-proxy", "proxy")
