@@ -85,6 +85,7 @@ def test_the_files_of_traefik_name_what_is_there() -> None:
     (router,) = routes["http"]["routers"].values()
     assert set(router["entryPoints"]) == set(static["entryPoints"])
     assert set(routes["http"]["services"]) == {router["service"]}
+    assert set(routes["http"]["middlewares"]) == set(router["middlewares"])
 
 
 def test_all_wait_longer_than_a_server_takes_to_close() -> None:

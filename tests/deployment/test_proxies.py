@@ -25,7 +25,7 @@ from owlsocket_sync import (
 )
 from owlsocket_sync.server import Request, Server, serve
 from support.helpers import Collector, eventually, scaled
-from support.proxies import Changes, Proxy, each_proxy
+from support.proxies import Changes, HAProxy, Proxy, each_proxy
 from support.sockets import UPGRADE, ByteServer, RawPeer, client_context, free_port
 
 pytestmark = pytest.mark.slow
@@ -43,8 +43,12 @@ class Site:
         requests: of the clients, as the servers saw them.
     """
 
-    def __init__(self, stack: ExitStack, kind: type[Proxy], folder: Path, changes: Changes) -> None:
+    def __init__(
+        self, stack: ExitStack, kind: type[Proxy], folder: Path, changes: Changes, options: dict[str, Any]
+    ) -> None:
         self._stack = stack
+        self._options = options
+        self.requests = Collector()
         self.ports = (free_port(), free_port())
         self.servers: list[Server | None] = [None, None]
         self.begun = Collector()
@@ -59,6 +63,7 @@ class Site:
         """Start one of the servers."""
 
         def handler(conn: Connection, request: Request) -> None:
+            self.requests(request)
             conn.perform("echo", lambda value: value)
             conn.perform("ask", lambda: conn.call("name"))
             conn.perform("number", lambda: number)
@@ -73,6 +78,7 @@ class Site:
             heartbeat=None,
             compression="deflate",
             workers=8,
+            **{"trusted_proxies": ["127.0.0.1"], **self._options},
         )
 
     def stop(self, number: int) -> None:
@@ -100,10 +106,10 @@ class Site:
 
 
 @contextmanager
-def site_of(kind: type[Proxy], folder: Path, changes: Changes = ()) -> Iterator[Site]:
+def site_of(kind: type[Proxy], folder: Path, changes: Changes = (), **options: Any) -> Iterator[Site]:
     """A proxy and its servers."""
     with ExitStack() as stack:
-        yield Site(stack, kind, folder, changes)
+        yield Site(stack, kind, folder, changes, options)
 
 
 @pytest.mark.parametrize("kind", each_proxy())
@@ -145,6 +151,31 @@ def test_pages_of_the_site_connect_and_others_do_not(kind: type[Proxy], tmp_path
         assert " 101 " in knock(site)
         assert " 101 " in knock(site, "Origin: https://chat.example.com")
         assert " 403 " in knock(site, "Origin: https://evil.example.com")
+
+
+@pytest.mark.parametrize("kind", each_proxy())
+def test_the_address_of_a_client_arrives(kind: type[Proxy], tmp_path: Path) -> None:
+    """That from which it connects to the proxy, whatever it claims."""
+    with site_of(kind, tmp_path) as site:
+        assert " 101 " in knock(site)
+        assert " 101 " in knock(site, "X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9")
+        assert [request.remote[0] for request in site.requests.wait(2)] == [VISITOR, VISITOR]
+
+
+@pytest.mark.skipif(not HAProxy.is_installed(), reason="no haproxy on this machine: apt-get install haproxy")
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_the_address_of_a_client_arrives_in_the_proxy_protocol(mode: str, version: str, tmp_path: Path) -> None:
+    """In both of its versions; health checks have the header too."""
+    changes = (
+        ("default-server check", f"default-server check {version} check-send-proxy"),
+        ("mode http", f"mode {mode}"),
+    )
+    with site_of(HAProxy, tmp_path, (*changes, *HAProxy.pauses), proxy_protocol=True, trusted_proxies=None) as site:
+        assert " 101 " in knock(site)
+        assert site.requests.wait(1)[0].remote[0] == VISITOR
+        site.stop(0)  # the health checks pass, so there is another one
+        eventually(lambda: number_by(site) == 1, 10)
 
 
 @pytest.mark.parametrize("kind", each_proxy(lambda proxy: proxy.silence))
