@@ -11,8 +11,7 @@ import pytest
 from owlsocket_sync import Backoff, connect
 from support.child_processes import Child, environment
 from support.helpers import Collector, eventually, scaled
-from support.proxies import Nginx, adapted, listens
-from support.sockets import free_port
+from support.proxies import Nginx, adapted, fixed_port, listens
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,7 +21,7 @@ pytestmark = [
 
 def test_new_workers_take_over_the_clients_of_the_old_ones(tmp_path: Path) -> None:
     """At a reload of gunicorn: the old ones close their links with 1001, and calls that may be repeated survive."""
-    port = free_port()
+    port = fixed_port()
     (tmp_path / "web.py").write_text(adapted("web.py", {}), encoding="utf-8")
     config = {"127.0.0.1:8001": f"127.0.0.1:{port}", "workers = 2": "workers = 1"}
     (tmp_path / "gunicorn.conf.py").write_text(adapted("gunicorn.conf.py", config), encoding="utf-8")

@@ -25,8 +25,8 @@ from owlsocket_sync import (
 )
 from owlsocket_sync.server import Request, Server, serve
 from support.helpers import Collector, eventually, scaled
-from support.proxies import Changes, HAProxy, Proxy, each_proxy
-from support.sockets import UPGRADE, ByteServer, RawPeer, client_context, free_port
+from support.proxies import Changes, HAProxy, Proxy, each_proxy, fixed_port
+from support.sockets import UPGRADE, ByteServer, RawPeer, client_context
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ class Site:
         self._stack = stack
         self._options = options
         self.requests = Collector()
-        self.ports = (free_port(), free_port())
+        self.ports = (fixed_port(), fixed_port())
         self.servers: list[Server | None] = [None, None]
         self.begun = Collector()
         self.heard = Collector()

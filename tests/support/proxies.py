@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,7 +19,6 @@ import pytest
 
 from docs.blocks import blocks_of
 from support.helpers import VECTORS, eventually, scaled
-from support.sockets import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deployment.md"
 CERTIFICATE = VECTORS / "tls" / "server.pem"
@@ -34,6 +34,17 @@ def files_of_page() -> Mapping[str, str]:
     """The files that the page shows, by their names."""
     blocks = blocks_of(PAGE.read_text(encoding="utf-8"))
     return {block.title: block.text + "\n" for block in blocks if block.title is not None}
+
+
+def fixed_port() -> int:
+    """A port that is free, and stays so: the system gives none of its range to a connection that goes out."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                return port
 
 
 def adapted(name: str, changes: Mapping[str, str]) -> str:
@@ -79,7 +90,7 @@ class Proxy:
 
     def __init__(self, folder: Path, servers: tuple[int, int], changes: Changes = ()) -> None:
         self.folder = folder
-        self.port, self.secure_port = free_port(), free_port()
+        self.port, self.secure_port = fixed_port(), fixed_port()
         self.url = f"ws://localhost:{self.port}/"
         self.secure_url = f"wss://localhost:{self.secure_port}/"
         first, second = servers
@@ -291,7 +302,7 @@ class Caddy(Proxy):
         )
         address = f"https://localhost:{self.secure_port} {{\ntls {CERTIFICATE} {CERTIFICATE}"
         secure = adapted(self.file, {**self.changes, site: address})
-        options = f"{{\nadmin localhost:{free_port()}\nauto_https disable_redirects\n}}\n"
+        options = f"{{\nadmin localhost:{fixed_port()}\nauto_https disable_redirects\n}}\n"
         (self.folder / self.file).write_text(options + plain + secure, encoding="utf-8")
 
     def arguments(self) -> list[str]:
