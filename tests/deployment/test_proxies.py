@@ -293,6 +293,18 @@ def test_a_proxy_that_is_killed_fails_calls_at_once(kind: type[Proxy], tmp_path:
         assert conn.call("echo", 2, timeout=scaled(20)) == 2
 
 
+@pytest.mark.skipif(not HAProxy.is_installed(), reason="no haproxy on this machine: apt-get install haproxy")
+def test_a_cookie_leads_a_client_back_to_its_server(tmp_path: Path) -> None:
+    """On each of its links; without the cookie, HAProxy would take the servers in turn."""
+    with site_of(HAProxy, tmp_path) as site:
+        conn = site.connect()
+        number = conn.call("number", timeout=scaled(10))
+        for _ in range(4):
+            conn.reconnect()
+            assert conn.call("number", timeout=scaled(20)) == number
+        assert conn.stats.reconnects == 4
+
+
 class Hung:
     """The script of a server that answers health checks as long as it is well, and no client."""
 
