@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .client_options import ClientOptions as ClientOptions
     from .connection import Connection as Connection
     from .connection import connections as connections
+    from .core.call_results import CallResults as CallResults
     from .errors import (
         AccessError as AccessError,
     )
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
     from .protocol.messages import (
         is_message as is_message,
     )
+    from .protocol.pending import CallFuture as CallFuture
     from .protocol.reports import ErrorContext as ErrorContext
     from .protocol.requests import Stream as Stream
     from .protocol.stats import Stats as Stats
@@ -173,6 +175,7 @@ _EXPORTS = {
     "client": ("connect",),
     "client_options": ("ClientOptions",),
     "connection": ("Connection", "connections"),
+    "core.call_results": ("CallResults",),
     "errors": (
         "AccessError",
         "AuthError",
@@ -210,6 +213,7 @@ _EXPORTS = {
         "register_error_class",
     ),
     "options": ("Backoff", "Deflate", "Heartbeat", "Limits"),
+    "protocol.pending": ("CallFuture",),
     "protocol.reports": ("ErrorContext",),
     "protocol.hooks": ("Operation", "Instrument", "Outcome"),
     "protocol.connection_registry": ("instrument",),

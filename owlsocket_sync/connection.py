@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from os import getpid
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast, overload
 
 from . import fork
 from .core.core import CLOSE_TIMEOUT, Core
@@ -39,6 +38,9 @@ from .protocol.types.public_methods import public_methods
 from .states import AuthenticationStage, CloseInfo, ConnectionState, StateChange
 
 if TYPE_CHECKING:
+    from .core.call_results import CallResults
+    from .core.progress import ReportProgress
+    from .protocol.pending import CallFuture
     from .protocol.stats import Stats
 
 Interface = TypeVar("Interface")
@@ -276,7 +278,7 @@ class Connection:
     @overload
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: None = None, retry: bool = False
-    ) -> Future[Any]: ...
+    ) -> CallFuture[Any]: ...
     @overload
     def submit(
         self,
@@ -285,22 +287,145 @@ class Connection:
         timeout: float | None = None,
         result_type: type[Result] | Callable[[Any], Result],
         retry: bool = False,
-    ) -> Future[Result]: ...
+    ) -> CallFuture[Result]: ...
     @overload
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
-    ) -> Future[Any]: ...
+    ) -> CallFuture[Any]: ...
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Future[Any]:
-        """Call a method of the peer without waiting, and return a future.
+    ) -> CallFuture[Any]:
+        """Call a method of the peer without waiting for the result, and return a future.
 
-        The future works with ``concurrent.futures.wait`` and ``as_completed``. It fails at its timeout even if no
-        thread waits for it, and ``cancel()`` drops the call. Arguments and errors are those of `call`: invalid
-        arguments raise here, everything else is raised by ``future.result()``.
+        It is a ``concurrent.futures.Future``, which works with ``wait`` and ``as_completed``. A task of an ``asyncio``
+        loop awaits it: ``user = await conn.submit("getUser", 7)``; a task that is cancelled cancels the call. The
+        future fails at its timeout even if no thread waits for it, and ``cancel()`` drops the call. Arguments and
+        errors are those of `call`: invalid arguments raise here, everything else is raised by ``future.result()``.
+
+        The message is written on the calling thread, which waits for a peer that reads too slowly.
         """
         return self._core.calls.submit(method, payload, timeout, result_type, retry)
+
+    @overload
+    def map(
+        self,
+        method: str,
+        arguments: Iterable[Any],
+        *,
+        parallel: int = 64,
+        timeout: float | None = None,
+        result_type: None = None,
+        retry: bool = False,
+        errors: Literal["raise", "return"] = "raise",
+        unpack: bool = False,
+        progress: bool | ReportProgress = False,
+    ) -> CallResults[Any]: ...
+    @overload
+    def map(
+        self,
+        method: str,
+        arguments: Iterable[Any],
+        *,
+        parallel: int = 64,
+        timeout: float | None = None,
+        result_type: type[Result] | Callable[[Any], Result],
+        retry: bool = False,
+        errors: Literal["raise"] = "raise",
+        unpack: bool = False,
+        progress: bool | ReportProgress = False,
+    ) -> CallResults[Result]: ...
+    @overload
+    def map(
+        self,
+        method: str,
+        arguments: Iterable[Any],
+        *,
+        parallel: int = 64,
+        timeout: float | None = None,
+        result_type: type[Result] | Callable[[Any], Result],
+        retry: bool = False,
+        errors: Literal["return"],
+        unpack: bool = False,
+        progress: bool | ReportProgress = False,
+    ) -> CallResults[Result | Exception]: ...
+    @overload
+    def map(
+        self,
+        method: str,
+        arguments: Iterable[Any],
+        *,
+        parallel: int = 64,
+        timeout: float | None = None,
+        result_type: Any,
+        retry: bool = False,
+        errors: Literal["raise", "return"] = "raise",
+        unpack: bool = False,
+        progress: bool | ReportProgress = False,
+    ) -> CallResults[Any]: ...
+
+    def map(
+        self,
+        method: str,
+        arguments: Iterable[Any],
+        *,
+        parallel: int = 64,
+        timeout: float | None = None,
+        result_type: Any = None,
+        retry: bool = False,
+        errors: Literal["raise", "return"] = "raise",
+        unpack: bool = False,
+        progress: bool | ReportProgress = False,
+    ) -> CallResults[Any]:
+        """Call a method once for each argument, many at once, and iterate over the results in the same order.
+
+        As ``Executor.map``, it returns an iterator, and not a list: the first results are there before the last calls
+        are sent, and ``arguments`` may be endless. The first ``parallel`` calls are sent at once; each further argument
+        is read, and its call sent, as the iteration asks for the next result. So calls beyond ``parallel`` are sent
+        only while you iterate: ``list(conn.map(…))`` makes all of them.
+
+        Leaving the iteration by ``break`` or ``close()``, and an error that it raises, cancel the calls in flight; the
+        peer may have received them. If the link is lost, what was in flight fails at once, and later calls wait for the
+        next link. From one thread at a time; ``close()`` from any.
+
+        Args:
+            method: the name of the method.
+            arguments: any iterable, read on the thread that iterates; each item is the one argument of a call.
+            parallel: how many calls may be in flight, which is also how many items are read before their results are
+                taken.
+            timeout: seconds for all results, from now on; ``None`` for no limit. The calls that are left then raise
+                `SocketTimeout`, whatever ``errors`` is. Apart from it, each call has ``default_call_timeout``.
+            result_type: convert each result to this type, as `call` does.
+            retry: as of `call`, for each of the calls.
+            errors: ``"raise"`` raises the error of a call in the place of its result, and ends the iteration.
+                ``"return"`` returns it there, and goes on.
+            unpack: each item is a sequence of the arguments of a call, as for ``itertools.starmap``.
+            progress: ``True`` shows a bar of ``tqdm``. A function is called as ``progress(done, total)`` with each
+                result; ``total`` is ``None`` if ``arguments`` has no length.
+
+        Returns:
+            An iterator that is also a context manager.
+
+        Raises:
+            SocketConnectionError: the connection is closed; later errors are raised by the iteration, as by `call`.
+            MissingExtra: ``progress=True`` without ``tqdm``; an `ImportError`.
+            TypeError: ``arguments`` cannot be iterated over, or is text.
+            ValueError: ``parallel`` or ``errors`` is invalid.
+        """
+        from .core.call_results import map_calls  # for those who make many calls
+
+        return map_calls(
+            lambda: self._core,
+            method,
+            arguments,
+            parallel=parallel,
+            timeout=timeout,
+            result_type=result_type,
+            retry=retry,
+            errors=errors,
+            unpack=unpack,
+            progress=progress,
+        )
 
     @overload
     def perform(

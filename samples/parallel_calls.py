@@ -1,9 +1,9 @@
-"""Many calls at once over one connection: futures, batches, and one deadline for several calls."""
+"""Many calls at once over one connection: in order, in a batch, and with one deadline for several calls."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import as_completed, wait
+from concurrent.futures import wait
 
 from owlsocket_sync import Connection, SocketTimeout, connect
 from owlsocket_sync.server import Request, serve
@@ -21,12 +21,10 @@ def handler(conn: Connection, request: Request) -> None:
 def main() -> None:
     """Make twelve calls in the time of one."""
     with serve(handler, workers=12) as server, connect(server.url) as conn:
-        futures = {conn.submit("square", number): number for number in range(12)}
-        squares = {futures[future]: future.result() for future in as_completed(futures, timeout=5)}
-        print("in call order:", [squares[number] for number in range(12)])
+        print("in call order:", list(conn.map("square", range(12), timeout=5)))
 
         with conn.batch():  # sends all calls in one write
-            futures = {conn.submit("square", number): number for number in range(4)}
+            futures = [conn.submit("square", number) for number in range(4)]
         done, pending = wait(futures, timeout=5)
         print("done:", len(done), "pending:", len(pending))
 

@@ -19,14 +19,14 @@ SocketConnectionError SocketUnauthorized SocketUnsupported SocketTimeout SocketM
 AuthError AuthUnknown AuthManagerError AuthManagerUnsupported AuthenFailed AuthenExists AuthenPayloadError
 AuthPluginError TypeMissmatchError AuthorizationError AuthForbidden ProfileError ProfileConsistencyError AuthenCredError
 AuthFailedError AccessError AuthMalformed LoginTimeout MissingExtra Instrument Operation Outcome instrument connections
-ANONYMOUS Deflate StoreError StoreFull StoreCorrupt
+ANONYMOUS CallFuture CallResults Deflate StoreError StoreFull StoreCorrupt
 """.split()
 
 VERBS = """
-notify observe call submit perform request stream observe_response acknowledge reply listen auth authenticate prepare
-enqueue enqueued consume messages events batch deadline ping latency state on_state on_error wait_open wait_closed drain
-reconnect stats instrument accepted proxy expose send receive close stage default_call_timeout url name id join leave
-rooms
+notify observe call submit map perform request stream observe_response acknowledge reply listen auth authenticate
+prepare enqueue enqueued consume messages events batch deadline ping latency state on_state on_error wait_open
+wait_closed drain reconnect stats instrument accepted proxy expose send receive close stage default_call_timeout url
+name id join leave rooms
 """.split()
 
 DEAR = [

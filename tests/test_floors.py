@@ -109,7 +109,7 @@ ROOMS = {
     "opentelemetry": {"contrib"},
     "pandas": {"contrib"},
     "prometheus_client": {"contrib"},
-    "tqdm": {"contrib"},
+    "tqdm": {"contrib", "core"},
     "redis": {"redis"},
     "requests": {"auth", "transport"},
     "python_socks": {"transport"},

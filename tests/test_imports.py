@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from owlsocket_sync.server import serve
+from support.handlers import echo
+
 DEAR = (
     "requests dataclasses_json marshmallow asyncio cryptography Crypto base58 rfc8785 websockets click rich "
     "pytest django flask redis"
@@ -58,3 +61,18 @@ def test_what_waits_comes_when_it_is_needed(statement: str, module: str) -> None
     before = "from owlsocket_sync import connect, Backoff"
     assert module not in loaded(before)
     assert module in loaded(statement, before)
+
+
+def test_calls_load_no_event_loop() -> None:
+    """Neither a call, nor a future, nor many at once: programs without a loop do not pay for ``asyncio``."""
+    script = (
+        "import sys\nfrom owlsocket_sync import connect\n"
+        "with connect(sys.argv[1]) as conn:\n"
+        "    assert conn.call('echo', 1) == conn.submit('echo', 1).result() == 1\n"
+        "    assert list(conn.map('echo', range(9))) == list(range(9))\n"
+        "print('asyncio' in sys.modules)"
+    )
+    with serve(echo) as server:
+        command = [sys.executable, "-c", script, server.url]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "False"

@@ -200,7 +200,7 @@ def test_a_call_that_waits_to_be_sent_again_was_sent(ends: Ends) -> None:
     carrier.silent = True
     future = left.submit("echo", 1, timeout=0.05, retry=True)
     carrier.lose()
-    left._core.run_timers(future.deadline.at)  # type: ignore[attr-defined]
+    left._core.run_timers(future.deadline.at)
     error = future.exception(5)
     assert isinstance(error, SocketTimeout)
     assert "waiting for a connection to be sent again" in str(error)

@@ -18,7 +18,7 @@ COMPLETION_SECONDS = 1.0
 """The time for a thread that has taken a call out of the table to complete it."""
 
 
-class TimedFuture(CallFuture):
+class TimedFuture(CallFuture[Any]):
     """The future of a call that knows how long its answer took.
 
     Attributes:

@@ -11,7 +11,6 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from contextvars import Context
 from functools import partial
@@ -262,10 +261,10 @@ class Calls:
 
     def submit(
         self, method: str, payload: tuple[Any, ...], timeout: float | None, result_type: Any, retry: bool
-    ) -> Future[Any]:
+    ) -> CallFuture[Any]:
         """Call a method without waiting; see `owlsocket_sync.Connection.submit`."""
         span = self._hooks.start("call", method) if self._hooks.instruments else None
-        future = CallFuture(self)
+        future: CallFuture[Any] = CallFuture(self)
         try:
             if result_type is not None:
                 future.result_type = type_adapter(result_type)

@@ -123,7 +123,7 @@ class Span:
             except self._caught as error:
                 hooks.report_failure(f"on_{verb}_start", error)
 
-    def follow(self, future: CallFuture) -> None:
+    def follow(self, future: CallFuture[Any]) -> None:
         """End with this future; the end is reported on a worker."""
         # Not `CallFuture.add_done_callback`: the moment of the end is to be taken where the answer arrives.
         Future.add_done_callback(future, self._completed)

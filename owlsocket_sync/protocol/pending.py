@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from contextvars import Context
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .. import fork
 from ..clock import monotonic
@@ -22,6 +22,8 @@ from ..locks import acquire_until
 from .carrier import no_link_error
 from .scopes import copy_for_handler
 from .types.interfaces import convert
+
+Result = TypeVar("Result")
 
 
 class Pending(ABC):
@@ -112,8 +114,18 @@ class CallOwner(Protocol):
         """Return a context manager around a wait; raise `SocketError` on the reader."""
 
 
-class CallFuture(Future[Any], Pending):
-    """The future of one call. Its callbacks run on a worker, so that they may call as well."""
+class Waiter(Protocol):
+    """An object that the outcome of a call releases, as the lock of a thread that waits."""
+
+    def release(self) -> None:
+        """Note the outcome; waits for nothing, and may be interrupted."""
+
+
+class CallFuture(Future[Result], Pending):
+    """The future of one call; see `owlsocket_sync.Connection.submit`.
+
+    A task of an ``asyncio`` loop may await it. Its callbacks run on a worker, so that they may call as well.
+    """
 
     def __init__(self, owner: CallOwner) -> None:
         # In place of `Future.__init__`, which makes a condition of many times the size: 100 000 of these may be
@@ -126,12 +138,14 @@ class CallFuture(Future[Any], Pending):
         self._owner: CallOwner | None = owner
         self.sent = False
 
-    @property
-    def _condition(self) -> Any:  # type: ignore[override]
-        # Whatever is done with a future takes this, the functions of `concurrent.futures` too. So a child that no hook
-        # was run in fails the parent's futures here, and takes no lock of the parent's.
-        fork.ensure_process()
-        return self._lazy_condition
+    if not TYPE_CHECKING:  # for type checkers it stays the attribute that `as_completed` asks for
+
+        @property
+        def _condition(self) -> Any:
+            # Whatever is done with a future takes this, the functions of `concurrent.futures` too. So a child that no
+            # hook was run in fails the parent's futures here, and takes no lock of the parent's.
+            fork.ensure_process()
+            return self._lazy_condition
 
     @property
     def has_callbacks(self) -> bool:  # type: ignore[override]
@@ -154,7 +168,7 @@ class CallFuture(Future[Any], Pending):
                 self.set_running_or_notify_cancel()
         return True
 
-    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+    def add_done_callback(self, fn: Callable[[Future[Result]], object]) -> None:
         """Have ``fn(future)`` run on a worker once the call is answered, at once when it is already."""
         if self.done():
             super().add_done_callback(fn)
@@ -162,16 +176,27 @@ class CallFuture(Future[Any], Pending):
             context = copy_for_handler()
             super().add_done_callback(lambda _: self.schedule_callback(fn, context))
 
-    def schedule_callback(self, fn: Callable[[Future[Any]], object], context: Context | None = None) -> None:
+    def __await__(self) -> Generator[Any, None, Result]:
+        from .awaiting import await_outcome  # programs without an event loop have no use for it
+
+        return await_outcome(self)
+
+    def add_waiter(self, waiter: Waiter) -> None:
+        """Have a waiter released once there is an outcome, at least once; by the thread that sets it."""
+        self._lazy_condition.enter(waiter)
+        if self._has_outcome():  # entered first: one of the two sees the other
+            waiter.release()
+
+    def schedule_callback(self, fn: Callable[[Future[Result]], object], context: Context | None = None) -> None:
         """Have ``fn(future)`` run on a worker, in this context, or in a new one."""
         if self._owner is not None:
             self._owner.run_callback(lambda: _discard(fn(self)), Context() if context is None else context)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> Result:
         """Return the result, once it is there; raise the error where it is one."""
         # Without the lock: the result was stored before the state says so.
         if self._state == "FINISHED" and self._exception is None:
-            return self._result
+            return self._result  # type: ignore[return-value]
         self._wait_outcome(timeout)
         return super().result(0)
 
@@ -206,7 +231,9 @@ class CallFuture(Future[Any], Pending):
             held[:] = map(condition.acquire, (self._owner is None,))
             if not held[0]:
                 # Another thread has it, for as long as a handler takes that interrupted it: the reader does not wait.
-                self._complete_later(result, error)
+                # Nor does a worker where there is an outcome: the handler may close the pool, and wait for its end.
+                if self._state == "PENDING":
+                    self._complete_later(result, error)
                 return
             if self._state != "PENDING":  # cancelled, or answered before: the first outcome holds
                 # A signal may have interrupted the first one between the outcome and the notification.
@@ -249,7 +276,7 @@ class CallFuture(Future[Any], Pending):
 class LazyCondition(type(threading.RLock())):  # type: ignore[misc]  # a class by another name
     """A condition that is only its lock until a thread waits: thousands of futures have one each."""
 
-    _waiting: tuple[threading.Lock, ...] = ()
+    _waiting: tuple[Waiter, ...] = ()
 
     @property
     def has_waiter(self) -> bool:
@@ -283,6 +310,16 @@ class LazyCondition(type(threading.RLock())):  # type: ignore[misc]  # a class b
                         acquire_until(waiter, deadline.at)
                 finally:
                     self._drop(waiter)
+
+    def enter(self, waiter: Waiter) -> None:
+        """Have this released at the next notification, without taking the lock; look for an outcome afterwards."""
+        entered = False
+        while not entered:
+            waiters = self._waiting
+            after = (*waiters, waiter)
+            if self._waiting is waiters:  # as below
+                self._waiting = after
+                entered = True
 
     def _drop(self, waiter: threading.Lock) -> None:
         """Remove a thread that waits no more, unless it was notified; without the lock."""

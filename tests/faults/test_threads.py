@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 
 import pytest
 
@@ -71,7 +71,7 @@ def call(conn: Connection, token: str) -> object:
 
 def submit(conn: Connection, token: str) -> object:
     """Several answers at once, each to its own future."""
-    futures = {conn.submit("echo", [token, k]): k for k in range(5)}
+    futures: dict[Future[object], int] = {conn.submit("echo", [token, k]): k for k in range(5)}
     answers = {futures[future]: future.result(0) for future in as_completed(futures, scaled(PATIENCE))}
     return token if answers == {k: [token, k] for k in range(5)} else answers
 

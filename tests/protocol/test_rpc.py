@@ -6,8 +6,9 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, as_completed, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed, wait
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -587,10 +588,23 @@ def test_a_timeout_that_cannot_be_waited_for_is_refused(ends: Ends, timeout: Any
     assert ends.left.stats.pending == ends.left.stats.messages_out == 0
 
 
+def test_an_outcome_that_is_there_leaves_no_work_to_a_worker() -> None:
+    """A thread that was interrupted as it set the outcome has the lock: a handler may wait for the workers to end."""
+    owner = Mock()
+    future: CallFuture[Any] = CallFuture(owner)
+    future.complete(1)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(future._lazy_condition.acquire).result()
+        future.complete(error=SocketConnectionError("closed"))
+        threads.submit(future._lazy_condition.release).result()
+    assert owner.run_callback.call_count == 0
+    assert future.result(0) == 1
+
+
 def test_the_future_of_a_call_has_all_that_a_future_has() -> None:
     """Whatever the standard library keeps in one, ours keeps as well, in the same state."""
     theirs, (left, *_) = vars(Future()), make_pair()
-    future = CallFuture(left._core.calls)
+    future: CallFuture[Any] = CallFuture(left._core.calls)
     ours = vars(future)
     assert ours.keys() == theirs.keys() - {"_condition"} | {"_lazy_condition", "_owner"}
     assert future._condition is future._lazy_condition

@@ -6,7 +6,6 @@ Threads: methods may be called from any thread with an application context; hand
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -15,6 +14,7 @@ from ...connection import Connection
 from ...deadline import Deadline
 from ...protocol.events import EVERY, EventStream
 from ...protocol.messages import EventMessage
+from ...protocol.pending import CallFuture
 from ...protocol.requests import Stream
 from ...protocol.subscriptions import check_name, check_pattern
 from ...states import AuthenticationStage
@@ -84,7 +84,7 @@ class Verbs:
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Future[Any]:
+    ) -> CallFuture[Any]:
         """`Connection.submit`: call a method without waiting for the answer."""
         connection, timeout = self._use(timeout)
         return connection.submit(method, *payload, timeout=timeout, result_type=result_type, retry=retry)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from itertools import islice
-from queue import SimpleQueue
 from typing import Any
 
 from ...connection import Connection
-from ...deadline import next_item
+from ...core.call_results import CallResults, check_parallel
+from ...core.progress import NullProgress, progress_bar
+from ...deadline import Deadline
 from ...protocol.requests import Stream
-from .libraries import library
 
 CONCURRENCY = 64
 
@@ -58,7 +58,9 @@ def gather(
     description: str | None = None,
     return_exceptions: bool = False,
 ) -> list[Any]:
-    """Make many calls in parallel, and return the results in the order of the calls.
+    """Make many calls in parallel, of different methods, and return the results in the order of the calls.
+
+    For many calls of one method, see `Connection.map`.
 
     Args:
         conn: connection to use.
@@ -73,54 +75,23 @@ def gather(
     Raises:
         ValueError: ``concurrency`` is not a positive integer.
     """
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ValueError(f"concurrency must be a whole number, 1 or more, not {concurrency!r}")
+    check_parallel("concurrency", concurrency)
     arguments = [(call,) if isinstance(call, str) else tuple(call) for call in calls]
-    unsent = iter(enumerate(arguments))
-    results: list[Any] = [None] * len(arguments)
-    pending: dict[Future[Any], int] = {}
-    # Not `concurrent.futures.wait`: an interrupt of the kernel may leave its lock held.
-    done: SimpleQueue[Future[Any]] = SimpleQueue()
-    try:
-        with bar(len(arguments), description, progress) as progress_bar:
-            while True:
-                for index, call in islice(unsent, concurrency - len(pending)):
-                    future = conn.submit(*call, timeout=timeout)
-                    pending[future] = index
-                    future.add_done_callback(done.put)
-                if not pending:
-                    return results
-                future = next_item(done)
-                results[pending.pop(future)] = _outcome(future, return_exceptions)
-                progress_bar.update()
-    finally:
-        for future in pending:
-            future.cancel()
-
-
-def _outcome(future: Future[Any], return_exceptions: bool) -> Any:
-    error = future.exception() if return_exceptions else None  # done already: neither call blocks
-    return future.result() if error is None else error
-
-
-class NullProgress:
-    """Progress bar that shows nothing."""
-
-    def update(self) -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> NullProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    return list(
+        CallResults[Any](
+            lambda: conn._core,
+            lambda call: conn.submit(*call, timeout=timeout),
+            arguments,
+            parallel=concurrency,
+            ahead=math.inf,  # the list holds all results anyway: a slow call holds up no other one
+            deadline=Deadline(math.inf),
+            returns_errors=return_exceptions,
+            fails_early=not return_exceptions,
+            progress=bar(len(arguments), description, progress),
+        )
+    )
 
 
 def bar(total: int | None, description: str | None, visible: bool) -> Any:
-    """Return a progress bar; a context manager with ``update()``."""
-    if not visible:
-        return NullProgress()
-    tqdm = library("tqdm.auto").tqdm
-    # tqdm starts a monitor thread for bars that are updated rarely; miniters=1 makes that thread unnecessary.
-    unmonitored = type("Bar", (tqdm,), {"monitor_interval": 0})
-    return unmonitored(total=total, desc=description, miniters=1)
+    """Return a progress bar; a context manager with ``update()`` and ``close()``."""
+    return progress_bar(total, description) if visible else NullProgress()

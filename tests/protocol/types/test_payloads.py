@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -16,6 +15,8 @@ import pytest
 from typing_extensions import assert_type
 
 from owlsocket_sync import (
+    CallFuture,
+    CallResults,
     Connection,
     ErrorContext,
     EventMessage,
@@ -112,6 +113,13 @@ def first_name(payload: dict[str, str]) -> str:
     return payload["name"].split()[0]
 
 
+async def awaited_for_mypy(conn: Connection) -> None:
+    """Assert the types of what a task awaits."""
+    assert_type(await conn.submit("m"), Any)
+    assert_type(await conn.submit("m", result_type=User), User)
+    assert_type(await conn.submit("m", result_type=list[User]), list[User])
+
+
 def checked_by_mypy(conn: Connection) -> None:
     """Assert the types that type checkers infer."""
     assert_type(conn.call("m"), Any)
@@ -120,9 +128,15 @@ def checked_by_mypy(conn: Connection) -> None:
     assert_type(conn.call("m", 1, "a", result_type=list[User], timeout=1, retry=True), list[User])
     assert_type(conn.call("m", result_type=Role), Role)
     assert_type(conn.call("m", result_type=first_name), str)
-    assert_type(conn.submit("m"), Future[Any])
-    assert_type(conn.submit("m", result_type=User), Future[User])
-    assert_type(conn.submit("m", result_type=dict[str, datetime]), Future[dict[str, datetime]])
+    assert_type(conn.submit("m"), CallFuture[Any])
+    assert_type(conn.submit("m", result_type=User), CallFuture[User])
+    assert_type(conn.submit("m", result_type=dict[str, datetime]), CallFuture[dict[str, datetime]])
+    assert_type(conn.submit("m", result_type=User).result(), User)
+    assert_type(conn.map("m", [1]), CallResults[Any])
+    assert_type(conn.map("m", [1], result_type=User), CallResults[User])
+    assert_type(conn.map("m", [1], result_type=User, errors="return"), CallResults[User | Exception])
+    for each in conn.map("m", [1], result_type=list[User]):
+        assert_type(each, list[User])
     assert_type(conn.stream(1), Stream)
     assert_type(conn.stream(1, payload_type=User), ConvertedStream[User])
     for user in conn.stream(1, payload_type=User):
