@@ -27,10 +27,16 @@ NOT_RUN = {
 """The blocks that are not run, and why, as their pages say it."""
 
 
+NEEDS = {"docs/how-to/asyncio.md": ["fastapi", "uvicorn"]}
+"""Libraries that the extra ``test`` has for the sake of a page alone."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_page_does_what_it_says(page: Path) -> None:
     """What it writes is written, what it types is typed, and what it says is printed is printed."""
+    for library in NEEDS.get(page.relative_to(ROOT).as_posix(), []):
+        pytest.importorskip(library)
     run_page(page.read_text(encoding="utf-8"), scale=SCALE)
 
 
