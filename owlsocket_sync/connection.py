@@ -508,13 +508,20 @@ class Connection:
 
     @overload
     def observe(
-        self, event: str, handler: Callable[[EventMessage], Any], *, payload_type: Any = None
+        self, event: str, handler: Callable[[EventMessage], Any], *, payload_type: Any = None, replace: bool = False
     ) -> Subscription: ...
     @overload
-    def observe(self, event: str, *, payload_type: Any = None) -> Callable[[Handler], Handler]: ...
+    def observe(
+        self, event: str, *, payload_type: Any = None, replace: bool = False
+    ) -> Callable[[Handler], Handler]: ...
 
     def observe(
-        self, event: str, handler: Callable[[EventMessage], Any] | None = None, *, payload_type: Any = None
+        self,
+        event: str,
+        handler: Callable[[EventMessage], Any] | None = None,
+        *,
+        payload_type: Any = None,
+        replace: bool = False,
     ) -> Subscription | Callable[[Handler], Handler]:
         """Register ``handler(message)`` for the events of a name; without ``handler``, a decorator.
 
@@ -526,14 +533,17 @@ class Connection:
             handler: called with each message.
             payload_type: convert ``message.payload`` to this type, as ``result_type`` of `call` does. If the payload
                 does not fit, `on_error` handlers receive `SocketMessageMalformed`, and the handler is not called.
+            replace: unsubscribe earlier handlers of this event with the same module and qualified name, as a module has
+                that was loaded again. IPython does so by default for functions of cells, here and for the handlers of
+                all other methods.
 
         Raises:
-            TypeError: JSON cannot be converted to ``payload_type``.
+            TypeError: JSON cannot be converted to ``payload_type``, or ``replace`` is set and the handler has no name.
         """
         check_name("observe", event)
         check_pattern("observe", event, EVERY)
         convert = message_converter(payload_type)
-        return _register(handler, lambda handler: self._core.events.observe(event, handler, convert))
+        return _register(handler, lambda handler: self._core.events.observe(event, handler, convert, replace))
 
     def events(
         self, event: str, limit: int | None = None, timeout: float | None = None, *, payload_type: Any = None

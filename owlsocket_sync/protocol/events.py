@@ -19,6 +19,7 @@ from .mailbox import Mailbox
 from .messages import EventMessage
 from .private_copy import private_copy
 from .reports import ErrorContext
+from .reruns import name_to_replace
 from .services import Services
 from .subscriptions import Registry, Subscription, check_handler
 from .types.interfaces import type_adapter
@@ -123,11 +124,15 @@ class Events:
         finally:
             span.end()
 
-    def observe(self, event: str, handler: Callable[[EventMessage], Any], convert: Convert | None) -> Subscription:
+    def observe(
+        self, event: str, handler: Callable[[EventMessage], Any], convert: Convert | None, replace: bool
+    ) -> Subscription:
         """Register a handler, which gets messages as `message_converter` leaves them."""
         check_handler(handler, f"the handler of {event!r}", "message")
         self._services.check_open()
-        return self._observers.add(event, handler if convert is None else _with_converted_payload(convert, handler))
+        replaced = name_to_replace(handler) if replace else None
+        observer = handler if convert is None else _with_converted_payload(convert, handler)
+        return self._observers.add(event, observer, replaced=replaced)
 
     def events(
         self,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import fork
 from ..callables import find_misfit
+from .reruns import FunctionName, name_in_cell, name_of_function
 from .scopes import copy_for_handler
 
 if TYPE_CHECKING:
@@ -164,20 +165,41 @@ class Registry(dict[Hashable, tuple["Subscription", ...]], Generic[Handler]):
 
     find = dict.get
 
-    def add(self, key: Hashable, handler: Handler, parameters: str | None = None, since: int = 0) -> Subscription:
-        """Keep a handler, called with these parameters, under a key until its subscription is called."""
+    def add(
+        self,
+        key: Hashable,
+        handler: Handler,
+        parameters: str | None = None,
+        since: int = 0,
+        replaced: FunctionName | None = None,
+    ) -> Subscription:
+        """Keep a handler under a key until its subscription is called.
+
+        Args:
+            key: the key.
+            handler: the handler.
+            parameters: as of `check_handler`.
+            since: as of `Subscription`.
+            replaced: the handlers of this function under the key are unsubscribed; in IPython, by default, those of the
+                same function of a cell.
+        """
         check_handler(handler, "the handler" if key == ALL else f"the handler of {key!r}", parameters)
         subscription = Subscription(handler, self._remove, since, key)
-        table, added = self, False
+        replaced = replaced or name_in_cell(handler)
+        table, added, gone = self, False, NONE
         with self._table_lock:
             while not added:
                 # A new tuple, never a change of the old one: a thread that iterates over that holds no lock.
                 before = self.get(key)
-                after = (*before, subscription)
+                if replaced is not None:
+                    gone = tuple(each for each in before if name_of_function(each.handler) == replaced)
+                after = (*(each for each in before if each not in gone), subscription)
                 # No call in these lines, and so no interrupt: a signal handler or a finalizer may register as well.
                 if (table[key] if key in table else NONE) is before:  # noqa: SIM401
                     table[key] = after
                     added = True
+        for each in gone:
+            each()  # an event that is being handled finds it inactive
         return subscription
 
     def _remove(self, gone: Subscription) -> None:
