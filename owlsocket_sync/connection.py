@@ -38,6 +38,8 @@ from .protocol.types.public_methods import public_methods
 from .states import AuthenticationStage, CloseInfo, ConnectionState, StateChange
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # which type checkers have in themselves: no dependency
+
     from .core.call_results import CallResults
     from .core.progress import ReportProgress
     from .protocol.pending import CallFuture
@@ -242,13 +244,18 @@ class Connection:
         method: str,
         *payload: Any,
         timeout: float | None = None,
-        result_type: type[Result] | Callable[[Any], Result],
+        result_type: TypeForm[Result],
         retry: bool = False,
     ) -> Result: ...
     @overload
     def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
-    ) -> Any: ...
+        self,
+        method: str,
+        *payload: Any,
+        timeout: float | None = None,
+        result_type: Callable[[Any], Result],
+        retry: bool = False,
+    ) -> Result: ...
 
     def call(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
@@ -285,13 +292,18 @@ class Connection:
         method: str,
         *payload: Any,
         timeout: float | None = None,
-        result_type: type[Result] | Callable[[Any], Result],
+        result_type: TypeForm[Result],
         retry: bool = False,
     ) -> CallFuture[Result]: ...
     @overload
     def submit(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any, retry: bool = False
-    ) -> CallFuture[Any]: ...
+        self,
+        method: str,
+        *payload: Any,
+        timeout: float | None = None,
+        result_type: Callable[[Any], Result],
+        retry: bool = False,
+    ) -> CallFuture[Result]: ...
 
     def submit(
         self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
@@ -455,7 +467,7 @@ class Connection:
         check_stage(stage)
         return _register(handler, lambda handler: self._core.performers.perform(method, handler, stage))
 
-    def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:
+    def proxy(self, interface: TypeForm[Interface], prefix: str = "") -> Interface:
         """Return an object whose methods call the methods of the peer with the same names.
 
         Args:
@@ -467,7 +479,7 @@ class Connection:
             ValueError: a method has keyword-only parameters.
             TypeError: ``interface`` is not a class, or a return annotation cannot be resolved or converted to.
         """
-        return cast(Interface, Proxy(interface, prefix, self.call))
+        return cast(Interface, Proxy(cast(Any, interface), prefix, self.call))
 
     def expose(self, target: object, prefix: str = "", *, only: Iterable[str] | None = None) -> Subscription:
         """Register the public methods of an object for the peer's calls, as `perform` does for each.
@@ -592,10 +604,12 @@ class Connection:
     def stream(self, payload: Any, timeout: float | None = None, *, payload_type: None = None) -> Stream: ...
     @overload
     def stream(
-        self, payload: Any, timeout: float | None = None, *, payload_type: type[Payload] | Callable[[Any], Payload]
+        self, payload: Any, timeout: float | None = None, *, payload_type: TypeForm[Payload]
     ) -> ConvertedStream[Payload]: ...
     @overload
-    def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any) -> Stream: ...
+    def stream(
+        self, payload: Any, timeout: float | None = None, *, payload_type: Callable[[Any], Payload]
+    ) -> ConvertedStream[Payload]: ...
 
     def stream(self, payload: Any, timeout: float | None = None, *, payload_type: Any = None) -> Stream:
         """Send a request, and iterate over its responses in the calling thread.

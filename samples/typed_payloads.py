@@ -71,14 +71,14 @@ def handler(conn: Connection, request: Request) -> None:
 def main() -> None:
     """Order all items on offer."""
     with serve(handler) as server, connect(server.url) as conn:
-        items = []
+        items: list[Item] = []
         for item in conn.stream("offers", timeout=5, payload_type=Item):
             print("on offer:", item.name, item.price, item.size.name)
             items.append(item)
             if len(items) == 2:
                 break
 
-        shop = conn.proxy(Shop, prefix="shop.")  # type: ignore[type-abstract]
+        shop = conn.proxy(Shop, prefix="shop.")
         order = shop.order(items, date(2024, 2, 27))
         print("due:", order.due, "total:", shop.total(order))
         print("found:", shop.find(7))

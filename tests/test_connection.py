@@ -444,7 +444,7 @@ def test_an_interface_has_two_ends(ends: Ends) -> None:
     """Methods in place of names: positions, keywords and defaults, typed results."""
     left, right, *_ = ends
     exposed = right.expose(Implementation(), prefix="users.")
-    users = left.proxy(Users, prefix="users.")  # type: ignore[type-abstract]
+    users = left.proxy(Users, prefix="users.")
     assert users.get(5) == User(5, "Ada")
     assert users.add("Bob") == 10
     assert users.add(age=1, name="Bob") == 4

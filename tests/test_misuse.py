@@ -248,7 +248,8 @@ def test_a_call_with_an_unusable_result_type_is_not_sent() -> None:
     """The peer would perform it in vain."""
     left, _, carrier, _ = make_pair()
     assert isinstance(carrier, RecordingCarrier)
-    for verb in (left.call, left.submit):
+    verbs: list[Any] = [left.call, left.submit]
+    for verb in verbs:
         with pytest.raises(TypeError):
             verb("order", "pie", result_type="int")
     assert carrier.sent == []

@@ -25,6 +25,7 @@ from ...fork import PerProcess
 from ...protocol.codec import encode_event
 from ...protocol.messages import EventMessage
 from ...states import ConnectionState, StateChange
+from ..typed_verbs import TypedVerbs
 from . import signals
 from .configuration import Configuration
 from .database import fresh_connections
@@ -58,7 +59,7 @@ class _ClientService(SocketService):
         self.use_credentials(**self._configuration.late_options())
 
 
-class Client:
+class Client(TypedVerbs):
     """The connection of one alias; from any thread.
 
     A client has all methods of a `Connection`: the first use in a process connects, and so does the first use after
@@ -91,6 +92,9 @@ class Client:
             ImproperlyConfigured: a token, a key or a login of the settings is not usable.
         """
         return self._service.connection
+
+    def _use(self, timeout: float | None = None) -> tuple[Connection, float | None]:
+        return self._service.use(timeout)
 
     @property
     def connected(self) -> bool:
@@ -133,13 +137,6 @@ class Client:
             hub.publish(event, snapshot, room=room)
 
         transaction.on_commit(publish, using=using, robust=robust)
-
-    def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Any:
-        """Call a method of the server and wait for the answer, as `Connection.call` does."""
-        connection, timeout = self._service.use(timeout)
-        return connection.call(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
 
     def notify(self, event: str, payload: Any = None) -> None:
         """Send an event now, as `Connection.notify` does; see `notify_on_commit`."""

@@ -14,10 +14,10 @@ from ...connection import Connection
 from ...deadline import Deadline
 from ...protocol.events import EVERY, EventStream
 from ...protocol.messages import EventMessage
-from ...protocol.pending import CallFuture
 from ...protocol.requests import Stream
 from ...protocol.subscriptions import check_name, check_pattern
 from ...states import AuthenticationStage
+from ..typed_verbs import TypedVerbs
 from .services import Registration
 
 if TYPE_CHECKING:
@@ -36,10 +36,9 @@ PARAMETERS = {
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 Observer = TypeVar("Observer", bound=Callable[[EventMessage], Any])
-Interface = TypeVar("Interface")
 
 
-class Verbs:
+class Verbs(TypedVerbs):
     """A service; the first verb connects, once per process and app.
 
     Args:
@@ -75,20 +74,6 @@ class Verbs:
 
     # -- outgoing: as in `owlsocket_sync.Connection`; each raises what `connection` raises, too ------------------------
 
-    def call(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> Any:
-        """`Connection.call`: call a method of the peer, and wait for the answer."""
-        connection, timeout = self._use(timeout)
-        return connection.call(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
-
-    def submit(
-        self, method: str, *payload: Any, timeout: float | None = None, result_type: Any = None, retry: bool = False
-    ) -> CallFuture[Any]:
-        """`Connection.submit`: call a method without waiting for the answer."""
-        connection, timeout = self._use(timeout)
-        return connection.submit(method, *payload, timeout=timeout, result_type=result_type, retry=retry)
-
     def notify(self, event: str, payload: Any = None) -> None:
         """`Connection.notify`: send an event."""
         self._use()[0].notify(event, payload)
@@ -122,10 +107,6 @@ class Verbs:
         """`Connection.deadline`: set one deadline for all calls inside."""
         connection, left = self._use(seconds)
         return connection.deadline(seconds if left is None else left)
-
-    def proxy(self, interface: type[Interface], prefix: str = "") -> Interface:
-        """`Connection.proxy`: create an object whose methods are calls, bound to the current app."""
-        return self._use()[0].proxy(interface, prefix)
 
     # -- incoming: handlers for all apps, run in the context of the app ------------------------------------------------
 

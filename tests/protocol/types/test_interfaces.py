@@ -282,7 +282,7 @@ def test_a_proxy_calls_by_name_with_defaults_and_types(ends: tuple[Connection, C
     """Errors are those of any call; wrong arguments are never sent."""
     left, right = ends
     right.expose(Board())
-    board = left.proxy(Callable_)  # type: ignore[type-abstract]
+    board = left.proxy(Callable_)
     assert board.hello() == "hello"
     assert board.point(1) == Point(1, 7)
     assert board.point(y=2, x=1) == Point(1, 2)
@@ -300,11 +300,11 @@ def test_a_proxy_calls_by_name_with_defaults_and_types(ends: tuple[Connection, C
 def test_keyword_only_parameters_are_refused(ends: tuple[Connection, Connection]) -> None:
     """When the proxy is made, not when it is used."""
     with pytest.raises(ValueError, match="maybe: a call carries positional arguments only"):
-        ends[0].proxy(Shapes)  # type: ignore[type-abstract]
+        ends[0].proxy(Shapes)
 
 
 def test_inherited_methods_are_part_of_an_interface(ends: tuple[Connection, Connection]) -> None:
     """For a proxy and for an exposed object."""
     left, right = ends
     right.expose(Board())
-    assert left.proxy(Base).hello() == "hello"  # type: ignore[type-abstract]
+    assert left.proxy(Base).hello() == "hello"
