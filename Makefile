@@ -41,8 +41,10 @@ lint: ## look for mistakes, for what is not formatted, and for misspelled words
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m codespell_lib
 
-types: ## check the types
+types: ## check the types, by mypy and pyright, and what both infer in programs that use the library
 	$(PYTHON) -m mypy
+	$(PYTHON) -m basedpyright
+	$(PYTHON) -m pytest -q -n 0 tests/contracts/test_checkers.py
 
 format: ## format the code, and sort the imports
 	$(PYTHON) -m ruff check --fix --exit-zero .

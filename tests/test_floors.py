@@ -47,8 +47,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": WORDS | CORE | {"stores", "client_options", "connector", "inherited", "queue_setup", "runtime"},
     "auth": WORDS | {"runtime", "lazy", "redis", "auth"},
     "context": WORDS | CORE | {"client_options", "client", "runtime", "auth", "context"},
+    "contracts": WORDS | CORE | {"lazy", "contracts"},
     "hub": WORDS | CORE | {"lazy", "redis", "runtime", "sqlite", "hub"},
-    "server": WORDS | CORE | {"stores", "inherited", "queue_setup", "transport", "runtime", "hub", "server", "version"},
+    "server": WORDS
+    | CORE
+    | {"contracts", "stores", "inherited", "queue_setup", "transport", "runtime", "hub", "server", "version"},
     "cli": {
         "__init__",
         "advice",
@@ -65,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "contrib",
         "stores",
         "cli",
+        "contracts",
         "hub",
     },
     "testing": WORDS | CORE | {"__init__", "inherited", "server", "lazy", "testing"},
@@ -75,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "client",
         "client_options",
         "context",
+        "contracts",
         "runtime",
         "transport",
         "hub",

@@ -22,6 +22,8 @@ MODULES = {
     "ping": "ping",
     "doctor": "doctor",
     "bench": "bench",
+    "describe": "contract",
+    "stub": "contract",
     "repl": "repl",
     "serve": "serving",
     "demo": "serving",

@@ -6,6 +6,7 @@ import logging
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,6 +41,7 @@ from .tls_options import server_context
     help="Believe the X-Forwarded-For of this address or network; default: of none.",
 )
 @click.option("--proxy-protocol", is_flag=True, help="Expect a header of the PROXY protocol on each connection.")
+@click.option("--describe", is_flag=True, help="Answer owlsocket describe and stub.")
 def serve(
     host: str,
     port: int,
@@ -51,6 +53,7 @@ def serve(
     health: str | None,
     trusted_proxies: tuple[str, ...],
     proxy_protocol: bool,
+    describe: bool,
 ) -> None:
     """Run a demo server; prints {"url": …} when it is ready.
 
@@ -69,6 +72,7 @@ def serve(
     from concurrent.futures import Future
 
     from .. import Connection
+    from ..contracts import Contract
     from ..server import Request, Server
     from ..server import serve as start
     from .demo_handlers import register_handlers
@@ -96,6 +100,7 @@ def serve(
             health=health,
             trusted_proxies=trusted_proxies or None,
             proxy_protocol=proxy_protocol,
+            describe=describe and Contract(events={"heard": dict[str, Any]}),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

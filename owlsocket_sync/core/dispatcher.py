@@ -27,6 +27,8 @@ from .tasks import Tasks
 from .waits import Waits
 
 PONG = b'{"type":"pong"}'
+DESCRIBE = "describe"
+"""The system message that asks an end for its description; an end of the reference shows it to listeners alone."""
 CALL, RESULT, ERROR, EVENT = MessageType.CALL, MessageType.RESULT, MessageType.ERROR, MessageType.EVENT
 
 
@@ -45,11 +47,13 @@ class Dispatcher:
     Attributes:
         draining: whether what asks for something new is refused.
         closing: whether it is dropped instead, because this end has said goodbye.
+        describe: answers a peer that asks for the description of this end, with the payload and the link; ``None``
+            where the option is off.
     """
 
     __slots__ = (
         "_carrier", "_counters", "_durable", "_families", "_hooks", "_listeners", "_services", "_settings", "_tasks",
-        "_waits", "closing", "draining",
+        "_waits", "closing", "describe", "draining",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +77,7 @@ class Dispatcher:
         self._waits = waits
         self._carrier = carrier
         self.draining = self.closing = False
+        self.describe: Callable[[Any, int], None] | None = None
 
     def receive(self, text: str | bytes | bytearray | memoryview, link: int) -> None:
         """Take in one frame; never raises for what is in it.
@@ -116,7 +121,7 @@ class Dispatcher:
                 message.dt = time.time()
             if self._settings.prepare is None:
                 self._route(message, link)
-            elif message.type is not MessageType.SYSTEM or not self._belongs_to_queues(message, link):
+            elif message.type is not MessageType.SYSTEM or not self._is_between_ends(message, link):
                 # The hook is user code: on one lane, so that messages are routed in the order in which they came.
                 size = self._services.backlog.weigh(message.raw)
                 self._services.dispatch("prepare", size, self._prepare_and_route, message, link)
@@ -188,17 +193,21 @@ class Dispatcher:
             self._dispatch_request(kind, message, link)
             if self.closing:
                 return
-        elif self._belongs_to_queues(message, link):
+        elif self._is_between_ends(message, link):
             return
         if seen is not None:
             families.listeners.notify_message(seen)
 
-    def _belongs_to_queues(self, message: Message, link: int) -> bool:
-        """Return whether it is a frame by which two ends agree on their queues, which listeners do not get."""
-        durable = self._durable
-        if durable is None or not isinstance(message, EventMessage):
+    def _is_between_ends(self, message: Message, link: int) -> bool:
+        """Return whether it is a frame that two ends of ours exchange, which listeners do not get, and take it in."""
+        if not isinstance(message, EventMessage):
             return False
-        return durable.exchange.receive_system(message.event, message.payload, link)
+        if message.event == DESCRIBE and self.describe is not None:
+            size = self._services.backlog.weigh(message.raw)
+            self._services.dispatch(DESCRIBE, size, self.describe, message.payload, link)
+            return True
+        durable = self._durable
+        return durable is not None and durable.exchange.receive_system(message.event, message.payload, link)
 
     def _dispatch_request(self, kind: MessageType | str, message: Message, link: int) -> None:
         """Hand on what asks for something new; a connection that drains refuses it, and drops it after its goodbye."""

@@ -90,6 +90,7 @@ class Performers:
                 raise _Refused(error.with_traceback(None)) from None
             return handler(*payload)
 
+        perform.required_stage = required  # type: ignore[attr-defined]  # read by descriptions alone
         return perform
 
     def receive_call(self, message: CallMessage, link: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ..connection import Connection
+from ..contracts.contract import Contract, check_describe
 from ..deadline import check_timeout
 from ..handshake_fields import check_subprotocols
 from ..hub import Hub
@@ -78,6 +79,8 @@ class ServerOptions(FieldwiseEq):
             ``trusted_proxies``, if these are named, and otherwise from any address.
         handshakes: the number of clients that connected and did not finish their handshakes, and half of it those of
             one address. Above it, the one that is waited for longest is closed.
+        describe: answer clients that ask for the methods, events and types of the server; a
+            `owlsocket_sync.contracts.Contract` tells the events that it sends.
 
     Raises:
         ValueError: a value is not valid; the message names the option.
@@ -104,6 +107,7 @@ class ServerOptions(FieldwiseEq):
     trusted_proxies: Sequence[TrustedProxy] | None = None
     proxy_protocol: bool = False
     handshakes: int = 256
+    describe: bool | Contract = False
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -121,6 +125,7 @@ class ServerOptions(FieldwiseEq):
         check_callable("outbox", self.outbox, "request")
         check_authenticate(self.authenticate)
         check_health(self.health)
+        check_describe(self.describe)
         # A frozen dataclass has no other way to store a normalized value.
         object.__setattr__(self, "timeout", check_timeout(self.timeout, default=ServerOptions.timeout))
         object.__setattr__(self, "call_timeout", check_timeout(self.call_timeout, "call_timeout", CALL_TIMEOUT))
@@ -135,6 +140,11 @@ class ServerOptions(FieldwiseEq):
         # Checked above, which replaces texts and addresses.
         networks = cast("Sequence[Network] | None", self.trusted_proxies)
         return None if networks is None else TrustedProxies(networks)
+
+    @property
+    def contract(self) -> Contract | None:
+        """Return the contract of a server that describes itself."""
+        return check_describe(self.describe)
 
     @property
     def deflate(self) -> Deflate | None:

@@ -78,6 +78,10 @@ class Peer(PolledPeer):
         settings = Settings(options.call_timeout, expose_tracebacks=options.expose_tracebacks)
         self.core = Core(self, self, core, settings)
         self.connection = Connection(self.core, closed_core)
+        if options.contract is not None:
+            from ..contracts.description import answer_questions  # where nothing is described, it is not loaded
+
+            answer_questions(self.core, options.contract)
         self._only_link = Link(framing, 1, self.core, options.heartbeat, self._run_link_timers)
         self.outbox = Outbox(self.core, self, self._only_link.writer, options.limits)
         self.start(self.core)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn
 
+from ..contracts.contract import Contract
 from ..deadline import Deadline, check_timeout
 from ..errors.safe_text import logger
 from ..hub import Hub
@@ -256,6 +257,7 @@ def serve(
     trusted_proxies: Sequence[TrustedProxy] | None = None,
     proxy_protocol: bool = False,
     handshakes: int = 256,
+    describe: bool | Contract = False,
     **unknown: NoReturn,
 ) -> Server:
     """Serve clients on a port of this machine; the server accepts them when this returns.
@@ -300,6 +302,8 @@ def serve(
             ``trusted_proxies``, if these are named, and otherwise from any address.
         handshakes: the number of clients that connected and did not finish their handshakes, and half of it those of
             one address. Above it, the one that is waited for longest is closed.
+        describe: ``True`` answers clients that ask for the methods and types of the server (``owlsocket describe``),
+            and a `owlsocket_sync.contracts.Contract` tells them the events, too.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -328,5 +332,6 @@ def serve(
         trusted_proxies=trusted_proxies,
         proxy_protocol=proxy_protocol,
         handshakes=handshakes,
+        describe=describe,
     )
     return Server(handler, host, port, options)

@@ -72,6 +72,13 @@ PRINTED = {
         without the proxy: 20.00
         refused: argument items[0].price: expected Decimal as text, got 'much'
     """,
+    "contract.py": """
+        Ada is 7
+        ['Ada', 'Bob']
+        Eve: not here
+            def find(self, name: str) -> Owl | None:
+            def older_than(self, age: int) -> list[Owl]: ...
+    """,
 }
 
 

@@ -24,6 +24,7 @@ from .services import AppState, Registration
 from .verbs import Verbs
 
 if TYPE_CHECKING:
+    from ...contracts import Contract
     from ...hub import Hub
     from ...server import Request, Server
     from ...server.admission import Authenticate
@@ -165,22 +166,20 @@ class OwlSocket(Verbs):
         compression: Deflate | str | None = None,
         hub: Hub | None = None,
         subprotocols: list[str] | None = None,
+        describe: bool | Contract = False,
         **rule_options: Any,
     ) -> Callable[[ClientHandler], ClientHandler]:
         """Accept OwlMeans clients at a route, with ``handler(connection, request, **values)``; a decorator.
 
-        The handler registers the methods that it performs and may return, as with `owlsocket_sync.server.serve`. The
-        link stays open until either side closes it, and occupies the thread of its request until then. Handlers on the
-        connection run inside ``app.app_context()``. Needs the extra ``server``, and a web server that exposes its
-        sockets: ``flask run``, or gunicorn with the worker class ``gthread`` or ``gevent``.
+        The handler may return, as with `owlsocket_sync.server.serve`. The link stays open until either side closes it,
+        and occupies the thread of its request until then. Handlers on the connection run inside ``app.app_context()``.
+        Needs the extra ``server``, and ``flask run`` or gunicorn with the worker class ``gthread`` or ``gevent``.
 
         Args:
             path: URL rule; the handler receives the values of the rule by name.
-            blueprint: blueprint of the route, to be registered by the app; ``None`` adds the route to each app of this
-                extension.
-            authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> identity``. An exception rejects
-                the client before the upgrade, authentication errors with HTTP 401 or 403; so do ``None`` and ``False``,
-                with 401. ``ANONYMOUS`` of `owlsocket_sync.server` admits it without an identity.
+            blueprint: of the route, to be registered by the app; ``None`` adds the route to each app of this extension.
+            authenticate: an `owlsocket_sync.auth.Guard`, or a callable ``(request) -> identity``; as in
+                `owlsocket_sync.server.serve`. Clients are rejected before the upgrade.
             origins: origins of web pages that may connect, ``"*"`` for all; ``None`` for the origin of the app itself,
                 as the ``Host`` header names it. Clients other than browsers send no origin and are always allowed.
             limits: limits of buffers and messages, for each client.
@@ -192,6 +191,7 @@ class OwlSocket(Verbs):
             compression: ``"deflate"`` or a `Deflate` compresses messages for clients that offer it; ``None`` for none.
             hub: the clients are in this hub; ``None`` for that of ``OWLSOCKET_HUB``, or one in memory for the route.
             subprotocols: as in `owlsocket_sync.server.serve`; ``None`` takes those of ``SOCK_SERVER_OPTIONS``, if any.
+            describe: as in `owlsocket_sync.server.serve`.
             rule_options: options of ``app.add_url_rule``, such as ``subdomain`` or ``endpoint``.
 
         Raises:
@@ -215,6 +215,7 @@ class OwlSocket(Verbs):
             compression=compression,
             hub=hub,
             subprotocols=subprotocols,
+            describe=describe,
         )
 
         def register(handler: ClientHandler) -> ClientHandler:
@@ -250,7 +251,6 @@ class OwlSocket(Verbs):
         self._state()
         for route in self._routes:
             if route.path == path:
-                # The app and not its proxy, which is another object in each context: servers are kept by app.
                 return route.adopted(current_app._get_current_object())  # type: ignore[attr-defined]
         known = ", ".join(repr(route.path) for route in self._routes) or "none"
         raise ConfigError(f"no route accepts clients at {path!r}; routes: {known}")

@@ -109,7 +109,7 @@ def _result_type(method: Callable[..., Any], annotation: Any) -> Any:
     from .adapter import TypeAdapter
 
     try:
-        annotation = _resolve(method, annotation)
+        annotation = resolve_annotation(method, annotation)
         if annotation is Any or annotation is object:
             return None
         # `-> None` means that the result is of no interest, whatever the peer returns.
@@ -118,8 +118,8 @@ def _result_type(method: Callable[..., Any], annotation: Any) -> Any:
         raise TypeError(f"the result of {_name(method)}: {error}") from error
 
 
-def _resolve(method: Callable[..., Any], annotation: Any) -> Any:
-    """Return an annotation of a method, evaluated."""
+def resolve_annotation(method: Callable[..., Any], annotation: Any) -> Any:
+    """Return an annotation of a method, evaluated; raise `TypeError` where it names something that does not exist."""
     from .hints import resolve_hints
 
     function: Any = inspect.unwrap(getattr(method, "__func__", method))
@@ -186,7 +186,7 @@ def _argument_converter(method: Callable[..., Any], parameter: inspect.Parameter
     from .adapter import compile_converter
 
     try:
-        annotation = _resolve(method, parameter.annotation)
+        annotation = resolve_annotation(method, parameter.annotation)
         return None if annotation is Any or annotation is object else compile_converter(annotation)
     except TypeError as error:
         raise TypeError(f"argument {parameter.name} of {_name(method)}: {error}") from error

@@ -34,6 +34,7 @@ from owlsocket_sync import (
 )
 from owlsocket_sync.auth import Authority, Guard, KeyPair
 from owlsocket_sync.auth.claims import Claim
+from owlsocket_sync.contracts import Contract, fetch_description
 from owlsocket_sync.contrib.flask import NoAppContext, OwlSocket
 from owlsocket_sync.errors import ConfigError
 from owlsocket_sync.hub import MemoryHub
@@ -323,6 +324,19 @@ def test_no_compression_is_negotiated(run: Run, owl: OwlSocket) -> None:
     status, answer = knock_and_leave(run(), "/ws", "Sec-WebSocket-Extensions: permessage-deflate\r\n")
     assert status == 101
     assert "extensions" not in answer.lower()
+
+
+def test_a_route_describes_its_methods(run: Run, owl: OwlSocket) -> None:
+    """As a server does, if it is told to."""
+
+    @owl.accept("/ws", describe=Contract(events={"tick": int}))
+    def handle(conn: Connection, visit: Request) -> None:
+        conn.perform("double", lambda number: 2 * number)
+
+    with client(run()) as conn:
+        description = fetch_description(conn, scaled(5))
+    assert [each["name"] for each in description["methods"]["double"]["parameters"]] == ["number"]
+    assert description["events"] == {"tick": {"payload": {"type": "integer"}}}
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,7 @@ def test_each_worker_answers_correctly_on_one_connection(
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "name", kinds(RELOADED, "threads, preloaded and connected")
-)
+@pytest.mark.parametrize("name", kinds(RELOADED, "threads, preloaded and connected"))
 def test_a_reload_under_load_loses_no_answer(server: Server, attendance: Attendance, figure: Figure, name: str) -> None:
     """After SIGHUP, each answer of the server still reaches the browser, and new workers take over."""
     with gunicorn(SITES[name], environment("", OWLSOCKET_URL=server.url)) as site:
