@@ -132,7 +132,7 @@ class Core:
         report = self.reporter.report
         self.tasks = Tasks(run, backlog, counters, report, inside)
         own_instruments: tuple[Instrument, ...] = () if parent is None else parent.hooks.own
-        self.hooks: Hooks = Hooks(options.name, own_instruments, report, self.facade)
+        self.hooks: Hooks = Hooks(options.name, own_instruments, report, self.facade, limits.message_size)
         table = CallTable(limits.pending_calls, carrier, locks)
         self.sender = self._make_sender(table)
         self.waits = Waits(carrier, self.sender, workers, self.step_aside, options.name)

@@ -58,7 +58,12 @@ class TimedFuture(CallFuture[Any]):
 
 
 def submit_now(
-    core: Core, send: Callable[[bytes], bool], method: str, payload: tuple[Any, ...], timeout: float | None
+    core: Core,
+    send: Callable[[bytes], bool],
+    method: str,
+    payload: tuple[Any, ...],
+    timeout: float | None,
+    extra: dict[str, str] | None = None,
 ) -> TimedFuture:
     """Call a method of the peer without waiting for anything; an open ``batch()`` is ignored.
 
@@ -68,12 +73,13 @@ def submit_now(
         method: the name of the method.
         payload: its arguments.
         timeout: seconds; ``None`` for that of the connection's calls.
+        extra: further keys for its message, of the server that hands the call over; instruments may change them.
 
     Raises:
         SocketConnectionError: the connection is closed.
         SocketMessageMalformed: JSON cannot represent the arguments.
     """
-    span = core.hooks.start("call", method) if core.hooks.instruments else None
+    span = core.hooks.start("call", method, extra=extra) if core.hooks.instruments else None
     future, table = TimedFuture(core), core.calls.table
     try:
         future.deadline = deadline = core.sender.deadline_for(timeout)
@@ -82,6 +88,8 @@ def submit_now(
             core.services.check_open()
         future.id, data = core.sender.encode_call(method, payload, deadline)
         future.data, future.size, future.method, future.retry = compact(data), len(data), method, False
+        if span is not None:
+            span.follow(future)
         expires = deadline.at < math.inf
         table.add(future, expires=expires)
         if expires:
@@ -91,8 +99,6 @@ def submit_now(
             span.error = error
             span.end()
         raise
-    if span is not None:
-        span.follow(future)
     if link is None:
         core.sender.send_call(future, None)  # before the client is accepted: it leaves once it is
     elif not send(future.data):

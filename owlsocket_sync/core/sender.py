@@ -14,14 +14,14 @@ from typing import Any
 
 from ..deadline import Deadline, check_timeout
 from ..delegation import delegate
-from ..errors import SocketConnectionError, SocketError, SocketMessageError, SocketMessageMalformed
+from ..errors import SocketConnectionError, SocketError, SocketMessageMalformed
 from ..errors.marshalled import unsent
 from ..options import Limits
 from ..protocol.calls import CallTable
 from ..protocol.carrier import Carrier, Workers
 from ..protocol.codec import compact, encode, encode_call, encode_event
 from ..protocol.counters import UNCOUNTED, Counters
-from ..protocol.hooks import Hooks
+from ..protocol.hooks import Hooks, Span
 from ..protocol.messages import IDS, CallMessage, EventMessage, Message, MessageType
 from ..protocol.oversize import too_large
 from ..protocol.pending import Pending
@@ -121,7 +121,7 @@ class Sender:
         dt = time.time() if self._stamps else None
         data = encode_call(method, payload, id, dt, deadline.remaining(), self._sender, self._json_depth)
         if len(data) > self._message_size:
-            raise self._too_large(data)
+            raise too_large(len(data), self._message_size)
         return id, data
 
     def encode(self, message: Message) -> tuple[Message, bytes]:
@@ -135,11 +135,8 @@ class Sender:
             message = check_prepared(prepare(message, False))
         data = encode(message, self._json_depth)
         if len(data) > self._message_size:
-            raise self._too_large(data)
+            raise too_large(len(data), self._message_size)
         return message, NeverCompressed(data) if message.type == MessageType.AUTH else data
-
-    def _too_large(self, data: bytes) -> SocketMessageError:
-        return too_large(len(data), self._message_size)
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
@@ -160,7 +157,7 @@ class Sender:
         except UnicodeEncodeError as error:
             raise unsent(SocketMessageMalformed(f"the text cannot be sent as UTF-8: {error}")) from error
         if len(data) > self._message_size:
-            raise self._too_large(data)
+            raise too_large(len(data), self._message_size)
         # As a message of this type would be, wherever its keys are.
         self._enqueue(NeverCompressed(data) if b'"auth"' in data else data, self.deadline_for(None))
 
@@ -171,12 +168,16 @@ class Sender:
             return
         data = encode_event(event, payload, time.time() if self._stamps else None, self._sender, self._json_depth)
         if len(data) > self._message_size:
-            raise self._too_large(data)
+            raise too_large(len(data), self._message_size)
         batch = self._open_batch()
         if batch is not None:
             batch.append(compact(data))
         else:
             self._transmit((data,), self.deadline_for(None))
+
+    def send_observed(self, message: Message, span: Span) -> None:
+        """Send a message with the keys that instruments add to it; raise what `send` raises."""
+        self._enqueue(span.extended(self.encode(message)[1]), self.deadline_for(None))
 
     def reply(self, message: Message, link: int) -> None:
         """Send an answer on the link with this number, and on no other; dropped where that link is gone."""

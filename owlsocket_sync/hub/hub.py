@@ -13,6 +13,7 @@ from ..connection import check_close
 from ..deadline import Deadline, check_timeout
 from ..errors import SocketError
 from ..protocol.codec import encode_event
+from ..protocol.connection_registry import REGISTRY
 from ..protocol.events import not_text
 from ..protocol.hooks import Outcome, status_of
 from ..protocol.json_parser import MAX_DEPTH
@@ -251,7 +252,8 @@ class Hub(HubBase):
 def _encode(event: object, payload: Any) -> bytes:
     if not isinstance(event, str):
         raise not_text(event)
-    return encode_event(event, payload, None, None, MAX_DEPTH)
+    text = encode_event(event, payload, None, None, MAX_DEPTH)
+    return REGISTRY.extended(event, text) if REGISTRY.instruments else text
 
 
 def _call_fields(method: object, payload: Sequence[Any], deadline: Deadline) -> dict[str, Any]:
@@ -259,4 +261,7 @@ def _call_fields(method: object, payload: Sequence[Any], deadline: Deadline) -> 
     if not isinstance(method, str):
         raise TypeError(f"method must be text, not {type(method).__name__}")
     to_json(list(payload))
-    return {"method": method, "payload": list(payload), "timeout": round(deadline.remaining(), 3)}
+    fields = {"method": method, "payload": list(payload), "timeout": round(deadline.remaining(), 3)}
+    if REGISTRY.instruments:
+        fields["extra"] = REGISTRY.extra_of(method)
+    return fields

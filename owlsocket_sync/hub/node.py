@@ -141,7 +141,7 @@ class HubNode:
 
     def _call(self, seat: Seat, fields: Mapping[str, Any]) -> None:
         try:
-            future = seat.submit(fields["method"], fields["payload"], fields["timeout"])
+            future = seat.submit(fields["method"], fields["payload"], fields["timeout"], _extra(fields))
         except Exception as error:
             self._answer(fields, seat.id, error=error)
         else:
@@ -193,3 +193,9 @@ class HubNode:
         """Fail what is pending, and end the workers once they have done what is left."""
         self.requests.fail(None, error)
         self._pool.end(Deadline(0.0))
+
+
+def _extra(fields: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the keys that instruments of the other server added to a call."""
+    extra = fields.get("extra")
+    return {name: value for name, value in extra.items() if isinstance(value, str)} if isinstance(extra, dict) else None

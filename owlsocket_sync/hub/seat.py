@@ -86,7 +86,9 @@ class SeatClient(Protocol):
 
     connection: Connection
 
-    def submit_now(self, method: str, payload: tuple[Any, ...], timeout: float | None) -> TimedFuture:
+    def submit_now(
+        self, method: str, payload: tuple[Any, ...], timeout: float | None, extra: dict[str, str] | None
+    ) -> TimedFuture:
         """Call a method of the client, without waiting for anything."""
         ...
 
@@ -220,6 +222,8 @@ class Seat:
         """Call a method of the client, and wait for the result."""
         return self.client.connection.call(method, *payload, timeout=timeout)
 
-    def submit(self, method: str, payload: Sequence[Any], timeout: float | None) -> TimedFuture:
-        """Call a method of the client, without waiting for anything."""
-        return self.client.submit_now(method, tuple(payload), timeout)
+    def submit(
+        self, method: str, payload: Sequence[Any], timeout: float | None, extra: dict[str, str] | None = None
+    ) -> TimedFuture:
+        """Call a method of the client, without waiting for anything; ``extra`` came with it from another server."""
+        return self.client.submit_now(method, tuple(payload), timeout, extra)

@@ -66,8 +66,7 @@ class CallTable(CallTimeouts):
     def __init__(self, limit: int, carrier: Carrier, locks: LockGroup) -> None:
         self._calls_lock, self._limit, self._carrier = locks.make(), limit, carrier
         self._timeouts: list[tuple[float, int, Any]] = []
-        self._given_up = None
-        self._numbers = itertools.count()
+        self._given_up, self._numbers = None, itertools.count()
         self.pending: dict[Any, Pending] = {}
 
     def add(self, call: Pending, *, expires: bool = False) -> None:
@@ -229,13 +228,14 @@ class Calls:
 
     def call(self, method: str, payload: tuple[Any, ...], timeout: float | None, result_type: Any, retry: bool) -> Any:
         """Call a method and wait for its answer; see `owlsocket_sync.Connection.call`."""
+        call = BlockingCall()
         span = self._hooks.start("call", method) if self._hooks.instruments else None
-        call: BlockingCall | None = None
         try:
             # Before the call is sent: the peer should not perform a call whose result cannot be converted.
             adapter = None if result_type is None else type_adapter(result_type)
-            call = BlockingCall()
             link = self._prepare(call, method, payload, timeout, retry)
+            if span is not None:
+                span.extend(call)
             try:
                 self.table.add(call)
                 self._sender.send_and_wait(call, link, call.is_done)
@@ -250,7 +250,7 @@ class Calls:
             result = call.outcome()
             return result if adapter is None else adapter(result, f"the result of {method!r}")
         except BaseException as error:
-            if call is not None and call.sent and isinstance(error, ResilientError):
+            if call.sent and isinstance(error, ResilientError):
                 error.sent = True  # the reader may not have known, if the link was lost right after
             if span is not None:
                 span.error = error
@@ -269,6 +269,8 @@ class Calls:
             if result_type is not None:
                 future.result_type = type_adapter(result_type)
             link = self._prepare(future, method, payload, timeout, retry)
+            if span is not None:
+                span.follow(future)
             expires = future.deadline.at < math.inf
             self.table.add(future, expires=expires)
             if expires:
@@ -278,8 +280,6 @@ class Calls:
                 span.error = error
                 span.end()
             raise
-        if span is not None:
-            span.follow(future)
         self._sender.send_call(future, link)
         return future
 

@@ -6,6 +6,7 @@ one connection are a tuple that is replaced under it, so that its hooks read the
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,8 +14,10 @@ from typing import Any
 from weakref import WeakSet
 
 from .. import fork
+from ..errors.safe_text import logger, safe_str
 from ..locks import make_process_lock
-from .hooks import Hooks, Instrument
+from ..values import escape_for_log, shorten_name
+from .hooks import Hooks, Instrument, Operation
 from .subscriptions import Subscription
 
 UNNAMED = "owlsocket"
@@ -23,10 +26,14 @@ Change = Callable[[tuple[Instrument, ...]], tuple[Instrument, ...]]
 
 
 class ConnectionRegistry:
-    """Connections that are open, and the sums of those that are closed."""
+    """Connections that are open, and the sums of those that are closed.
+
+    Attributes:
+        instruments: those that observe all connections of the process; read without a lock.
+    """
 
     def __init__(self) -> None:
-        self._instruments: tuple[Instrument, ...] = ()
+        self.instruments: tuple[Instrument, ...] = ()
         self.after_fork()
         fork.register(self)
 
@@ -41,7 +48,7 @@ class ConnectionRegistry:
         fork.ensure_process()  # here and below: the lock may be the parent's
         with self._registry_lock:
             self._open.add(hooks)
-            hooks.observe_by(self._instruments)
+            hooks.observe_by(self.instruments)
 
     def remove(self, hooks: Hooks, counted: Mapping[str, int]) -> None:
         """Remove a connection that is closed, and keep its counters; idempotent."""
@@ -64,6 +71,34 @@ class ConnectionRegistry:
             closed = {group: counted.copy() for group, counted in self._closed.items()}
         return _facades(hooks), closed
 
+    def extra_of(self, name: str) -> dict[str, str]:
+        """Return the keys that instruments of the process add to what a hub takes over.
+
+        Args:
+            name: of the event, or the method.
+        """
+        operation = Operation(None, shorten_name(name))
+        for instrument in self.instruments:
+            try:
+                instrument.on_hand_over(operation)
+            except Exception as error:  # there is no connection whose handlers could be told
+                logger.error("an instrument failed (on_hand_over): %s", escape_for_log(safe_str(error)), exc_info=error)
+        return operation.extra
+
+    def extended(self, event: str, text: bytes, limit: float = math.inf) -> bytes:
+        """Return an encoded event with those keys; without them where they are refused, or it grows too large."""
+        extra = self.extra_of(event)
+        if not extra:
+            return text
+        from .extra_keys import write_keys  # where no instrument adds any, it is not loaded
+
+        try:
+            extended = write_keys(text, extra)
+        except (TypeError, ValueError) as error:
+            logger.error("an instrument failed (on_hand_over): %s", escape_for_log(safe_str(error)), exc_info=error)
+            return text
+        return extended if len(extended) <= limit else text
+
     def instrument(self, instrument: Instrument) -> Subscription:
         """Have an instrument observe every connection of this process."""
 
@@ -72,13 +107,13 @@ class ConnectionRegistry:
             with self._registry_lock:
                 is_changed = False
                 while not is_changed:
-                    before = self._instruments
+                    before = self.instruments
                     after = how(before)
                     # No call between the two, and so no interrupt: a signal handler may have changed them as well.
-                    if self._instruments is before:
-                        self._instruments, is_changed = after, True
+                    if self.instruments is before:
+                        self.instruments, is_changed = after, True
                 for hooks in list(self._open):
-                    hooks.observe_by(self._instruments)
+                    hooks.observe_by(self.instruments)
 
         return _subscribe(instrument, change)
 
@@ -89,7 +124,7 @@ class ConnectionRegistry:
             observed = hooks()  # before the lock: in a forked child this may make a new core, which takes the lock
             with self._registry_lock:
                 observed.own = how(observed.own)
-                observed.observe_by(self._instruments)
+                observed.observe_by(self.instruments)
 
         return _subscribe(instrument, change)
 

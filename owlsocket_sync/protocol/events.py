@@ -117,7 +117,7 @@ class Events:
             return
         span = self._hooks.start("notify", event)
         try:
-            self._send_event(event, payload)
+            self._services.send_observed(EventMessage(payload=payload, event=event), span)
         except BaseException as error:
             span.error = error
             raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..clock import perf_counter
@@ -15,7 +15,7 @@ from ..errors import ResilientError
 from ..states import StateChange
 from ..values import FieldwiseEq, shorten_name
 from .messages import Message
-from .pending import CallFuture
+from .pending import CallFuture, Pending
 from .reports import ErrorContext, Report
 
 OK, ERROR, TIMEOUT, LOST, CANCELLED, LATE = "ok", "error", "timeout", "lost", "cancelled", "late"
@@ -29,12 +29,15 @@ class Operation(FieldwiseEq):
     Attributes:
         connection: the `owlsocket_sync.Connection`.
         name: the method or the event, at most 200 characters of it; ``"*"`` for a handler that observes all events.
-        message: the message of the peer, for its calls and its events; ``None`` for ours.
+        message: the message of the peer, for its calls, events and requests; ``None`` for ours.
+        extra: further keys, as text, for the message of ours: what a start sets here travels with it, and is in the
+            JSON object beside the keys of the protocol. A key of the protocol is refused. Empty for the peer's.
     """
 
     connection: Any
     name: str
     message: Message | None = None
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +92,25 @@ class Instrument:
     def on_observe_end(self, event: Operation, outcome: Outcome, token: Any) -> None:
         """The handler has run."""
 
+    def on_request_start(self, request: Operation) -> Any:
+        """A request is about to be sent; requests have no names, so its name is ``"request"``."""
+
+    def on_request_end(self, request: Operation, outcome: Outcome, token: Any) -> None:
+        """The request was sent, was put into a batch, or could not be sent; its responses come later."""
+
+    def on_acknowledge_start(self, request: Operation) -> Any:
+        """A handler is about to run for a request of the peer; once for each handler that is asked."""
+
+    def on_acknowledge_end(self, request: Operation, outcome: Outcome, token: Any) -> None:
+        """The handler has run."""
+
+    def on_hand_over(self, operation: Operation) -> None:
+        """A hub takes an event for its connections, or a call for a connection of another server; by `instrument` only.
+
+        There is no connection: ``operation.connection`` is ``None``. What is set in ``operation.extra`` travels with
+        the event; of a call, the other server has it in the `Operation` of its ``on_call_start``.
+        """
+
     def on_message(self, connection: Any, direction: str, size: int) -> None:
         """A message of so many bytes came ``"in"`` or went ``"out"``.
 
@@ -105,12 +127,15 @@ class Span:
 
     __slots__ = ("_caught", "_ended", "_hooks", "_operation", "_started", "_tokens", "_verb", "error", "status")
 
+    # Of our workers; see below.
+    _HANDLERS = frozenset({"perform", "observe", "acknowledge"})
+
     def __init__(self, hooks: Hooks, verb: str, operation: Operation) -> None:
         self._hooks = hooks
         self._verb = verb
         # On our workers nothing may keep a handler from its message, or a peer from its answer. A caller's thread must
         # see its own KeyboardInterrupt, and whatever ends its greenlet.
-        self._caught: type[BaseException] = BaseException if verb in ("perform", "observe") else Exception
+        self._caught: type[BaseException] = BaseException if verb in self._HANDLERS else Exception
         self._operation = operation
         self._ended: float | None = None
         self.error: BaseException | None = None
@@ -123,8 +148,20 @@ class Span:
             except self._caught as error:
                 hooks.report_failure(f"on_{verb}_start", error)
 
+    def extend(self, call: Pending) -> None:
+        """Add the keys of the instruments to the message of a call that was prepared."""
+        if self._operation.extra:
+            call.data = self.extended(call.data)
+            call.size = len(call.data)
+
+    def extended(self, data: bytes) -> bytes:
+        """Return an encoded message with the keys that instruments add; without them if they cannot be sent."""
+        keys = self._operation.extra
+        return self._hooks.extended(data, keys, self._verb) if keys else data
+
     def follow(self, future: CallFuture[Any]) -> None:
-        """End with this future; the end is reported on a worker."""
+        """Add the keys of the instruments to its message, and end with this future; that is reported on a worker."""
+        self.extend(future)
         # Not `CallFuture.add_done_callback`: the moment of the end is to be taken where the answer arrives.
         Future.add_done_callback(future, self._completed)
 
@@ -168,6 +205,7 @@ class Hooks:
         own: the instruments that observe this connection alone.
         report: reports an instrument that failed.
         facade: leads to the connection that instruments are shown.
+        message_size: the most bytes of a message.
 
     Attributes:
         instruments: all that observe it.
@@ -176,12 +214,20 @@ class Hooks:
     """
 
     __slots__ = (
-        "__weakref__", "_facade", "_report", "instruments", "message_instruments", "name", "own",
+        "__weakref__", "_facade", "_message_size", "_report", "instruments", "message_instruments", "name", "own",
         "state_instruments",
     )  # fmt: skip
 
-    def __init__(self, name: str, own: tuple[Instrument, ...], report: Report, facade: LeadsToConnection) -> None:
+    def __init__(
+        self,
+        name: str,
+        own: tuple[Instrument, ...],
+        report: Report,
+        facade: LeadsToConnection,
+        message_size: int,
+    ) -> None:
         self.name = name
+        self._message_size = message_size
         self.own = own
         self._report = report
         self._facade = facade
@@ -201,9 +247,21 @@ class Hooks:
         self.state_instruments = tuple(each for each in instruments if _overrides(each, "on_state"))
         self.instruments = instruments  # last: a thread that sees it finds the others in place
 
-    def start(self, verb: str, name: str, message: Message | None = None) -> Span:
+    def start(self, verb: str, name: str, message: Message | None = None, extra: dict[str, str] | None = None) -> Span:
         """Report that an operation begins, and return what is to be told its end."""
-        return Span(self, verb, Operation(self.connection, shorten_name(name), message))
+        return Span(self, verb, Operation(self.connection, shorten_name(name), message, {} if extra is None else extra))
+
+    def extended(self, data: bytes, keys: dict[str, str], verb: str) -> bytes:
+        """Return an encoded message with further keys; without them where they are refused, or it grows too large."""
+        from .extra_keys import write_keys  # where no instrument adds any, it is not loaded
+
+        try:
+            extended = write_keys(data, keys)
+        except (TypeError, ValueError) as error:
+            self.report_failure(f"on_{verb}_start", error)
+            return data
+        # A message that may be sent stays one: those who watch disturb nothing.
+        return extended if len(extended) <= self._message_size else data
 
     def report_messages(self, direction: str, sizes: Iterable[int]) -> None:
         """Report messages of so many bytes each."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Generic, TypeVar
 
 from ..errors import SocketConnectionError, SocketError, SocketTimeout
@@ -21,10 +21,13 @@ from .messages import IDS, Message, MessageType, is_id
 from .private_copy import copy_payload
 from .reports import ErrorContext
 from .services import Services, forked_error
-from .subscriptions import ALL, Registry, Subscription, check_handler
+from .subscriptions import ALL, Registry, Subscription, check_handler, run_isolated
 from .types.interfaces import type_adapter
 
 Payload = TypeVar("Payload")
+
+REQUEST = "request"
+"""The name of each request, as instruments see it: the protocol gives it none."""
 
 
 class Stream(BlockingIterator[Any]):
@@ -111,7 +114,7 @@ class Requests:
         pending: the requests of ours that wait for responses, by id; read without a lock.
     """
 
-    __slots__ = ("_acknowledgers", "_response_observers", "_services", "pending")
+    __slots__ = ("_acknowledgers", "_hooks", "_response_observers", "_services", "pending")
 
     def __init__(
         self,
@@ -119,7 +122,7 @@ class Requests:
         acknowledgers: Registry[Callable[..., Any]],
         response_observers: Registry[Callable[..., Any]],
     ) -> None:
-        self._services = services
+        self._services, self._hooks = services, services.hooks
         self.pending: dict[Any, PendingRequest] = {}
         self._acknowledgers = acknowledgers
         self._response_observers = response_observers
@@ -135,7 +138,8 @@ class Requests:
             observer = _with_converted_payload(payload_type, observer)
         id = IDS.next()
         if observer is None:
-            self._services.send(Message(MessageType.REQUEST, payload, id))
+            message = Message(MessageType.REQUEST, payload, id)
+            self._send_observed(message) if self._hooks.instruments else self._services.send(message)
             return Subscription.group([])
         check_handler(observer, "the observer of a request", "payload")
         dispatch, report, weigh = self._services.dispatch, self._services.report, self._services.backlog.weigh
@@ -177,12 +181,23 @@ class Requests:
     def _send_request(self, payload: Any, id: str, pending: PendingRequest, subscription: Subscription) -> None:
         # Registered before it is sent: the first response may arrive before `send` returns.
         self.pending[id] = pending
+        message = Message(MessageType.REQUEST, payload, id)
         try:
-            self._services.send(Message(MessageType.REQUEST, payload, id))
+            self._send_observed(message) if self._hooks.instruments else self._services.send(message)
         except BaseException:
             subscription()
             raise
         pending.sent = not self._services.has_open_batch()
+
+    def _send_observed(self, message: Message) -> None:
+        span = self._hooks.start("request", REQUEST)
+        try:
+            self._services.send_observed(message, span)
+        except BaseException as error:
+            span.error = error
+            raise
+        finally:
+            span.end()
 
     def _forget(self, id: Any) -> None:
         self.pending.pop(id, None)
@@ -259,6 +274,8 @@ class Requests:
 
     def _acknowledge(self, message: Message) -> None:
         call_handler, id = self._services.call_handler, str(message.id)
+        if self._hooks.instruments:
+            call_handler = partial(self._call_observed, message)
         handlers = self._acknowledgers.get(ALL)
         for handler in handlers:
             payload = message.payload if handler is handlers[-1] else copy_payload(message.payload)
@@ -268,6 +285,26 @@ class Requests:
             SocketError(f"no acknowledge() handler accepted request {shorten_name(id)!r}"),
             ErrorContext("acknowledge", id, message),
         )
+
+    def _call_observed(self, message: Message, source: str, name: str, handler: Subscription, *arguments: Any) -> Any:
+        """Do what `Services.call_handler` does, and show it to the instruments."""
+
+        def invoke() -> Any:
+            # Inside of the context and of the surroundings: that may be where a tracer keeps the span.
+            span = self._hooks.start("acknowledge", REQUEST, message)
+            try:
+                return handler.handler(*arguments)
+            except BaseException as error:
+                span.error = error
+                raise
+            finally:
+                span.end()
+
+        try:
+            return run_isolated(handler.context.copy(), self._services.surroundings, invoke)
+        except BaseException as error:
+            self._services.report(error, ErrorContext(source, name))
+            return None
 
 
 def _response_converter(payload_type: Any) -> Callable[[Any], Any]:

@@ -20,7 +20,7 @@ from .reports import Report
 if TYPE_CHECKING:
     from .backlog import Backlog
     from .counters import Counters
-    from .hooks import Hooks
+    from .hooks import Hooks, Span
     from .pending import Pending
     from .subscriptions import HandlerContext
 
@@ -48,6 +48,7 @@ class Services:
     Attributes:
         send: send a message once there is a link, within a deadline (default: the timeout of calls); raises
             `SocketTimeout` or `SocketConnectionError` where there is none.
+        send_observed: `send` for a message that instruments may add keys to.
         reply: send a message on the link with this number and on no other: the peer of a later link would not know
             the id.
         dispatch: have a function run on a worker.
@@ -96,6 +97,7 @@ class Services:
         self.counters, self.hooks, self.backlog, self.json_depth = counters, hooks, backlog, json_depth
 
     send: Callable[..., None] = delegate("_sender.send")
+    send_observed: Callable[[Message, Span], None] = delegate("_sender.send_observed")
     reply: Callable[[Message, int], None] = delegate("_sender.reply")
     has_open_batch: Callable[[], bool] = delegate("_sender.has_open_batch")
     deadline_for: Callable[..., Deadline] = delegate("_sender.deadline_for")

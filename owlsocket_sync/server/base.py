@@ -26,6 +26,7 @@ from ..hub.seat import HubServer, Seat
 from ..locks import Condition, LocksReleased, make_process_lock
 from ..protocol.backlog import SharedMemory
 from ..protocol.codec import encode_event
+from ..protocol.connection_registry import REGISTRY
 from ..protocol.events import not_text
 from ..protocol.oversize import too_large
 from ..runtime.at_exit import EXIT_REGISTRY
@@ -154,6 +155,8 @@ class BaseServer:
         text = encode_event(event, payload, None, None, limits.json_depth)
         if len(text) > limits.message_size:
             raise too_large(len(text), limits.message_size)
+        if REGISTRY.instruments:
+            text = REGISTRY.extended(event, text, limits.message_size)
         try:
             self.hub.publish_text(event, payload, text, room, exclude)
         except SocketConnectionError:

@@ -200,10 +200,12 @@ class Peer(PolledPeer):
         self._ensure_reading()
         return super().transmit(frames, link, deadline, is_answer=is_answer, is_done=is_done)
 
-    def submit_now(self, method: str, payload: tuple[Any, ...], timeout: float | None) -> TimedFuture:
+    def submit_now(
+        self, method: str, payload: tuple[Any, ...], timeout: float | None, extra: dict[str, str] | None
+    ) -> TimedFuture:
         """Call a method of the client without waiting for it: where it lags, the call is queued as a broadcast is."""
         self._ensure_reading()
-        return submit_now(self.core, self.outbox.send_text, method, payload, timeout)
+        return submit_now(self.core, self.outbox.send_text, method, payload, timeout, extra)
 
     def reconnect(self, deadline: Deadline) -> NoReturn:
         """Raise, because only a client can reconnect."""

@@ -92,7 +92,9 @@ class FakeClient:
         """Answer a call."""
         return self.submit_now(method, payload, timeout).result(5)
 
-    def submit_now(self, method: str, payload: tuple[Any, ...], timeout: float | None) -> TimedFuture:
+    def submit_now(
+        self, method: str, payload: tuple[Any, ...], timeout: float | None, extra: dict[str, str] | None = None
+    ) -> TimedFuture:
         """Answer a call, or leave it."""
         future = FakeFuture()
         if self.perform is not None:
