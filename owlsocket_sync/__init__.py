@@ -1,7 +1,31 @@
 """A blocking client for servers that speak ``@owlmeans/socket``, and a small server for tests and samples.
 
-Public names are importable from this package; each is loaded at its first use, so that ``import owlsocket_sync`` stays
-fast.
+    from owlsocket_sync import connect
+
+    with connect("wss://api.example.com/ws") as conn:
+        print(conn.call("getUserProfile", 123))
+
+Where to read on, in ``help()``:
+
+    connect, Connection             open a connection; its verbs
+    Backoff, Heartbeat, Limits, Deflate, ClientOptions
+                                    options
+    ResilientError, SocketError, SocketTimeout, SocketConnectionError, AuthError
+                                    what is raised; owlsocket_sync.errors has the tree
+    Message, CallMessage, EventMessage, AuthMessage
+                                    what hooks and listeners get
+    Instrument, instrument, connections, Stats
+                                    what watches connections
+    owlsocket_sync.server           serve, an embedded server
+    owlsocket_sync.auth             keys, logins, guards
+    owlsocket_sync.stores           durable queues
+    owlsocket_sync.hub              rooms, presence and calls over several servers
+    owlsocket_sync.context          named services, one connection per process
+    owlsocket_sync.testing          a proxy with faults, connections in memory
+    owlsocket_sync.contrib          Flask, Django, notebooks, OpenTelemetry, Prometheus
+
+All other modules are internal: their names may change. Each public name is loaded at its first use, so that ``import
+owlsocket_sync`` stays fast.
 """
 
 from __future__ import annotations
@@ -237,7 +261,8 @@ _EXPORTS = {
 }
 
 __all__ = sorted(name for names in _EXPORTS.values() for name in names)
-__getattr__, __dir__ = lazy_exports(__name__, {**_EXPORTS, "version": ("__version__",)})
+_PARTS = ("auth", "context", "contrib", "errors", "hub", "server", "stores", "testing")
+__getattr__, __dir__ = lazy_exports(__name__, {**_EXPORTS, "version": ("__version__",)}, _PARTS)
 
 
 class _LastResort(logging.NullHandler):

@@ -155,7 +155,7 @@ def open_connection(options: ClientOptions) -> Connection:
     """Connect as `connect` does, which describes the options and the errors; from any thread."""
     fork.ensure_process()
     refuse_eventlet()
-    if options.is_static:
+    if options._is_static:
         assert isinstance(options.url, str)
         token = options.token if isinstance(options.token, str) else None
         warn_cleartext(options.target(options.url, token), token, stacklevel=3)

@@ -124,14 +124,14 @@ class ClientOptions(FieldwiseEq):
         object.__setattr__(self, "query", check_query(self.query))
         object.__setattr__(self, "headers", check_headers({} if self.headers is None else self.headers))
         if not callable(self.url):
-            self.target(self.url, self.token if self.is_static and isinstance(self.token, str) else None)
+            self.target(self.url, self.token if self._is_static and isinstance(self.token, str) else None)
 
     def __repr__(self) -> str:
         # Tokens, headers, queries and a proxy's password are secrets: a repr ends up in logs.
-        return f"ClientOptions(url={self.display_url!r}, name={self.name!r})"
+        return f"ClientOptions(url={self._display_url!r}, name={self.name!r})"
 
     @property
-    def is_static(self) -> bool:
+    def _is_static(self) -> bool:
         """Return whether URL and token are the same for each attempt: neither is a callable or a login's."""
         return not callable(self.url) and not callable(self.token) and self.login is None
 
@@ -142,7 +142,7 @@ class ClientOptions(FieldwiseEq):
         return self.compression if isinstance(self.compression, Deflate) else None
 
     @property
-    def display_url(self) -> str:
+    def _display_url(self) -> str:
         """Return the URL without secrets; ``"?"`` while only a callable knows it."""
         return "?" if callable(self.url) else redact(self.target(self.url, None).url)
 
@@ -171,7 +171,7 @@ class ClientOptions(FieldwiseEq):
         self.__dict__["_latest_target"] = asked, target
         return target
 
-    def request_headers(self, token: str | None) -> dict[str, str]:
+    def _request_headers(self, token: str | None) -> dict[str, str]:
         """Return the headers of an upgrade request; a header of the user's wins over one of ours."""
         headers = dict(self.headers or {})
         names = {name.lower() for name in headers}

@@ -66,6 +66,9 @@ class Connection:
     `close` to close it.
     """
 
+    # As programs import it: a program that calls `connect` alone sees it, too.
+    __module__ = "owlsocket_sync"
+
     def __new__(cls, *arguments: Any, **options: Any) -> Connection:
         """Refuse what is not the core of a connection, such as a URL; Python would name the missing argument."""
         if not (arguments and isinstance(arguments[0], Core)):
@@ -504,7 +507,7 @@ class Connection:
         methods = [(name, convert_arguments(method)) for name, method in public_methods(target, only)]
         if not methods:
             raise ValueError(f"{safe_str(target, repr)} has no public methods that could answer calls")
-        return Subscription.group([self.perform(f"{prefix}{name}", method) for name, method in methods])
+        return Subscription._group([self.perform(f"{prefix}{name}", method) for name, method in methods])
 
     # -- events ------------------------------------------------------------------------------------------------------
 

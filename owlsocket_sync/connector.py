@@ -49,7 +49,7 @@ class Connector:
         self._login = options.login
         self._runner: DeadlineRunner | None = None  # made for the first callable
         self._ssl_context = options.ssl_context
-        self.display_url = options.display_url
+        self.display_url = options._display_url
         self.answer: UpgradeAnswer = NO_ANSWER
         self._cookies: StickyCookies | None = None  # made for the first cookie
 
@@ -107,11 +107,11 @@ class Connector:
     ) -> Link:
         """Open a stream, and turn it into a WebSocket link by the upgrade."""
         options = self._options
-        target, headers = options.target(url, token), options.request_headers(token)
+        target, headers = options.target(url, token), options._request_headers(token)
         self.display_url = redact(target.url)
         if self._cookies is not None:
             headers = self._cookies.add_to(headers, target)
-        if not options.is_static:
+        if not options._is_static:
             warn_cleartext(target, token, stacklevel=2)
         if target.secure and self._ssl_context is None:
             self._ssl_context = default_context()

@@ -23,7 +23,7 @@ def stored_queues(inbox: Queue | None, outbox: Queue | None, owner: str = "") ->
     """
     if inbox is None and outbox is None:
         return None
-    if inbox is not None and outbox is not None and inbox.is_one_with(outbox):
+    if inbox is not None and outbox is not None and inbox._is_one_with(outbox):
         raise ValueError(
             f"outbox and inbox are one queue, {inbox.name!r}, whose messages would come back to it: use two queues"
         )

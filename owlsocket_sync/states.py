@@ -27,7 +27,7 @@ class AuthenticationStage(str, Enum):
         except ValueError:
             return value
 
-    def is_reached_by(self, stage: AuthenticationStage | str | None) -> bool:
+    def _is_reached_by(self, stage: AuthenticationStage | str | None) -> bool:
         """Return whether a connection at ``stage`` has passed or reached this stage.
 
         A connection at `ERROR` or at an unknown stage has reached none.

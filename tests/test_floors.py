@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(WORDS - {"errors", "html_repr", "fork"}, WORDS),
     "html_repr": set(),
     "fork": set(),
-    "errors": {"html_repr"},
+    "errors": {"html_repr", "lazy"},
     "protocol": WORDS | {"protocol", "version"},
     "redis": WORDS | {"redis"},
     "sqlite": WORDS | {"sqlite"},
@@ -46,12 +46,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "queue_setup": {"core", "runtime", "stores"},
     "client": WORDS | CORE | {"stores", "client_options", "connector", "inherited", "queue_setup", "runtime"},
     "auth": WORDS | {"runtime", "lazy", "redis", "auth"},
-    "context": WORDS | CORE | {"client_options", "client", "runtime", "auth", "context"},
+    "context": WORDS | CORE | {"client_options", "client", "lazy", "runtime", "auth", "context"},
     "contracts": WORDS | CORE | {"lazy", "contracts"},
     "hub": WORDS | CORE | {"lazy", "redis", "runtime", "sqlite", "hub"},
     "server": WORDS
     | CORE
-    | {"contracts", "stores", "inherited", "queue_setup", "transport", "runtime", "hub", "server", "version"},
+    | {"contracts", "stores", "inherited", "lazy", "queue_setup", "transport", "runtime", "hub", "server", "version"},
     "cli": {
         "__init__",
         "advice",
@@ -80,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "client_options",
         "context",
         "contracts",
+        "lazy",
         "runtime",
         "transport",
         "hub",

@@ -58,7 +58,7 @@ def test_a_header_in_two_spellings_is_refused() -> None:
 def test_a_header_of_the_users_wins_over_the_token(name: str) -> None:
     """Once, and in whatever spelling."""
     options = ClientOptions(url="ws://h", token="t", headers={name: "Bearer mine"})
-    assert options.request_headers("t") == {name: "Bearer mine", "User-Agent": USER_AGENT}
+    assert options._request_headers("t") == {name: "Bearer mine", "User-Agent": USER_AGENT}
 
 
 @pytest.mark.parametrize("headers", [["X: y"], [("X", "y")], "X: y", 5, {"X": None}, {"X": b"y"}, {5: "y"}])

@@ -64,7 +64,7 @@ class StageLogin:
             raise AuthMalformed("the response to the first authentication step contains no challenge")
         connection.auth(AuthenticationStage.AUTHENTICATE, self._claim.sign_challenge(challenge))
         # A response without an error does not mean success: the stage is the only thing that says so.
-        if not AuthenticationStage.AUTHENTICATED.is_reached_by(connection.stage):
+        if not AuthenticationStage.AUTHENTICATED._is_reached_by(connection.stage):
             raise AuthMalformed(f"the peer accepted the credentials but left the connection at {connection.stage!r}")
 
     def __repr__(self) -> str:

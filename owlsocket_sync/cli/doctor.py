@@ -50,7 +50,7 @@ class Doctor:
             # As `connect` sends it: the token bare in the query, with its scheme in the header.
             client_options = options.client_options()
             self._target = client_options.target(options.url, options.token)
-            self._headers = client_options.request_headers(options.token)
+            self._headers = client_options._request_headers(options.token)
             self._proxy = proxy_for(self._target, options.proxy)
         except ValueError as error:
             raise click.UsageError(str(error)) from None

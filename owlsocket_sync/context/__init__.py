@@ -11,9 +11,11 @@ The counterpart of ``@owlmeans/context`` for scripts and web workers::
 
 from __future__ import annotations
 
+from ..lazy import eager_exports
 from .auth_service import AuthService
 from .context import Context, Phase
 from .service import Service
 from .socket_service import SocketService
 
 __all__ = ["AuthService", "Context", "Phase", "Service", "SocketService"]
+__dir__ = eager_exports(__name__, __all__)

@@ -91,9 +91,9 @@ class SocketService(Service):
         service = context.find(self._auth)
         if not isinstance(service, AuthService):
             raise ConfigError(f"service {self.alias!r} needs an AuthService with alias {self._auth!r}: register one")
-        self.use_credentials(**service.credentials())
+        self._use_credentials(**service.credentials())
 
-    def use_credentials(self, **credentials: Any) -> None:
+    def _use_credentials(self, **credentials: Any) -> None:
         """Connect with these from now on: ``token``, ``auth`` and queues, as options of `owlsocket_sync.connect`."""
         self._options = replace(self._options, **credentials)
 

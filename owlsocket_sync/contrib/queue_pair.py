@@ -17,6 +17,6 @@ def one_queue_error(inbox: Queue | None, outbox: Queue | None, inbox_setting: st
         inbox_setting: where it is set.
         outbox_setting: where it is set.
     """
-    if inbox is None or outbox is None or not inbox.is_one_with(outbox):
+    if inbox is None or outbox is None or not inbox._is_one_with(outbox):
         return None
     return f"{outbox_setting} and {inbox_setting} are one queue, {inbox.name!r}, whose messages would come back to it"

@@ -66,7 +66,7 @@ class Tasks:
     def call_handler(self, source: str, name: str, handler: Subscription, *arguments: Any) -> Any:
         """Invoke a user's handler here; report what it raises, and return ``None`` then."""
         try:
-            return handler.invoke(self._surroundings, *arguments)
+            return handler._invoke(self._surroundings, *arguments)
         except BaseException as error:
             self._report(error, ErrorContext(source, name))
             return None

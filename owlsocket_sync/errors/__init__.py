@@ -25,7 +25,8 @@ prefix there, such as ``socket:timeout:``, which `ResilientError.marshal` adds a
 
 from __future__ import annotations
 
-from .marshalled import SEPARATOR, ResilientError, marshal_for_peer, register_error_class
+from ..lazy import eager_exports, publish
+from .marshalled import SEPARATOR, PrefixedError, ResilientError, marshal_for_peer, register_error_class
 from .tree import (
     AccessError,
     ApiClientError,
@@ -137,3 +138,6 @@ __all__ = [
     "marshal_for_peer",
     "register_error_class",
 ]
+
+publish(__name__, (PrefixedError,))
+__dir__ = eager_exports(__name__, __all__)

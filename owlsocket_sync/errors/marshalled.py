@@ -116,7 +116,11 @@ ResilientError.type = ""
 
 
 class PrefixedError(ResilientError):
-    """An error of the reference: its message on the wire begins with the prefix of its class."""
+    """An error of the reference: its message on the wire begins with the prefix of its class.
+
+    Attributes:
+        default_message: the message of an error that is made without one.
+    """
 
     default_message: ClassVar[str] = "error"
 

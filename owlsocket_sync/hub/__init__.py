@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .values import Publication as Publication
 
 _EXPORTS = {
+    ".protocol.hooks": ("Outcome",),
     "base": ("Bus", "BusEvents"),
     "hub": ("Hub",),
     "memory": ("MemoryBus", "MemoryHub", "MemorySpace"),
@@ -32,13 +33,5 @@ _EXPORTS = {
     "values": ("Gap", "Member", "PresenceChange", "Publication"),
 }
 
-__all__ = sorted(["Outcome", *(name for names in _EXPORTS.values() for name in names)])
-_get, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-
-def __getattr__(name: str) -> object:
-    if name == "Outcome":
-        from ..protocol.hooks import Outcome
-
-        return Outcome
-    return _get(name)
+__all__ = sorted(name for names in _EXPORTS.values() for name in names)
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

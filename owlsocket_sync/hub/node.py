@@ -103,7 +103,7 @@ class HubNode:
         for subscription in self._handlers.get(kind):
             if subscription.active:
                 try:
-                    subscription.invoke(None, value)
+                    subscription._invoke(None, value)
                 except Exception as error:  # of the user's: the next handler runs
                     self._log_failed(kind, value, error)
 

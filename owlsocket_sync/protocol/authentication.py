@@ -285,7 +285,7 @@ class Authentication:
     def require_stage(self, stage: AuthenticationStage, what: str) -> None:
         """Raise `SocketUnauthorized` unless the peer has authenticated so far; ``what`` begins the message."""
         reached = self._granted if self._accepted else self._stage
-        if not stage.is_reached_by(reached):
+        if not stage._is_reached_by(reached):
             current = "none" if reached is None else repr(_wire_value(reached))
             raise SocketUnauthorized(f"{what} requires stage {stage.value!r} (current stage: {current})")
 

@@ -90,7 +90,7 @@ class ErrorReporter:
                 if not subscription.active:
                     continue
                 try:
-                    subscription.invoke(self._surroundings, error, context)
+                    subscription._invoke(self._surroundings, error, context)
                 except BaseException as failure:
                     self._log_failure(failure, error, context)
         finally:

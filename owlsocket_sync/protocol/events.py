@@ -152,7 +152,7 @@ class Events:
         else:
             stream = converted = ConvertedEvents(services, mailbox, event, limit, timeout)
             converted.convert = convert
-        stream.attach(self._queues.add(event, mailbox))
+        stream._attach(self._queues.add(event, mailbox))
         if self._services.closing_error() is not None:
             mailbox.close()
         return stream
@@ -198,7 +198,7 @@ class Events:
 
     def _notify_observer(self, observer: Subscription, message: EventMessage) -> None:
         if observer.active:
-            # As `Subscription.invoke`, with the span inside of the context: that may be where a tracer keeps it.
+            # As `Subscription._invoke`, with the span inside of the context: that may be where a tracer keeps it.
             observer.context.copy().run(self._invoke, observer, message)
 
     def _invoke_plainly(self, observer: Subscription, message: EventMessage) -> None:

@@ -46,7 +46,9 @@ def read_keys(text: str | None, names: Iterable[str]) -> dict[str, str]:
     if text is None or not any(f'"{name}"' in text for name in looked_for):
         return {}
     fields = _parse(text)
-    return {name: value for name in looked_for if isinstance(value := fields.get(name), str) and len(value) <= MAX_VALUE}
+    return {
+        name: value for name in looked_for if isinstance(value := fields.get(name), str) and len(value) <= MAX_VALUE
+    }
 
 
 def _parse(text: str) -> dict[str, Any]:

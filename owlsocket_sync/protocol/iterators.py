@@ -46,7 +46,7 @@ class BlockingIterator(Generic[Item]):
         self._defer_cleanup = services().defer_cleanup
         self._closed = False
 
-    def attach(self, subscription: Subscription) -> None:
+    def _attach(self, subscription: Subscription) -> None:
         """Unsubscribe this when the iterator is closed."""
         self._subscription = subscription
 

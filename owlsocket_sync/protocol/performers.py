@@ -109,7 +109,7 @@ class Performers:
         if not handler.active:
             # It was unsubscribed while the call waited for a worker: the one registered before it answers.
             return self.receive_call(message, link)
-        # As `Subscription.invoke`, with the span inside of the context: that may be where a tracer keeps it.
+        # As `Subscription._invoke`, with the span inside of the context: that may be where a tracer keeps it.
         run = handler.context.copy().run
         if self._services.surroundings is None:
             run(self._answer, handler, message, deadline, link)

@@ -140,7 +140,7 @@ class Requests:
         if observer is None:
             message = Message(MessageType.REQUEST, payload, id)
             self._send_observed(message) if self._hooks.instruments else self._services.send(message)
-            return Subscription.group([])
+            return Subscription._group([])
         check_handler(observer, "the observer of a request", "payload")
         dispatch, report, weigh = self._services.dispatch, self._services.report, self._services.backlog.weigh
 
@@ -174,7 +174,7 @@ class Requests:
             mailbox(message.payload, weigh(message.raw))
 
         subscription = Subscription(mailbox, lambda _: self._forget(id))
-        stream.attach(subscription)
+        stream._attach(subscription)
         self._send_request(payload, id, PendingRequest(on_response, mailbox.close, mailbox.orphan), subscription)
         return stream
 
@@ -211,7 +211,7 @@ class Requests:
         if not subscription.active:
             return
         try:
-            wants_more = subscription.invoke(self._services.surroundings, message.payload)
+            wants_more = subscription._invoke(self._services.surroundings, message.payload)
         except BaseException as error:
             self._services.report(error, ErrorContext("request", str(message.id), message))
             return

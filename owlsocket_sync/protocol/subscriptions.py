@@ -114,12 +114,12 @@ class Subscription:
             name = getattr(self.handler, "__qualname__", None) or repr(self.handler)
         return f"<Subscription of {name}{'' if self.active else ', unsubscribed'}>"
 
-    def invoke(self, surroundings: HandlerContext | None, *arguments: Any) -> Any:
+    def _invoke(self, surroundings: HandlerContext | None, *arguments: Any) -> Any:
         """Call the handler in a context of its own, inside of the surroundings; return and raise what it does."""
         return run_isolated(self.context.copy(), surroundings, self.handler, *arguments)
 
     @classmethod
-    def group(cls, members: list[Subscription]) -> Subscription:
+    def _group(cls, members: list[Subscription]) -> Subscription:
         """Return one subscription that unsubscribes all of these."""
 
         def cancel(_: Subscription) -> None:

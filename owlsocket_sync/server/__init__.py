@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import MissingExtra
+from ..lazy import eager_exports
 from ..states import ANONYMOUS
 
 try:
@@ -16,3 +17,4 @@ except ImportError as error:
     ) from error
 
 __all__ = ["ANONYMOUS", "Request", "Server", "ServerOptions", "serve"]
+__dir__ = eager_exports(__name__, __all__)

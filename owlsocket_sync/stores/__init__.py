@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .urls import open_queue as open_queue
 
 _EXPORTS = {
+    ".protocol.delivery": ("Delivery",),
     "base": (
         "Bounds",
         "Draft",
@@ -49,13 +50,5 @@ _EXPORTS = {
     "urls": ("open_queue",),
 }
 
-__all__ = sorted(["Delivery", *(name for names in _EXPORTS.values() for name in names)])
-_get, __dir__ = lazy_exports(__name__, _EXPORTS)
-
-
-def __getattr__(name: str) -> object:
-    if name == "Delivery":
-        from ..protocol.delivery import Delivery
-
-        return Delivery
-    return _get(name)
+__all__ = sorted(name for names in _EXPORTS.values() for name in names)
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)

@@ -74,7 +74,7 @@ class Queue:
     def __bool__(self) -> bool:
         return True  # a queue is there, also while it is empty
 
-    def is_one_with(self, other: Queue) -> bool:
+    def _is_one_with(self, other: Queue) -> bool:
         """Return whether this is the same queue: two objects may be one queue of a file, or of a Redis."""
         places = [getattr(queue.stored, "place", queue.stored) for queue in (self, other)]
         return bool(places[0] == places[1])

@@ -46,7 +46,7 @@ def test_a_group_gives_up_all_of_it() -> None:
     """In one call."""
     registry: Registry[Any] = Registry(threading.Lock())
     members = [registry.add(key, named) for key in "abc"]
-    group = Subscription.group(members)
+    group = Subscription._group(members)
     assert repr(group) == "<Subscription of a group>"
     group()
     assert not any(member.active for member in members)

@@ -15,6 +15,7 @@ Then, anywhere::
 from __future__ import annotations
 
 from ...errors import MissingExtra
+from ...lazy import eager_exports
 
 try:
     import django  # noqa: F401
@@ -41,3 +42,4 @@ __all__ = [
     "observe",
     "perform",
 ]
+__dir__ = eager_exports(__name__, __all__)

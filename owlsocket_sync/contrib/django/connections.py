@@ -56,7 +56,7 @@ class _ClientService(SocketService):
         """Read the tokens, keys, logins and queues that the settings refer to."""
         # Not in the constructor: the settings name project code, which cannot be imported before all apps are loaded.
         self._configuration.find_url()
-        self.use_credentials(**self._configuration.late_options())
+        self._use_credentials(**self._configuration.late_options())
 
 
 class Client(TypedVerbs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...errors import MissingExtra
+from ...lazy import eager_exports
 
 # Commands and routes are imported when they are used: routes need flask-sock, which the extra does not install.
 try:
@@ -16,3 +17,4 @@ except ImportError as error:
     ) from error
 
 __all__ = ["FakePeer", "NamedService", "NoAppContext", "OwlSocket"]
+__dir__ = eager_exports(__name__, __all__)

@@ -7,6 +7,7 @@ warnings about connections that were never closed.
 
 from __future__ import annotations
 
+from ...lazy import eager_exports
 from .extension import load_ipython_extension, unload_ipython_extension
 from .frames import events_frame, queue_frame, to_frame
 from .latency import LatencyLog, RoundTrip, latencies, plot_latency
@@ -31,3 +32,4 @@ __all__ = [
     "unload_ipython_extension",
     "watch",
 ]
+__dir__ = eager_exports(__name__, __all__)

@@ -110,10 +110,10 @@ class View(ABC):
         self._button.on_click(lambda _: self.close())
         self.widget = widgets.VBox([self._page, self._button])
         self.widget.observe(self._on_comm_change, "comm")
-        self._subscription = Subscription.group([])
+        self._subscription = Subscription._group([])
 
     def _begin(self, subscriptions: list[Subscription]) -> None:
-        self._subscription = Subscription.group([*subscriptions, self._conn.on_state(self._on_state)])
+        self._subscription = Subscription._group([*subscriptions, self._conn.on_state(self._on_state)])
         views = _views.setdefault(self._conn, {})
         previous, views[self._kind] = views.get(self._kind), self
         if previous is not None:
