@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +16,13 @@ from pathlib import Path
 import pytest
 
 from docs.running import ROOT
+from docs.walking import dead_links, look, opened, pages_of, served
+from support.chromium import Chromium, installed
 from support.helpers import scaled
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+
+needs_chromium = pytest.mark.skipif(installed() is None, reason="no Chromium on this machine: apt-get install chromium")
 
 MODULES = [
     "owlsocket_sync",
@@ -100,3 +106,52 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     assert loaded == set()
     styles = "".join(sheet.read_text(encoding="utf-8") for sheet in site.rglob("*.css"))
     assert re.findall(r"@import[^;]*//|url\(['\"]?(?:https?:)?//[^)]*", styles) == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    """One browser for all."""
+    with Chromium() as running:
+        yield running
+
+
+@needs_chromium
+def test_every_page_in_a_browser(site: Path, browser: Chromium) -> None:
+    """On a desk and on a phone: none scrolls sideways, every link and anchor resolves, and no script complains."""
+    with served(site) as url, opened(browser, url) as tab:
+        seen = {page: look(tab, url + page) for page in pages_of(site)}
+    assert len(seen) > 30
+    assert [page for page, shown in seen.items() if not shown.title] == []
+    too_wide = [(page, name, by) for page, shown in seen.items() for name, by in shown.wide.items() if by > 0]
+    assert too_wide == [], "wider than the screen, by so many pixels"
+    assert dead_links(url, site, seen) == []
+    assert {page: shown.complaints for page, shown in seen.items() if shown.complaints} == {}
+
+
+@needs_chromium
+def test_a_page_that_is_broken_is_seen(tmp_path: Path, browser: Chromium) -> None:
+    """Too wide for a phone, with dead links, and with a script that fails: what looks at pages can fail."""
+    (tmp_path / "404.html").write_text("<title>nothing</title>")
+    (tmp_path / "index.html").write_text(
+        "<title>broken</title><p style='width: 600px'>wide</p><a href='gone/'>gone</a><a href='#nowhere'>nowhere</a>"
+        "<a href='#here' id='here'>here</a><img src='missing.png'><script>nobody.home()</script>"
+    )
+    with served(tmp_path) as url, opened(browser, url) as tab:
+        shown = look(tab, f"{url}/")
+        assert dead_links(url, tmp_path, {"/": shown}) == [
+            "/ links to /#nowhere, which has no such anchor",
+            "/ links to /gone/, which is not there",
+        ]
+    assert shown.wide["desktop"] <= 0 < shown.wide["phone"]
+    assert sorted(shown.complaints) == [
+        "Uncaught ReferenceError: nobody is not defined",
+        f"not loaded: {url}/missing.png",
+    ]
+
+
+@needs_chromium
+def test_the_cheat_sheet_fits_on_one_sheet_of_paper(site: Path, browser: Chromium) -> None:
+    """Of A4, as the browser prints it."""
+    with served(site) as url, browser.page(f"{url}/cheatsheet/") as tab:
+        printed = tab.command("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=False)
+    assert len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed["data"]))) == 1
