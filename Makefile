@@ -60,7 +60,7 @@ bench: ## run the benchmarks in their short form
 guard: ## hold the instructions of the hot paths against their budgets, with callgrind where valgrind is installed
 	$(PYTHON) -m benchmarks.guard
 
-figures: ## write docs/guarantees.md and docs/soak.png from the figures of the last runs
+figures: ## write docs/guarantees.md, docs/soak.png and the figures in README.md from those of the last runs
 	PYTHONPATH=tests $(PYTHON) -m support.guarantees
 	PYTHONPATH=tests $(PYTHON) -m support.plot_soak
 

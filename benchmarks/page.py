@@ -1,7 +1,7 @@
-"""The generated parts of ``docs/performance.md``: ``python -m benchmarks.page`` writes them from the published figures.
+"""The generated parts of ``docs/performance.md`` and ``README.md``, written from the published figures.
 
-Each part lies between ``<!-- NAME -->`` and ``<!-- end of NAME -->``. All figures of the page are in these parts, so
-the page claims what the run has shown, and nothing else.
+``python -m benchmarks.page`` writes them. Each part lies between ``<!-- NAME -->`` and ``<!-- end of NAME -->``. All
+figures of the pages are in these parts, so the pages claim what the run has shown, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .result import Result
 from .targets import Verdict
 
 PAGE = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 FOLDER = ROOT / "docs" / "performance"
 NO_RUN = "No whole run has been published for this version: `python -m benchmarks` makes one, and fills this part."
 PLOTS = {
@@ -29,14 +30,51 @@ PLOTS = {
     "growth": "Growth",
     "crowd": "Beside other connections",
 }
+COMPARED = (
+    ("one blocking call takes", "blocking call: p50, to that of {}"),
+    ("connect, one call and close take", "connect, call, close: p50, to that of {}"),
+    ("16 MiB to the server, in MB/s, are", "16 MiB up: MB/s, to those of {}"),
+    ("16 MiB from the server, in MB/s, are", "16 MiB down: MB/s, to those of {}"),
+)
+"""What the README compares: the words, and the names of the goals, better or worse than the others."""
+
+OTHERS = (
+    "python-socketio",
+    "grpc",
+    "rpyc",
+    "reader thread + Future, tuned",
+    "websockets.sync",
+    "websocket-client, tuned",
+)
+REGIME = "two cores"
 
 
-def write(page: Path = PAGE, folder: Path = FOLDER) -> None:
-    """Write the generated parts of a page from the figures in a folder beside it."""
-    text = page.read_text(encoding="utf-8")
-    for name, body in parts(folder).items():
-        text = _replace(text, name, body)
-    page.write_text(text, encoding="utf-8")
+def write(page: Path = PAGE, folder: Path = FOLDER, readme: Path = README) -> None:
+    """Write the generated parts of a page, and of the README, from the figures in a folder beside the page."""
+    for file, bodies in ((page, parts(folder)), (readme, readme_parts(folder))):
+        text = file.read_text(encoding="utf-8")
+        for name, body in bodies.items():
+            text = _replace(text, name, body)
+        file.write_text(text, encoding="utf-8")
+
+
+def readme_parts(folder: Path) -> dict[str, str]:
+    """Return the body of each part of the README: the same goals whether they are met or not."""
+    file = folder / "figures.json"
+    if not file.exists():
+        return {"speed": NO_RUN}
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    ratios = {goal["what"]: goal["value"] for goal in figures["goals"] if goal["regime"] == REGIME}
+    rows = ["| measured on two cores | owlsocket-sync, compared with |", "|---|---|"]
+    for words, goal in COMPARED:
+        compared = [(other, ratios.get(goal.format(other))) for other in OTHERS]
+        shown = ", ".join(f"{ratio:.2f} x {other}" for other, ratio in compared if ratio is not None)
+        if shown:
+            rows.append(f"| {words} | {shown} |")
+    met = sum(goal["met"] for goal in figures["goals"])
+    taken, goals = figures["machine"]["taken"], len(figures["goals"])
+    rows += ["", f"{met} of the {goals} goals of the last whole run are met ({taken})."]
+    return {"speed": "\n".join(rows)}
 
 
 def parts(folder: Path) -> dict[str, str]:

@@ -87,6 +87,16 @@ def test_the_page_shows_the_published_figures_and_no_others() -> None:
         assert found.strip() == body.strip(), f"python -m benchmarks.page writes the part {name!r}"
 
 
+def test_the_readme_shows_published_figures_also_those_that_miss_their_goal() -> None:
+    """Its part about speed is what the generator makes of them."""
+    text = page.README.read_text(encoding="utf-8")
+    for name, body in page.readme_parts(page.FOLDER).items():
+        found = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- end of {name} -->")[0]
+        assert found.strip() == body.strip(), f"python -m benchmarks.page writes the part {name!r} of README.md"
+        assert all(words in body for words, _ in page.COMPARED)
+        assert "websocket-client, tuned" in body
+
+
 def test_a_missed_goal_says_by_how_much() -> None:
     """In per cent of its bound; of a bound of nothing, by the figure."""
     assert Verdict("calls", 1.1, 1.0).outcome == "missed by 10 %"

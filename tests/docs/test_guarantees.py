@@ -24,6 +24,11 @@ def test_the_table_is_made_of_what_was_seen() -> None:
     assert guarantees.page() == guarantees.PAGE.read_text(encoding="utf-8")
 
 
+def test_the_short_form_in_the_readme_is_made_of_what_was_seen() -> None:
+    """The worst of each figure, beside the limit that its test asserts."""
+    assert guarantees.readme() == guarantees.README.read_text(encoding="utf-8")
+
+
 def test_every_test_that_is_named_is_there() -> None:
     """No promise leads to a test that was renamed."""
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", guarantees.PAGE.read_text(encoding="utf-8"))

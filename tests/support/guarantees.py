@@ -1,4 +1,4 @@
-"""Writes the table in ``docs/guarantees.md``: each promise, the tests that hold it, and the figures last seen.
+"""Writes the table in ``docs/guarantees.md`` and its short form in ``README.md``: promises, tests, figures last seen.
 
 Tests say by their names which row they hold (``test_row_07_…``), and note their figures where ``OWLSOCKET_FIGURES``
 names a file; ``PYTHONPATH=tests python -m support.guarantees`` puts both together.
@@ -16,6 +16,7 @@ from typing import NamedTuple
 TESTS = Path(__file__).parents[1]
 DOCS = TESTS.parent / "docs"
 PAGE = DOCS / "guarantees.md"
+README = TESTS.parent / "README.md"
 FIGURES = DOCS / "figures.json"
 
 ROWS = {
@@ -55,6 +56,18 @@ ROWS = {
     34: "The embedded server with slow, idle, large, hostile and silent clients; it stops within 3 s.",
 }
 TABLE = re.compile(r"(?<=<!-- rows -->\n).*?(?=<!-- end of rows -->)", re.DOTALL)
+SAFETY = re.compile(r"(?<=<!-- safety -->\n).*?(?=<!-- end of safety -->)", re.DOTALL)
+SHOWN = {
+    "the last of 101 waiting calls fails after the loss of the link within": "last of 101 pending calls failed after",
+    "a silent peer is noticed, with a heartbeat of 20 + 20 s, after": "noticed after, heartbeat 20/20 s",
+    "10 000 calls at once are made and answered within": "10 000 pending calls made and answered",
+    "a day of faults: confirmed calls that the server never saw": "confirmed calls that the server never saw",
+    "a day of faults: memory gained": "memory gained after warm-up",
+    "hostile messages: links that they ended": "links lost to bombs",
+    "tokens and keys found in logs, errors and tracebacks": "secrets told",
+}
+"""What the README shows of the figures: its words, and the end of the name of the figure."""
+
 HEAD = "| | guarantee | verified by | last full run (limit) |\n|---|---|---|---|\n"
 
 
@@ -100,6 +113,18 @@ def page() -> str:
     return TABLE.sub(lambda _: table, PAGE.read_text(encoding="utf-8"))
 
 
+def readme() -> str:
+    """The README, with the worst of each figure that it shows beside its limit."""
+    entries = list(json.loads(FIGURES.read_text(encoding="utf-8")).values())
+    rows = ["| in the last full run of the tests | worst seen | limit |", "|---|---|---|"]
+    for words, what in SHOWN.items():
+        value, limit, unit = max(
+            (entry["value"], entry["limit"], entry["unit"]) for entry in entries if entry["what"].endswith(what)
+        )
+        rows.append(f"| {words} | {_shown(value)} {unit} | {_shown(limit)} {unit} |")
+    return SAFETY.sub(lambda _: "\n" + "\n".join(rows) + "\n\n", README.read_text(encoding="utf-8"))
+
+
 def _line(row: int, tests: list[Held], shown: dict[str, list[str]]) -> str:
     by_file: dict[str, list[str]] = {}
     for test in tests:
@@ -115,3 +140,4 @@ def _short(name: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")
