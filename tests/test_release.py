@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -23,12 +24,15 @@ from support.distribution import (
     SOURCES,
     declared,
     faults_of,
+    faults_of_links,
     faults_of_sources,
     faults_of_wheel,
     faults_of_words,
     files_of_package,
+    relative_links,
     version,
 )
+from support.floors import floors
 
 ROOT = Path(__file__).parent.parent
 NAME = f"{PACKAGE}-{version()}"
@@ -144,10 +148,15 @@ def test_a_tag_wants_the_same_version_and_a_date() -> None:
 # -- the archives ------------------------------------------------------------------------------------------------------
 
 
+LICENCE = "License-Expression: MIT\n"
+
+
 def metadata() -> str:
     """The metadata of a wheel, as it should be."""
     extras = "".join(f"Provides-Extra: {extra}\n" for extra in declared()["options.extras_require"])
-    return f"Metadata-Version: 2.1\nName: owlsocket-sync\nVersion: {version()}\nRequires-Python: >=3.10\n{extras}"
+    return (
+        f"Metadata-Version: 2.1\nName: owlsocket-sync\nVersion: {version()}\nRequires-Python: >=3.10\n{extras}{LICENCE}"
+    )
 
 
 def contents() -> dict[str, str]:
@@ -217,6 +226,7 @@ def test_what_does_not_belong_in_a_wheel_is_found(tmp_path: Path, name: str) -> 
     [
         (f"Version: {version()}", "Version: 9.9.9", "version"),
         (">=3.10", ">=3.8", "minimal Python"),
+        ("License-Expression: MIT", "License: MIT", "licence"),
         ("Provides-Extra: cli\n", "", "extras"),
     ],
 )
@@ -227,6 +237,70 @@ def test_metadata_that_says_something_else_is_found(tmp_path: Path, good: str, b
     assert f": {what}: " in fault
 
 
+def test_a_link_that_leads_nowhere_on_an_index_is_found(tmp_path: Path) -> None:
+    """Of the description; what a block of code shows is no link."""
+    page = "\n[there](https://example.com/a.md) [here](#here)\n```python\nrow[0](argument)\n```\n"
+    name = f"{NAME}.dist-info/METADATA"
+    assert faults_of_wheel(wheel(tmp_path, {**contents(), name: metadata() + page})) == []
+    (fault,) = faults_of_wheel(wheel(tmp_path, {**contents(), name: f"{metadata()}{page}[nowhere](docs/index.md)"}))
+    assert fault.endswith("the description links to docs/index.md")
+
+
+def test_what_is_published_names_its_repository(tmp_path: Path) -> None:
+    """So that a reader of the index finds the source, the documentation, the changes and the issues."""
+    urls = "".join(f"Project-URL: {name}, {url}\n" for name, url in SETUP["project_urls"](REPOSITORY, "1.0").items())
+    name = f"{NAME}.dist-info/METADATA"
+    assert faults_of_links(wheel(tmp_path, {**contents(), name: metadata() + urls})) == []
+    (fault,) = faults_of_links(wheel(tmp_path, contents()))
+    assert fault.endswith("Changelog, Documentation, Issues, Source: set OWLSOCKET_REPOSITORY")
+
+
+REPOSITORY = "https://example.com/owner/name"
+SETUP = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown", "without"),
+    [
+        ("[a page](docs/faq.md)", f"[a page]({REPOSITORY}/blob/v1.0/docs/faq.md)", "a page"),
+        ("[`docs/`](docs)", f"[`docs/`]({REPOSITORY}/tree/v1.0/docs)", "`docs/`"),
+        ("[part](docs/faq.md#what-it-is)", f"[part]({REPOSITORY}/blob/v1.0/docs/faq.md#what-it-is)", "part"),
+        ("![a picture](a.svg)", f"![a picture]({REPOSITORY}/raw/v1.0/a.svg)", ""),
+        ("[far](https://example.com) [near](#near)", "[far](https://example.com) [near](#near)", None),
+        ("`pip install 'a[b]'` (c)", "`pip install 'a[b]'` (c)", None),
+        ("```python\nrow[0](x)\n```", "```python\nrow[0](x)\n```", None),
+    ],
+)
+def test_links_are_absolute_on_an_index_or_gone(written: str, shown: str, without: str | None) -> None:
+    """With a repository they lead there, at the tag of the version; without one, their words stay."""
+    assert SETUP["description"](written, REPOSITORY, "1.0") == shown
+    assert SETUP["description"](written, "", "1.0") == (shown if without is None else without)
+
+
+@pytest.mark.parametrize("repository", ["", REPOSITORY])
+def test_no_link_of_the_readme_is_dead_on_an_index(repository: str) -> None:
+    """Each file that it links to is there, and each link is absolute."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = relative_links(readme)
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []
+    assert relative_links(SETUP["description"](readme, repository, "1.0")) == []
+
+
+def test_only_pythons_that_were_run_are_named() -> None:
+    """By the classifiers, and by the README, which says that the tests run on them."""
+    classifiers = re.findall(r"Python :: (3\.\d+)", declared()["metadata"]["classifiers"])
+    sentence = re.search(r"The tests run on CPython (.*?)\. ", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert sentence
+    assert re.findall(r"3\.\d+", sentence[1]) == classifiers
+    assert classifiers[0] == declared()["options"]["python_requires"].removeprefix(">=")
+
+
+def test_the_core_needs_little() -> None:
+    """What only one part loads is required by the extra of that part, so that it fits beside other packages."""
+    assert set(floors()["core"]) == {"orjson", "websocket-client"}
+
+
 def test_faults_of_sources_are_found(tmp_path: Path) -> None:
     """What is missing, what was left lying about, and a folder of another name."""
     whole = files_of_package() | SOURCES
@@ -234,6 +308,8 @@ def test_faults_of_sources_are_found(tmp_path: Path) -> None:
     (fault,) = faults_of_sources(sources(tmp_path, whole - {"CHANGELOG.md"}))
     assert fault.endswith("CHANGELOG.md is missing")
     (fault,) = faults_of_sources(sources(tmp_path, whole | {"tests/__pycache__/helpers.pyc"}))
+    assert fault.endswith("does not belong there")
+    (fault,) = faults_of_sources(sources(tmp_path, whole | {"docs/performance/calls.png"}))
     assert fault.endswith("does not belong there")
     (fault,) = faults_of_sources(sources(tmp_path, whole, "elsewhere"))
     assert fault.endswith("unpacks into ['elsewhere']")

@@ -83,8 +83,10 @@ _EXPORTS = {
 __all__ = sorted(name for names in _EXPORTS.values() for name in names)
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS)
 
+NEEDED = ("cryptography", "Crypto", "base58", "rfc8785", "requests", "dataclasses_json")
+
 # On import of the package, not of a name: the error says what to install, where an ImportError of a library would not.
-_missing = next((name for name in ("cryptography", "Crypto", "base58", "rfc8785") if find_spec(name) is None), None)
+_missing = next((name for name in NEEDED if find_spec(name) is None), None)
 if _missing:
     raise MissingExtra(
         f"owlsocket_sync.auth needs the package {_missing}: python -m pip install 'owlsocket-sync[auth]'", _missing

@@ -7,6 +7,7 @@ Reads nothing but the archives and the checkout, and prints what is wrong, one l
 from __future__ import annotations
 
 import configparser
+import re
 import sys
 import tarfile
 import zipfile
@@ -26,6 +27,10 @@ INDISPENSABLE = {
 }
 SOURCES = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.cfg", "setup.py", "tests/conftest.py"}
 LEFTOVERS = ("__pycache__", ".pyc", ".mypy_cache", ".pytest_cache", ".git/", ".coverage")
+LEFT_OUT = ("benchmarks/", "docs/performance/", "docs/figures.json", "docs/soak", "tests/docs/", "tests/fuzz/corpus/")
+"""What only a checkout has: figures, corpora, and the tests that are about them."""
+
+LINK = re.compile(r"\]\((?!https?://|#)([^)\s]*)\)")
 
 
 def declared() -> configparser.ConfigParser:
@@ -74,11 +79,27 @@ def _faults_of_metadata(texts: dict[str, str]) -> list[str]:
     entries.read_string(texts.get("entry_points.txt", ""))
     expected = {
         "version": (metadata["Version"], version()),
+        "licence": (metadata["License-Expression"], setup["metadata"]["license_expression"]),
         "minimal Python": (metadata["Requires-Python"], setup["options"]["python_requires"]),
         "extras": (sorted(metadata.get_all("Provides-Extra", [])), sorted(extras)),
         "entry points": (sorted(entries.sections()), sorted(setup["options.entry_points"])),
     }
-    return [f"{what}: {found!r}, not {right!r}" for what, (found, right) in expected.items() if found != right]
+    faults = [f"{what}: {found!r}, not {right!r}" for what, (found, right) in expected.items() if found != right]
+    return faults + [f"the description links to {link}" for link in relative_links(str(metadata.get_payload()))]
+
+
+def relative_links(description: str) -> list[str]:
+    """The links of a page on a package index that lead nowhere there, outside of its blocks of code."""
+    return LINK.findall(re.sub(r"^```.*?^```$", "", description, flags=re.MULTILINE | re.DOTALL))
+
+
+def faults_of_links(path: Path) -> list[str]:
+    """What a wheel that is published lacks: somebody who reads of it has to find the repository."""
+    with zipfile.ZipFile(path) as wheel:
+        text = wheel.read(f"{PACKAGE}-{version()}.dist-info/METADATA").decode()
+    named = {line.partition(",")[0] for line in Parser().parsestr(text).get_all("Project-URL", [])}
+    missing = ", ".join(sorted({"Changelog", "Documentation", "Issues", "Source"} - named))
+    return [f"{path.name}: no project URL for {missing}: set OWLSOCKET_REPOSITORY"] if missing else []
 
 
 def faults_of_sources(path: Path) -> list[str]:
@@ -89,6 +110,7 @@ def faults_of_sources(path: Path) -> list[str]:
     expected = files_of_package() | SOURCES
     faults = [f"{path.name}: {name} is missing" for name in sorted(expected - names)]
     left = [name for name in sorted(names) if any(part in name for part in LEFTOVERS)]
+    left += [name for name in sorted(names) if name.startswith(LEFT_OUT)]
     faults += [f"{path.name}: {name} does not belong there" for name in left]
     if roots != {f"{PACKAGE}-{version()}"}:
         faults.append(f"{path.name}: unpacks into {sorted(roots)}")
@@ -113,7 +135,8 @@ def faults_of(directory: Path, tag: str | None = None) -> list[str]:
     wheels, sources = sorted(directory.glob("*.whl")), sorted(directory.glob("*.tar.gz"))
     if (len(wheels), len(sources)) != (1, 1):
         return [f"{directory} has {len(wheels)} wheels and {len(sources)} source distributions, not one of each"]
-    return [*faults_of_wheel(wheels[0]), *faults_of_sources(sources[0]), *faults_of_words(tag)]
+    links = [] if tag is None else faults_of_links(wheels[0])
+    return [*faults_of_wheel(wheels[0]), *faults_of_sources(sources[0]), *faults_of_words(tag), *links]
 
 
 def main(directory: str, tag: str | None = None) -> int:

@@ -299,7 +299,7 @@ def test_every_timeout_and_retry_is_ours() -> None:
     client = redis_client.make_client("valkey://localhost/3")
     options = client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"], options["db"]) == (5, 5, 3)
-    assert options["retry"].get_retries() == 0
+    assert options["retry"]._retries == 0  # redis-py 5 has no method for it
     client.close()
 
 
