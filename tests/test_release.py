@@ -298,7 +298,7 @@ def test_only_pythons_that_were_run_are_named() -> None:
 
 def test_the_core_needs_little() -> None:
     """What only one part loads is required by the extra of that part, so that it fits beside other packages."""
-    assert set(floors()["core"]) == {"orjson", "websocket-client"}
+    assert set(floors()["core"]) == {"orjson", "requests", "websocket-client"}
 
 
 def test_faults_of_sources_are_found(tmp_path: Path) -> None:

@@ -125,6 +125,12 @@ class CallFuture(Future[Result], Pending):
     """The future of one call; see `owlsocket_sync.Connection.submit`.
 
     A task of an ``asyncio`` loop may await it. Its callbacks run on a worker, so that they may call as well.
+
+    Attributes:
+        id: of the message that asks.
+        method: that is called.
+        deadline: until which it waits for the answer.
+        retry: whether the call is sent again when its link was lost.
     """
 
     def __init__(self, owner: CallOwner) -> None:

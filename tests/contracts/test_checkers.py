@@ -28,7 +28,6 @@ WRONG = re.compile(r"# wrong: (.*)$|// wrong$")
 PROGRAM = """
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -38,7 +37,7 @@ from uuid import UUID
 from shop_contract import EVENTS, Article, Methods, PageArticle, Shop, Size
 from typing_extensions import assert_type
 
-from owlsocket_sync import Connection
+from owlsocket_sync import CallFuture, Connection
 from owlsocket_sync.contrib.django import client
 from owlsocket_sync.contrib.flask import OwlSocket
 
@@ -83,7 +82,7 @@ def calls(conn: Connection, owl: OwlSocket) -> None:
     assert_type(conn.call("m", result_type=parse), bytes)
     assert_type(conn.call("m", result_type=User | None), User | None)
     assert_type(conn.call("m", result_type=Literal["a", "b"]), Literal["a", "b"])
-    assert_type(conn.submit("m", result_type=User | int), Future[User | int])
+    assert_type(conn.submit("m", result_type=User | int), CallFuture[User | int])
     assert_type([each for each in conn.stream(1, payload_type=User | None)], list[User | None])
     assert_type(owl.call("m", result_type=User | None), User | None)
     assert_type(client.call("m", result_type=list[User] | None), list[User] | None)

@@ -67,6 +67,8 @@ GROUPS = [
         "it is caught where it is raised, and is at most the cause of a message on the page",
         kinds("ConnectionAbortedError", "DatabaseError", "EOFError", "ImportError", "OSError", "TimeoutError"),
     ),
+    Group("it is the end of the line in the log about the option proxy_protocol", kinds("ProxyHeaderError")),
+    Group("it says that asyncio alone can await, and what to write instead", kinds("RuntimeError")),
     Group("a test that asks for what its settings do not have gets it", kinds("LookupError")),
     Group(
         "it is made of a description, which is checked where it is given",
