@@ -190,10 +190,11 @@ class Registry(dict[Hashable, tuple["Subscription", ...]], Generic[Handler]):
         with self._table_lock:
             while not added:
                 # A new tuple, never a change of the old one: a thread that iterates over that holds no lock.
-                before = self.get(key)
+                kept = before = self.get(key)
                 if replaced is not None:
                     gone = tuple(each for each in before if name_of_function(each.handler) == replaced)
-                after = (*(each for each in before if each not in gone), subscription)
+                    kept = tuple(each for each in before if each not in gone)
+                after = (*kept, subscription)
                 # No call in these lines, and so no interrupt: a signal handler or a finalizer may register as well.
                 if (table[key] if key in table else NONE) is before:  # noqa: SIM401
                     table[key] = after
