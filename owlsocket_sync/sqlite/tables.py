@@ -72,6 +72,7 @@ def is_ours(path: str, kind: FileKind, timeout: float) -> bool:
             raise sqlite3.DatabaseError("file is not a database")
         # Or a file that was cut off could not be asked whose it is.
         connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("BEGIN")  # one look at it: another process may be making its tables
         version, application = _numbers(connection)
         if application != kind.application and not _is_new(connection, version, application):
             raise _of_another(path, kind)

@@ -13,6 +13,8 @@ import pytest
 from owlsocket_sync import StoreCorrupt, StoreError
 from owlsocket_sync.cli import main
 from owlsocket_sync.hub import SqliteHub, sqlite_tables
+from owlsocket_sync.hub.sqlite_tables import HUB_FILE
+from owlsocket_sync.sqlite import tables
 from owlsocket_sync.stores import SqliteStore
 from support.seats import FakeServer
 
@@ -211,3 +213,25 @@ def test_a_class_that_takes_a_path_tells_who_takes_a_url(url: str) -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(ValueError, match=f"SqliteStore {words} open_queue"):
         SqliteStore(url)
+
+
+@pytest.mark.parametrize("has_wal", [True, False])
+def test_a_file_that_another_process_makes_meanwhile_is_not_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_wal: bool
+) -> None:
+    """Between two looks at it: the numbers in its header, and whether it has tables."""
+    path, look = str(tmp_path / "hub.db"), tables._numbers
+    with closing(sqlite3.connect(path, isolation_level=None)) as maker:
+        maker.execute("PRAGMA journal_mode = WAL" if has_wal else "VACUUM")
+        maker.execute("PRAGMA user_version").fetchall()
+        assert os.path.exists(f"{path}-wal") is has_wal
+
+        def numbers(connection: sqlite3.Connection) -> tuple[int, int]:
+            seen = look(connection)
+            maker.executescript(f"BEGIN; CREATE TABLE t(i); PRAGMA application_id = {HUB_FILE.application}; COMMIT")
+            return seen
+
+        monkeypatch.setattr(tables, "_numbers", numbers)
+        assert not tables.is_ours(path, HUB_FILE, 5.0)
+        monkeypatch.undo()
+        assert tables.is_ours(path, HUB_FILE, 5.0)
