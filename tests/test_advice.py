@@ -67,9 +67,10 @@ def test_a_name_that_is_not_found(code: int, words: str, monkeypatch: pytest.Mon
     assert re.search(words, failure("ws://far.example"))
 
 
-def test_tls_on_one_side_alone() -> None:
+@pytest.mark.parametrize("health", [None, "/health"])
+def test_tls_on_one_side_alone(health: str | None) -> None:
     """In both directions, by what the other end sends or does not send."""
-    with serve(echo) as server:
+    with serve(echo, health=health) as server:
         text = failure(server.url.replace("ws:", "wss:"))
         assert "does not speak TLS on this port" in text
         assert text.endswith("(try ws://, or another port)")

@@ -21,11 +21,19 @@ _PATH = re.compile(r"/(?!/)[\w.~!$&'()*+,;=:@%/-]*", re.ASCII)
 _LINE = re.compile(rb"(GET|HEAD|OPTIONS) (\S+) HTTP/1\.[01]\r\n")
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*\bwebsocket\b", re.IGNORECASE)
 
+_BEGINNINGS = tuple(f"{method} ".encode() for method in METHODS.split(", "))
+_LONGEST = max(_BEGINNINGS, key=len)
+
 
 def check_health(path: object) -> None:
     """Raise `ValueError` unless this is a path for health checks, or ``None``."""
     if path is not None and not (isinstance(path, str) and _PATH.fullmatch(path)):
         raise ValueError(f"health must be a path such as '/health', without a query, or None, not {path!r}")
+
+
+def _may_begin(head: bytes) -> bool:
+    """Return whether a request that begins like this may have one of the methods."""
+    return any(head.startswith(begin) or begin.startswith(head) for begin in _BEGINNINGS)
 
 
 class HealthCheck:
@@ -55,6 +63,8 @@ class HealthCheck:
         # By our own eyes: releases of websockets reject HTTP/1.0, and other methods than GET, each at another place.
         while b"\r\n" not in head and len(head) < MAX_LINE:
             head += receive()
+            if not _may_begin(bytes(head[: len(_LONGEST)])):  # such as TLS, whose client waits for an answer
+                return ""
         line = _LINE.match(head)
         if line is None or not self._is_asked_for(line[2].decode("latin-1")):
             return ""
