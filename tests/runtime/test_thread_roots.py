@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -25,10 +26,15 @@ QUICK = Backoff(initial=0.01, factor=1.0, cap=0.01, jitter="none", healthy_after
 
 @pytest.mark.parametrize("error", EXITS, ids=lambda error: type(error).__name__)
 def test_a_log_handler_that_raises_at_the_opening_frees_who_waits(error: BaseException) -> None:
-    """`connect` does not wait until its timeout, calls fail, and the link is closed."""
+    """Who waits for it to open does not wait until its timeout, calls fail, and the link is closed."""
     with serve(echo) as server, raising_log(error, "client: open"):
-        with pytest.raises(SocketConnectionError, match="could not be opened"):
-            connect(server.url, name="client", reconnect=None, timeout=scaled(60)).call("echo", 1)
+        with connect(server.url, name="client", reconnect=None, timeout=scaled(60), wait=False) as conn:
+            # It may be open for a moment: the log is written after that.
+            with suppress(SocketConnectionError):
+                conn.wait_open(scaled(60))
+            assert "could not be opened" in str(conn.wait_closed(scaled(20)))
+            with pytest.raises(SocketConnectionError, match="could not be opened"):
+                conn.call("echo", 1)
         eventually(lambda: not server.connections)
 
 
