@@ -93,6 +93,7 @@ class Play:
         assert [*self.pair.client.errors, *self.pair.server.errors] == []
 
 
+@pytest.mark.timeout(600)  # thousands of schedules, where coverage traces them
 @pytest.mark.parametrize("is_volatile", [True, False], ids=["acks-of-work", "acks-of-storing"])
 def test_whatever_happens_each_message_is_worked_on_once_and_in_order(
     is_volatile: bool, monkeypatch: pytest.MonkeyPatch
