@@ -21,7 +21,7 @@ quick: ## run the tests that take no seconds
 
 coverage: ## run all tests with all examples of the properties, and measure the coverage
 	# Tracing takes half of the machine: deadlines of the tests are twice as long.
-	OWLSOCKET_TIME_SCALE=2 HYPOTHESIS_PROFILE=whole $(PYTHON) -m pytest -q -n 3 -m "not timing" --cov --cov-report=term:skip-covered
+	OWLSOCKET_TIME_SCALE=2 HYPOTHESIS_PROFILE=whole $(PYTHON) -m pytest -q -n 3 -m "not timing" --timeout 300 --cov --cov-report=term:skip-covered
 	$(PYTHON) -m pytest -q -n 0 -m timing # untraced: tracing would be measured with the code
 
 stress: ## run the stress tests whole, which takes an hour on an idle machine
