@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 UNUSED = ("reportUnusedVariable", "reportUnusedExpression")
+QUIET = ("--no-error-summary", "--hide-error-context", "--follow-imports", "silent")
+"""Of what is imported, mypy tells nothing: where it finds the package by its path, that would be the package, too."""
 WRONG = re.compile(r"# wrong: (.*)$|// wrong$")
 
 PROGRAM = """
@@ -165,7 +167,7 @@ def test_mypy_knows_the_types(program: Path) -> None:
     config.write_text("[mypy]\nstrict = true\n[mypy-django.*,flask_sock.*]\nignore_missing_imports = true\n")
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(program.parent / "cache")]
     ran = subprocess.run(
-        [*command, "--no-error-summary", "--hide-error-context", "shop_contract.py", "program.py"],
+        [*command, *QUIET, "shop_contract.py", "program.py"],
         cwd=program.parent,
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
