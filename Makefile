@@ -13,7 +13,7 @@ help: ## list the targets
 setup: ## install this checkout, editable, with everything that the other targets need
 	$(PYTHON) -m pip install -e '.[test,dev,docs,bench]'
 
-test: ## run all tests, stress tests in their short form
+test: ## run the tests of README.md, stress tests in their short form
 	$(PYTHON) -m pytest
 
 quick: ## run the tests that take no seconds
@@ -44,7 +44,7 @@ lint: ## look for mistakes, for what is not formatted, and for misspelled words
 types: ## check the types, by mypy and pyright, and what both infer in programs that use the library
 	$(PYTHON) -m mypy
 	$(PYTHON) -m basedpyright
-	$(PYTHON) -m pytest -q -n 0 tests/contracts/test_checkers.py
+	$(PYTHON) -m pytest -q -n 0 -m target tests/contracts/test_checkers.py
 
 format: ## format the code, and sort the imports
 	$(PYTHON) -m ruff check --fix --exit-zero .
@@ -52,7 +52,7 @@ format: ## format the code, and sort the imports
 
 docs: ## build the documentation, warnings being errors, and follow its links
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet --site-dir $(SITE)
-	$(PYTHON) -m pytest -q tests/docs/test_site.py
+	$(PYTHON) -m pytest -q -m target tests/docs/test_site.py
 
 bench: ## run the benchmarks in their short form
 	$(PYTHON) -m benchmarks --short --out $(BENCH)

@@ -31,6 +31,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.target
 def test_a_short_run_writes_figures_tables_and_plots(tmp_path: Path) -> None:
     """One round of a few measures: each has rows, the goals have verdicts, and the plots are drawn."""
     for package in NEEDED:

@@ -36,6 +36,7 @@ def budgets(path: Path, budget: float, *, here: bool = True) -> Budgets:
 
 
 @pytest.mark.slow
+@pytest.mark.target
 def test_each_hot_path_is_within_its_budget() -> None:
     """By the instructions of the interpreter and the system calls; `make guard` counts machine instructions as well."""
     reason = Budgets().not_checked(INTERPRETER)
@@ -46,6 +47,7 @@ def test_each_hot_path_is_within_its_budget() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.target
 def test_the_guard_fails_for_each_path_that_takes_five_per_cent_more() -> None:
     """The instructions are added to the runs that are counted."""
     found = Budgets().find(INTERPRETER)

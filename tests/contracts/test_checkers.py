@@ -19,7 +19,7 @@ from owlsocket_sync.testing import pair
 from support.contracts import CONTRACT, register
 from support.helpers import scaled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.target]
 
 ROOT = Path(__file__).parents[2]
 UNUSED = ("reportUnusedVariable", "reportUnusedExpression")

@@ -20,7 +20,7 @@ from docs.walking import dead_links, look, opened, pages_of, served
 from support.chromium import Chromium, installed
 from support.helpers import scaled
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+pytestmark = [pytest.mark.slow, pytest.mark.target, pytest.mark.xdist_group("site")]
 
 needs_chromium = pytest.mark.skipif(installed() is None, reason="no Chromium on this machine: apt-get install chromium")
 
