@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from operator import methodcaller
 from typing import Any, Protocol, TypeVar
@@ -32,6 +32,9 @@ SIGNAL_INTERVAL = 0.1
 
 LOOKOUTS: list[Callable[[], object]] = []
 """Called by each thread that waits for long, after `SIGNAL_INTERVAL`, and then after twice the time each."""
+
+HELD_UP: set[threading.Thread] = set()
+"""Those that wait in `held_up_by`; the end of a pool does not wait for them: the lock may be that of its caller."""
 
 NO_WAITERS: tuple[Any, ...] = ()
 _release_all: Callable[[Any], Any] = methodcaller("_release_save")
@@ -212,6 +215,21 @@ def _acquire_noted(lock: Any, held: list[bool], *how: Any) -> bool:
     # Acquired and noted in one builtin call.
     held.extend(filter(None, map(lock.acquire, *zip(how, strict=True))))
     return bool(held)
+
+
+@contextmanager
+def held_up_by(lock: threading.RLock) -> Iterator[None]:
+    """Hold a lock that another thread may keep while a handler interrupts it; the wait for it counts as held up."""
+    thread = threading.current_thread()
+    HELD_UP.add(thread)
+    try:
+        lock.acquire()
+    finally:
+        HELD_UP.discard(thread)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def look_out() -> None:

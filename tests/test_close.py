@@ -327,3 +327,17 @@ def test_draining(how: str) -> None:
             assert isinstance(future.exception(0), SocketConnectionError)
             go.set()
         _gone(conn)
+
+
+def test_by_a_finalizer_within_the_completion_of_a_call() -> None:
+    """Its thread holds the lock of the call, and does not wait for the worker that waits for that lock."""
+    with serve(_nothing) as server:
+        conn = connect(server.url)
+        future = conn.submit("unanswered")
+        with future._condition:
+            began = time.monotonic()
+            conn.close(timeout=scaled(5))
+            took = time.monotonic() - began
+        assert isinstance(future.exception(scaled(5)), SocketConnectionError)
+        assert took < scaled(2.5)  # half of its timeout
+        _gone(conn)

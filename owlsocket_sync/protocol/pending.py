@@ -18,7 +18,7 @@ from .. import fork
 from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketTimeout
-from ..locks import acquire_until
+from ..locks import acquire_until, held_up_by
 from .carrier import no_link_error
 from .scopes import copy_for_handler
 from .types.interfaces import convert
@@ -259,7 +259,7 @@ class CallFuture(Future[Result], Pending):
         """Set the outcome on a worker, which waits for the lock."""
 
         def complete() -> None:
-            with self._lazy_condition:
+            with held_up_by(self._lazy_condition):
                 self.complete(result, error)
 
         if self._owner is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..clock import monotonic
 from ..deadline import Deadline
-from ..locks import Condition
+from ..locks import HELD_UP, Condition
 from ..protocol.carrier import BlockFlag
 from .full_pool import NEVER_FULL, FullPoolWarning
 from .managed_block import NO_POOL, ManagedBlock, WorkerLocal, keeping_state, worker_local
@@ -27,6 +27,9 @@ PATIENCE = 0.0005
 
 WAITS, SHORT_WAITS = 4, 2
 """The number of waits, and that after a takeover. More than one: a thread that was not scheduled goes on meanwhile."""
+
+END_INTERVAL = 0.05
+"""Seconds between two looks for workers that are held up, by a thread that waits for their end."""
 
 _NOT_A_WORKER = nullcontext()
 
@@ -239,8 +242,14 @@ class PoolState(ABC):
         with self._pool_lock:
             own = {threading.current_thread()}
             workers = self._threads - own - INLINE_THREADS
-            deadline.wait_for(self._idle_changed, lambda: self._threads <= own)
-        for thread in workers:
+            # It may be a handler that ends the pool, and a worker that waits for a lock of the thread which that
+            # interrupted. No one notifies of it.
+            while not deadline.sooner(Deadline(END_INTERVAL)).wait_for(
+                self._idle_changed, lambda: self._threads - HELD_UP <= own
+            ):
+                if deadline.expired():
+                    break
+        for thread in workers - HELD_UP:
             deadline.join(thread)
 
 

@@ -90,6 +90,10 @@ class Ends:
         future = self.conn.submit("echo", 0, timeout=scaled(TIMEOUT))
         assert future.cancel() or future.result(scaled(TIMEOUT)) == 0
 
+    def do_map(self) -> None:
+        numbers = [next(self.numbers) for _ in range(3)]
+        assert list(self.conn.map("echo", numbers, parallel=2, timeout=scaled(TIMEOUT))) == numbers
+
     def do_notify(self) -> None:
         self.conn.notify("nothing")
 
