@@ -21,7 +21,6 @@ from ..errors import StoreCorrupt, StoreError
 from ..errors.safe_text import logger
 from ..fork import ensure_process
 from ..locks import interrupted_itself, make_process_lock
-from ..places import SQLITE
 from .errors import translate, translated
 from .file_turn import FileTurn
 from .forks import FileIds, closed_in_forks, file_id, file_ids, hold_locks, leave_fork
@@ -69,18 +68,7 @@ class Database:
         quarantine: bool,
         on_open: Action[None] | None = None,
     ) -> None:
-        name = os.fsdecode(path)
-        if "://" in name or name.startswith(SQLITE):
-            raise ValueError(f"{kind.user} takes the path of a file, and that is a URL: use {kind.opener}")
-        if not name or os.path.basename(name) == ":memory:":
-            in_memory = kind.user.replace("Sqlite", "Memory")
-            raise ValueError(f"{kind.user} needs the path of a file, not {name!r}; in memory, it is {in_memory}()")
-        # Absolute: a program that changes its folder later keeps its file.
-        self.path = os.path.abspath(name)
-        if os.path.isdir(self.path):
-            raise StoreError(f"{self.path} is a folder: a {kind.what} is a file, whose name has to follow")
-        if not os.path.isdir(os.path.dirname(self.path)):
-            raise StoreError(f"{os.path.dirname(self.path)} is not a folder: a {kind.what} does not make one")
+        self.path = kind.absolute(path)
         self.kind = kind
         self.turn = FileTurn(kind, self.path, busy_timeout)
         self._on_open = on_open

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ..errors import StoreError
+from ..places import SQLITE
 from .errors import translated
 
 
@@ -39,6 +40,30 @@ class FileKind(NamedTuple):
     def refusal(self, path: str) -> StoreError:
         """Return the error of a file that is none of this kind."""
         return StoreError(f"{path} is not a {self.what}: give a {self.what} a file of its own")
+
+    def absolute(self, path: str | os.PathLike[str]) -> str:
+        """Return the absolute path of a file, so that a program that changes its folder later keeps its file.
+
+        Raises:
+            TypeError: it is not a path.
+            ValueError: it is a URL, or none that a file could have.
+            StoreError: it is a folder, or its folder is missing.
+        """
+        if not isinstance(path, str | bytes | os.PathLike):
+            taken = "the path of a file, a str or an os.PathLike"
+            raise TypeError(f"{self.user} takes {taken}, not {type(path).__name__}")
+        name = os.fsdecode(path)
+        if "://" in name or name.startswith(SQLITE):
+            raise ValueError(f"{self.user} takes the path of a file, and that is a URL: use {self.opener}")
+        if not name or os.path.basename(name) == ":memory:":
+            in_memory = self.user.replace("Sqlite", "Memory")
+            raise ValueError(f"{self.user} needs the path of a file, not {name!r}; in memory, it is {in_memory}()")
+        whole = os.path.abspath(name)
+        if os.path.isdir(whole):
+            raise StoreError(f"{whole} is a folder: a {self.what} is a file, whose name has to follow")
+        if not os.path.isdir(os.path.dirname(whole)):
+            raise StoreError(f"{os.path.dirname(whole)} is not a folder: a {self.what} does not make one")
+        return whole
 
 
 def is_ours(path: str, kind: FileKind, timeout: float) -> bool:

@@ -77,6 +77,7 @@ def open_queue(url: str) -> Queue:
 
     Raises:
         ValueError: the URL names no queue, or an option is unknown, or differs from that of the open store.
+        TypeError: the URL is not a ``str``.
         StoreError: the file is on a network file system, or its folder is not there.
     """
     place = parse_queue(url)
@@ -105,7 +106,9 @@ def as_queue(value: Any) -> Queue:
 
 
 def parse_queue(url: str) -> StorePlace:
-    """Return the place of a queue; raises `ValueError` for a URL that names no queue."""
+    """Return the place of a queue; raises `ValueError` for a URL that names no queue, `TypeError` for no text."""
+    if not isinstance(url, str):
+        raise TypeError(f"a queue is named by a URL, a str such as {EXAMPLE!r}, not by {type(url).__name__}")
     if not url.startswith((SQLITE, *REDIS)):
         raise ValueError(f"the URL of a queue begins with sqlite:/// or redis://, such as {EXAMPLE!r}")
     place = parse_store(url)

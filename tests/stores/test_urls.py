@@ -6,10 +6,12 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from owlsocket_sync import StoreFull
+from owlsocket_sync.hub import SqliteHub
 from owlsocket_sync.stores import Queue, SqliteStore, Store, open_queue
 from owlsocket_sync.stores.urls import as_queue, parse_store
 from support.redis_servers import RedisServer
@@ -105,6 +107,21 @@ def test_a_wrong_value_is_explained(value: object, says: str) -> None:
     with pytest.raises(ValueError, match=r"queue|store|sqlite") as caught:
         as_queue(value)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 5, b"sqlite:///queue.db?queue=a"])
+def test_what_is_no_text_is_a_mistake_of_type(value: Any) -> None:
+    """Which says what is taken."""
+    name = type(value).__name__
+    with pytest.raises(TypeError, match=f"a queue is named by a URL, a str such as 'sqlite:.*, not by {name}"):
+        open_queue(value)
+
+
+@pytest.mark.parametrize("make", [SqliteStore, SqliteHub])
+def test_a_file_is_given_by_its_path(make: Any) -> None:
+    """The mistake names the class, and what it takes."""
+    with pytest.raises(TypeError, match=f"{make.__name__} takes the path of a file, a str or an os.PathLike, not int"):
+        make(5)
 
 
 def test_a_redis_is_one_too(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
