@@ -169,6 +169,8 @@ class Upgrade:
         except ValueError:  # such as "//["
             self.reject(HTTPStatus.BAD_REQUEST, "The target of the request cannot be parsed.\n")
             return None
+        # Before websockets looks at them, which puts what it rejects into its response.
+        request.headers = headers = _as_latin_1(request.headers)
         self._response = self._protocol.accept(request)
         if self._response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._send_final(self._response)
@@ -180,7 +182,6 @@ class Upgrade:
                 self._response.headers[EXTENSIONS] = answer
         pairs = parse_qsl(parts.query, keep_blank_values=True)
         query = {key: Secret(value) if key.lower() in SECRET_KEYS else value for key, value in pairs}
-        headers = _as_latin_1(request.headers)
         self._look_behind_proxies(headers)
         return Request(parts.path, query, cast(Mapping[str, str], headers), self._remote, peer=self._peer)
 

@@ -95,6 +95,28 @@ def test_requests_that_ask_for_something_else(request_bytes: bytes, status: int)
             assert conn.call("echo", 1) == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Upgrade: webso\xe3ket",
+        b"Connection: Upg\xe3 rade",
+        b"Sec-WebSocket-Version: \xe3",
+        b"Sec-WebSocket-Key: \xe3",
+        b"Sec-WebSocket-Protocol: \xe3,,( a b",
+    ],
+)
+def test_a_header_beyond_ascii_is_rejected(line: bytes) -> None:
+    """With an answer, which may quote it, whichever release of websockets reads it."""
+    usual = dict(part.split(b": ") for part in UPGRADE.encode().split(b"\r\n") if b": " in part)
+    name, value = line.split(b": ")
+    lines = [key + b": " + content for key, content in {**usual, b"Host": b"127.0.0.1", name: value}.items()]
+    with serve(echo) as server:
+        peer = _raw(server.port)
+        with peer.sock:
+            peer.send(b"GET / HTTP/1.1\r\n" + b"\r\n".join(lines) + b"\r\n\r\n")
+            assert peer.read_header().startswith("HTTP/1.1 400 ")
+
+
 def test_bytes_after_the_request_are_read_once_it_is_accepted() -> None:
     """A client may send at once; its ping and its call are answered after the response to its request."""
     call = frame(TEXT, b'{"type":"call","id":"1","method":"echo","payload":[7]}', masked=True)
