@@ -198,7 +198,10 @@ def public_attributes(cls: type) -> list[str]:
     """The public attributes of a class that are ours, without those of exported bases; its instances' included."""
     bases = (base for base in cls.__mro__ if base is cls or base not in CLASSES)
     ours = [base for base in bases if base.__module__.startswith("owlsocket_sync")]
-    names = {name for base in ours for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    annotated = {name for base in ours for name in vars(base).get("__annotations__", ())}
+    names = {name for base in ours for name in vars(base)} | annotated
+    if dataclasses.is_dataclass(cls):  # Python 3.10 gives it slots for the fields of its bases as well
+        names -= {field.name for field in dataclasses.fields(cls)} - annotated
     return sorted(name for name in names if not name.startswith("_") and name not in INTERNAL)
 
 

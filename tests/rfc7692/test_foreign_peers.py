@@ -27,6 +27,7 @@ from owlsocket_sync import Deflate, SocketConnectionError, connect
 from owlsocket_sync.server import serve
 from rfc7692.ends import SMALL
 from support.deflating import json_rows
+from support.foreign import close_pipe
 from support.handlers import echo
 from support.helpers import scaled
 
@@ -114,6 +115,7 @@ def foreign_server(**options: Any) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join(scaled(5))
+            close_pipe(server)
 
 
 ANSWERS: dict[str, dict[str, Any]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -11,6 +10,8 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
+
+from support.foreign import close_pipe
 
 SECONDS = 5.0
 
@@ -81,14 +82,6 @@ class RawServer:
     ) -> None:
         self._server.shutdown()
         self._thread.join(SECONDS)
-        _close_pipe(self._server)
+        close_pipe(self._server)
         if self.failures:
             raise self.failures[0] from error
-
-
-def _close_pipe(listener: object) -> None:
-    """Close the pipe that woke the acceptor of websockets; before 17 it stays open."""
-    for end in ("shutdown_watcher", "shutdown_notifier"):
-        descriptor = getattr(listener, end, None)
-        if isinstance(descriptor, int):
-            os.close(descriptor)
