@@ -115,7 +115,7 @@ def foreign_server(**options: Any) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join(scaled(5))
-            close_pipe(server)
+    close_pipe(server)
 
 
 ANSWERS: dict[str, dict[str, Any]] = {
