@@ -57,11 +57,22 @@ def publish(package: str, values: Iterable[Any]) -> None:
     pickles of earlier versions can be read.
     """
     for value in values:
-        if not isinstance(value, (type, FunctionType)) or not value.__module__.startswith(f"{ROOT}."):
-            continue  # it has no name of its own, or shows the whole package already
-        if isinstance(value, type):
-            _keep_hints(value)
-        value.__module__ = ROOT if value.__name__ in sys.modules[ROOT].__all__ else package
+        if not isinstance(value, (type, FunctionType)):
+            continue  # it has no name of its own
+        if value.__module__.startswith(f"{ROOT}."):  # else it shows the whole package already
+            if isinstance(value, type):
+                _keep_hints(value)
+            value.__module__ = ROOT if value.__name__ in sys.modules[ROOT].__all__ else package
+        if isinstance(value, type) and sys.version_info >= (3, 13):
+            _publish_methods(value)
+
+
+def _publish_methods(cls: type) -> None:
+    """Let the methods of a class show its module: where they differ, ``help()`` names both from Python 3.13 on."""
+    for member in vars(cls).values():
+        method = getattr(member, "__func__", member)
+        if isinstance(method, FunctionType) and method.__module__.startswith(f"{ROOT}."):
+            method.__module__ = cls.__module__
 
 
 def _keep_hints(cls: type) -> None:

@@ -177,10 +177,12 @@ def test_the_import_loads_no_module_but_the_one_for_lazy_names() -> None:
 
 
 def test_help_of_a_class_has_its_public_name() -> None:
-    """As that of its bases."""
+    """As its bases and its methods have."""
     text = pydoc.render_doc(SocketTimeout, renderer=pydoc.plaintext)  # type: ignore[attr-defined]
     assert "class SocketTimeout in module owlsocket_sync\n" in text
     assert "errors.tree" not in text
+    text = pydoc.render_doc(owlsocket_sync.Connection, renderer=pydoc.plaintext)  # type: ignore[attr-defined]
+    assert " from owlsocket_sync" not in text
 
 
 INTERNAL = {

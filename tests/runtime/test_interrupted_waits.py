@@ -338,7 +338,7 @@ def test_an_interrupt_of_a_wait_takes_no_notification_of_the_next_one(holds: boo
             condition.notify()
         assert outcome.wait(1, 2) == [True], at
         at += 1
-    assert at > 8
+    assert at > 6  # fewer from Python 3.13 on
 
 
 def test_locks_are_free_during_the_wait_of_a_handler_and_held_after_it() -> None:
