@@ -157,3 +157,13 @@ def test_the_next_process_sends_an_outbox_when_its_sender_dies(tmp_path: Path) -
         eventually(lambda: leads.extend(filter(None, [stored.take_lead()])) or leads, 1.0)  # type: ignore[attr-defined]
         leads[0].release()  # type: ignore[attr-defined]
         assert [entry.payload for entry in stored.read_after(0, 10)] == [b"1", b"2"]
+
+
+def test_a_lead_that_is_forgotten_is_free(tmp_path: Path) -> None:
+    """Without a warning of the file that it locks: no one could close that."""
+    with SqliteStore(tmp_path / "queue.db") as store:
+        stored = store.queue("jobs").stored
+        assert stored.take_lead() is not None  # type: ignore[attr-defined]
+        lead = stored.take_lead()  # type: ignore[attr-defined]
+        assert lead is not None
+        lead.release()
