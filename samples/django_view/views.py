@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.core.cache import cache
@@ -15,7 +16,8 @@ def user(request: HttpRequest, number: int) -> JsonResponse:
     """Return a user from the OwlMeans server, cached until the server reports a change."""
     try:
         return JsonResponse(cache.get_or_set(f"user-{number}", lambda: _fetch(number)))
-    except SocketTimeout:
+    except SocketTimeout as error:
+        logging.getLogger(__name__).warning("%s", error)  # why: perhaps no server is running
         return JsonResponse({"error": "the server took too long"}, status=504)
     except ResilientError as error:
         return JsonResponse({"error": error.plain_message}, status=502)

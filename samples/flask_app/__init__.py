@@ -29,6 +29,7 @@ def create_app(url: str | None = None) -> Flask:
 
     @app.errorhandler(SocketTimeout)
     def too_slow(error: SocketTimeout) -> Any:
+        app.logger.warning("%s", error)  # why: perhaps no server is running
         return jsonify(error="the server took too long"), 504
 
     @app.errorhandler(ResilientError)
