@@ -105,7 +105,10 @@ def serve(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        text = error.strerror or str(error)
+        # It names the address itself, but for that of a host that is not found.
+        place = "" if text.startswith("cannot listen on ") else f"cannot listen on {host}:{port}: "
+        raise click.ClickException(place + text) from error
     started.set_result(server)
     with suppress(SystemExit), server:
         print_json({"url": server.url})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -24,6 +25,12 @@ from .request import plain_address
 BACKLOG = 1024
 ACCEPT_RETRY_DELAY = 0.1
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ADVICE = {
+    errno.EADDRINUSE: "another program listens there, or an earlier server of this one; port=0 takes a free port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; host='' takes all that it has",
+    errno.EACCES: "the system keeps low ports for itself; one from 1024 on is free for all",
+}
+"""What to do where an address cannot be listened on."""
 
 
 class Acceptor:
@@ -57,9 +64,7 @@ class Acceptor:
         family, address = self._resolve(host, port)
         self._wake_read, self._wake_write = socket.socketpair()
         try:
-            self._listener = socket.create_server(
-                address, family=family, backlog=BACKLOG, dualstack_ipv6=self.has_both_families
-            )
+            self._listener = _listen(family, address, self.has_both_families)
         except BaseException:
             # Now: an error that is kept would keep them open.
             self._wake_read.close()
@@ -155,3 +160,15 @@ class Acceptor:
     def _close(self) -> None:
         for sock in (self._listener, self._wake_read, self._wake_write):
             sock.close()
+
+
+def _listen(family: socket.AddressFamily, address: tuple[Any, ...], has_both_families: bool) -> socket.socket:
+    """Return a socket that listens; the error of one that cannot says where, and what to do if that is known."""
+    try:
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=has_both_families)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        place = f"[{address[0]}]:{address[1]}" if family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
+        advice = f" ({_ADVICE[error.errno]})" if error.errno in _ADVICE else ""
+        raise OSError(error.errno, f"cannot listen on {place}: {os.strerror(error.errno)}{advice}") from error

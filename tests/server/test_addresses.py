@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
@@ -111,6 +112,17 @@ def test_an_address_that_is_not_here_is_reported(host: str, handler: Any) -> Non
     """As an `OSError`, and nothing is left."""
     with pytest.raises(OSError):
         serve(handler, host)
+
+
+def test_the_error_of_a_port_says_what_to_do(handler: Any) -> None:
+    """Such as that of a cell of a notebook that runs again."""
+    with serve(handler) as server:
+        taken = rf"cannot listen on 127\.0\.0\.1:{server.port}: .*already in use \(another program .* port=0"
+        with pytest.raises(OSError, match=taken) as caught:
+            serve(handler, port=server.port)
+    assert caught.value.errno == errno.EADDRINUSE
+    with pytest.raises(OSError, match=r"on 203\.0\.113\.250:0: .* \(this machine does not have that address; host=''"):
+        serve(handler, "203.0.113.250")
 
 
 @needs_ipv6
