@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,19 @@ def test_use_connects_within_its_own_timeout() -> None:
             assert isinstance(raised.value.__cause__, SocketConnectionError)
         with pytest.raises(ValueError, match="timeout must be"):
             service.use(-1)
+
+
+def test_the_error_of_a_use_says_how_long_that_waited() -> None:
+    """Not how long the connection took that an earlier use had begun."""
+    with Context(SocketService(f"ws://127.0.0.1:{free_port()}", timeout=0.4)) as context:
+        service = context.service("socket")
+        with pytest.raises(SocketTimeout):
+            service.use(0.2)
+        with pytest.raises(SocketTimeout) as raised:
+            service.use(scaled(60))
+    waited = re.search(r"timed out after (\S+) s waiting", str(raised.value))
+    assert waited is not None
+    assert float(waited[1]) <= 0.2
 
 
 def test_next_use_goes_on_connecting() -> None:

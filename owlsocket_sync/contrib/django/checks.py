@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
@@ -29,8 +30,7 @@ def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
     """Return errors of the setting (E001, E002), and warnings about risks (W002 to W005)."""
     setting = getattr(settings, SETTING, None)
     if not isinstance(setting, Mapping) or "default" not in setting:
-        hint = f'Set a URL: {SETTING} = {{"default": {{"URL": "wss://api.example.com/ws"}}}}.'
-        return [Error(f"{SETTING} has no 'default'.", hint=hint, id=f"{TAG}.{INVALID_URL}")]
+        return [_no_default(setting)]
     messages: list[CheckMessage] = []
     for alias, entry in setting.items():
         for problem in problems(alias, entry):
@@ -40,6 +40,17 @@ def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
             messages += _literal_secrets(alias, entry)
             messages += _unusable_places(alias, entry)
     return [*messages, *_unpatched_gevent()]
+
+
+def _no_default(setting: Any) -> Error:
+    """Return the error of a setting without a default entry."""
+    hint = f'Set a URL: {SETTING} = {{"default": {{"URL": "wss://api.example.com/ws"}}}}.'
+    if setting is not None and not isinstance(setting, Mapping):
+        text = f"{SETTING} must be a dictionary, not {type(setting).__name__}."
+        return Error(text, hint=hint, id=f"{TAG}.{INVALID_URL}")
+    nearest = get_close_matches("default", map(str, setting or ()), 1, 0.7)
+    hint = f"Did you mean 'default' by {nearest[0]!r}?" if nearest else hint
+    return Error(f"{SETTING} has no 'default'.", hint=hint, id=f"{TAG}.{INVALID_URL}")
 
 
 def check_deployment(app_configs: Any = None, **_: Any) -> list[CheckMessage]:

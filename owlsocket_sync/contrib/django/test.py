@@ -242,6 +242,9 @@ class SocketServerMixin:
         if not found:
             names = sorted({message.event for message in self._events(using)})
             received = f"events received: {', '.join(map(repr, names))}" if names else "no events received"
+            # Django keeps what waits for a commit; of a TestCase that never comes.
+            if any(connection.run_on_commit for connection in connections.all()):
+                received += "; what waits for a commit is sent inside of captureOnCommitCallbacks(execute=True)"
             raise AssertionError(f"no event {event!r} within {self.socket_timeout:g} s; {received}")
         return found[-1].payload
 

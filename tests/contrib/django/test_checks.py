@@ -68,7 +68,8 @@ def test_a_valid_entry_has_no_message() -> None:
     ("entries", "says"),
     [
         ({}, "OWLSOCKET has no 'default'. Set a URL"),
-        ({"other": FINE}, "OWLSOCKET has no 'default'"),
+        ({"other": FINE}, "OWLSOCKET has no 'default'. Set a URL"),
+        ({"defualt": FINE}, "OWLSOCKET has no 'default'. Did you mean 'default' by 'defualt'?"),
         ({"default": {}}, "['URL'] is missing. Example: \"wss://"),
         ({"default": {"HUB": MemoryHub(), "OUTBOX": QUEUE}}, "['URL'] is missing, which OUTBOX needs"),
         ({"default": {"HUB": MemoryHub(), "AUTOSTART": True}}, "['URL'] is missing, which AUTOSTART needs"),
@@ -87,6 +88,13 @@ def test_e001_invalid_url(entries: dict[str, Any], says: str) -> None:
     assert id == "owlsocket.E001"
     assert says in text
     assert "secret" not in text
+
+
+def test_e001_no_dictionary() -> None:
+    """A list is named as what it is."""
+    with override_settings(OWLSOCKET=[FINE]):
+        (message,) = run_checks(tags=["owlsocket"])
+    assert (message.id, message.msg) == ("owlsocket.E001", "OWLSOCKET must be a dictionary, not list.")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_tests_of_a_project_pass() -> None:
     assert ran.returncode == 0, ran.stderr
     (count,) = re.findall(r"Ran (\d+) tests", ran.stderr)
     assert int(count) >= 11
-    assert "OK (skipped=4)" in ran.stderr
+    assert "OK (skipped=5)" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -28,15 +28,16 @@ def test_tests_of_a_project_pass_in_parallel() -> None:
     """In processes that Django forks, each class has a server in its own process."""
     ran = manage("test", LABEL, "--parallel", "2")
     assert ran.returncode == 0, ran.stderr
-    assert "OK (skipped=4)" in ran.stderr
+    assert "OK (skipped=5)" in ran.stderr
 
 
 def test_a_failing_test_fails() -> None:
     """The failure names the missing event."""
     ran = manage("test", f"{LABEL}.FailingTests", WITH_FAILURES="1")
     assert ran.returncode == 1
-    assert "FAILED (failures=2)" in ran.stderr
-    assert "no event 'order.paid' within 0.05 s; no events received" in ran.stderr
+    assert "FAILED (failures=3)" in ran.stderr
+    assert "no event 'order.paid' within 0.05 s; no events received\n" in ran.stderr
+    assert "no events received; what waits for a commit is sent inside of captureOnCommitCallbacks(exec" in ran.stderr
 
 
 def test_a_test_publishes_to_no_client_of_the_real_hub(tmp_path: Path) -> None:

@@ -160,5 +160,10 @@ class FailingTests(SocketServerTestCase):
         self.socket_timeout = 0.05  # type: ignore[misc]
         self.wait_for_event("order.paid")
 
+    def test_an_event_that_waits_for_a_commit(self) -> None:
+        self.socket_timeout = 0.05  # type: ignore[misc]
+        client.notify_on_commit("order.placed", 1)
+        self.wait_for_event("order.placed")
+
     def test_a_database_is_there_all_the_same(self) -> None:
         self.assertEqual(connection.vendor, "no such one")
