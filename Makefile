@@ -5,7 +5,7 @@ BENCH ?= build/performance
 FUZZ_SECONDS ?= 45
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test quick coverage stress lowest django fuzz lint types format docs bench guard figures release demo ci
+.PHONY: help setup test quick coverage stress lowest newest django fuzz lint types format docs bench guard figures release demo ci
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,9 @@ stress: ## run the stress tests whole, which takes an hour on an idle machine
 
 lowest: ## run the tests of the transport and the server with the lowest versions of their libraries
 	bash .ci/lowest
+
+newest: ## run the tests that are closest to the interpreter with the newest Python, which Debian has
+	bash .ci/newest
 
 django: ## run the tests of Django with the other versions that are supported
 	bash tests/contrib/django/versions.sh

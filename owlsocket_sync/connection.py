@@ -6,7 +6,6 @@ core. A forked child gets a new core at its first use.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from os import getpid
@@ -35,6 +34,7 @@ from .protocol.settings import Authenticate, Prepare, Stage
 from .protocol.subscriptions import Subscription, check_handler, check_name, check_pattern
 from .protocol.types.interfaces import Proxy, convert_arguments
 from .protocol.types.public_methods import public_methods
+from .reentrant import make_lock
 from .states import AuthenticationStage, CloseInfo, ConnectionState, StateChange
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ CLOSE_REASON_BYTES = 123
 DRAIN_TIMEOUT = 30.0
 
 # Reentrant: a signal handler or a finalizer may use a connection on the thread that it interrupted here.
-_renewal_lock = PerProcess(threading.RLock)
+_renewal_lock = PerProcess(make_lock)
 """Held while a forked child makes the new core of a connection, for as long as that takes: it connects nothing."""
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from os import getpid
 from typing import Generic, Protocol, TypeVar, cast
 
+from .reentrant import make_lock
+
 Value = TypeVar("Value")
 
 
@@ -55,7 +57,7 @@ class _Separation:
     __slots__ = ("fork_lock", "running")
 
     def __init__(self) -> None:
-        self.fork_lock = threading.RLock()
+        self.fork_lock = make_lock()
         self.running = False
 
 
@@ -129,7 +131,7 @@ class PerProcess(Generic[Value]):
         """Forget the parent's value."""
         self._value: Value | None = None
         self._made = False
-        self._make_lock = threading.RLock()
+        self._make_lock = make_lock()
 
     def peek(self) -> Value | None:
         """Return the value of this process, or ``None`` where it was not used yet; from any thread."""

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from .clock import monotonic
 from .delegation import delegate
 from .errors import SocketError, StoreError
+from .reentrant import make_lock
 
 Value = TypeVar("Value")
 
@@ -43,7 +44,7 @@ _process_locks: set[weakref.ref[Any]] = set()
 
 def make_process_lock() -> threading.RLock:
     """Return a lock of something that many connections share."""
-    lock = threading.RLock()
+    lock = make_lock()
     _process_locks.add(weakref.ref(lock, _process_locks.discard))
     return lock
 
@@ -66,7 +67,7 @@ class LockGroup:
 
     def make(self) -> threading.RLock:
         """Return a new lock of the group."""
-        lock = threading.RLock()
+        lock = make_lock()
         self.locks.append(lock)
         return lock
 
@@ -115,7 +116,7 @@ class Condition:
     __slots__ = ("_lock", "_waiters")
 
     def __init__(self, lock: Any = None) -> None:
-        self._lock: Any = threading.RLock() if lock is None else lock
+        self._lock: Any = make_lock() if lock is None else lock
         self._waiters: Any = NO_WAITERS
 
     _is_owned = delegate("_lock._is_owned")  # for these methods of the standard library

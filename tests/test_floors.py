@@ -25,12 +25,14 @@ WORDS = {
     "values",
     "html_repr",
     "fork",
+    "reentrant",
 }
 CORE = {"protocol", "core", "connection"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(WORDS - {"errors", "html_repr", "fork"}, WORDS),
+    **dict.fromkeys(WORDS - {"errors", "html_repr", "fork", "reentrant"}, WORDS),
     "html_repr": set(),
-    "fork": set(),
+    "fork": {"reentrant"},
+    "reentrant": set(),
     "errors": {"html_repr", "lazy"},
     "protocol": WORDS | {"protocol", "version"},
     "redis": WORDS | {"redis"},

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
+from ..reentrant import make_lock
 from ..urls import split_proxy
 
 ENVIRONMENT = "env"
@@ -35,7 +35,7 @@ class LoginSession(requests.Session):
         self._env_proxy = proxy == ENVIRONMENT
         if proxy is not None and not self._env_proxy:
             self.proxies = {"http": proxy, "https": proxy}
-        self._lock = threading.Lock()
+        self._lock = make_lock()
         self._handles: list[Any] = []
         self._aborted = False
         self.mount("http://", LoginAdapter(self._on_socket, encrypted=False))

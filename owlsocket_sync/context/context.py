@@ -6,13 +6,13 @@ initialised, which must not block, and is free while a service connects or close
 
 from __future__ import annotations
 
-import threading
 from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, SocketInitializationError
 from ..fork import PerProcess
+from ..reentrant import make_lock
 from .service import Service
 
 AnyService = TypeVar("AnyService", bound=Service)
@@ -41,7 +41,7 @@ class Context:
 
     def __init__(self, *services: Service) -> None:
         # Reentrant: init() calls configure(), and services may call back into the context.
-        self._services_lock = PerProcess(threading.RLock)
+        self._services_lock = PerProcess(make_lock)
         self._services: dict[str, Service] = {}
         self._phase = Phase.OPEN
         for service in services:

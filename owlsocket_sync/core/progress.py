@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -81,4 +82,6 @@ def progress_bar(total: int | None, description: str | None) -> Any:
         raise MissingExtra(f"{missing} is not installed: python -m pip install {missing}, {advice}", missing) from error
     # tqdm starts a monitor thread for bars that are updated rarely; miniters=1 makes that thread unnecessary.
     unmonitored = type("Bar", (tqdm,), {"monitor_interval": 0})
+    # Its own lock is one of processes, for which Python 3.14 starts a helper process.
+    unmonitored.set_lock(getattr(tqdm, "_lock", None) or threading.RLock())  # type: ignore[attr-defined]
     return unmonitored(total=total, desc=description, miniters=1)

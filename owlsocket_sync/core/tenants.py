@@ -6,7 +6,6 @@ stored, so that an older link changes nothing once a newer one has looked at the
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from .. import fork
 from ..locks import make_process_lock
+from ..reentrant import make_lock
 
 
 class Tenant(Protocol):
@@ -36,7 +36,7 @@ class Tenancy:
     def __init__(self, key: str) -> None:
         self.key = key
         # Not one of those that are free while their holder waits: it is held during a transaction.
-        self.tenant_lock = threading.RLock()
+        self.tenant_lock = make_lock()
         self.tenant: Tenant | None = None
 
     def take(self, tenant: Tenant, *, evicts: bool) -> bool:

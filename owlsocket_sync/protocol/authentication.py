@@ -148,8 +148,8 @@ class Authentication:
             return self._take_step(AuthMessage(MessageType.AUTH, payload, stage=stage), deadline)
         finally:
             if is_mine:
+                self._taken = False  # without the lock: to take that may be interrupted
                 with self._exchange_lock:
-                    self._taken = False
                     # All: the first of them may give up, and would tell no other one.
                     self._exchanges.notify_all()
 

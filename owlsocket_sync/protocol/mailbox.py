@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from ..deadline import Deadline
 from ..locks import Condition
+from ..reentrant import make_lock
 from .backlog import Backlog
 
 Item = TypeVar("Item")
@@ -33,7 +34,7 @@ class Mailbox(Generic[Item]):
         self._backlog = backlog
         self._closed = self._discards = False
         self._error: Exception | None = None
-        self._use_lock(mailbox_lock or threading.RLock())
+        self._use_lock(mailbox_lock or make_lock())
 
     def _use_lock(self, lock: threading.RLock) -> None:
         self._available = Condition(lock)
@@ -112,12 +113,12 @@ class Mailbox(Generic[Item]):
 
     def orphan(self, error: Exception) -> None:
         """Fail the consumer, since what it waits for belongs to the parent; in a forked child."""
-        self._use_lock(threading.RLock())
+        self._use_lock(make_lock())
         self.close(error, discard=True)
 
     def adopt(self, backlog: Backlog, mailbox_lock: threading.RLock | None = None) -> None:
         """Go on with another backlog, and without the parent's lock; in a forked child."""
-        self._use_lock(mailbox_lock or threading.RLock())
+        self._use_lock(mailbox_lock or make_lock())
         self._backlog = backlog
         for _, size in list(self._items):
             backlog.take(size)

@@ -19,6 +19,7 @@ from ..clock import monotonic
 from ..deadline import Deadline
 from ..errors import ResilientError, SocketTimeout
 from ..locks import acquire_until, held_up_by
+from ..reentrant import REENTRANT
 from .carrier import no_link_error
 from .scopes import copy_for_handler
 from .types.interfaces import convert
@@ -279,7 +280,7 @@ class CallFuture(Future[Result], Pending):
         self.complete(error=error)
 
 
-class LazyCondition(type(threading.RLock())):  # type: ignore[misc]  # a class by another name
+class LazyCondition(REENTRANT):  # type: ignore[misc]  # a class by another name
     """A condition that is only its lock until a thread waits: thousands of futures have one each."""
 
     _waiting: tuple[Waiter, ...] = ()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import fork
 from ..callables import find_misfit
+from ..reentrant import make_lock
 from .reruns import FunctionName, name_in_cell, name_of_function
 from .scopes import copy_for_handler
 
@@ -260,7 +261,7 @@ class Registrations:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._table_lock = lock = threading.RLock()
+        self._table_lock = lock = make_lock()
         self.performers: Registry[Callable[..., Any]] = Registry(lock)
         self.observers: Registry[Callable[..., Any]] = Registry(lock)
         self.event_queues: Registry[Mailbox[Any]] = Registry(lock)
@@ -284,6 +285,6 @@ class Registrations:
 
     def replace_lock(self) -> None:
         """Forget a lock that a thread of the parent may have held; in a forked child."""
-        self._table_lock = lock = threading.RLock()
+        self._table_lock = lock = make_lock()
         for registry in self._registries():
             registry.use_lock(lock)

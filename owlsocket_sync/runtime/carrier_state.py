@@ -22,6 +22,7 @@ from ..locks import Condition
 from ..protocol.carrier import CarrierEvents, failure_of, no_link_error
 from ..protocol.oversize import refused_frame
 from ..protocol.state_changes import CHANGE_NUMBERS, StateChanges
+from ..reentrant import make_lock
 from ..states import ENDING_STATES, STATE_TRANSITIONS, CloseInfo, ConnectionState
 from .chunks import CHUNK_SIZE
 from .link import Link
@@ -53,7 +54,7 @@ class CarrierState:
         self._name, self._address = name, address
         self._thread: threading.Thread | None = None
         # Reentrant: a signal handler may close the connection on the thread that it interrupted under this lock.
-        lock = threading.RLock()
+        lock = make_lock()
         self._state_changed = Condition(lock)
         # For `with`: that of a condition runs Python code with the lock, in which an interrupt would leave it locked.
         self._state_lock = lock

@@ -12,6 +12,7 @@ from typing import Protocol
 from ..clock import monotonic
 from ..errors.safe_text import logger
 from ..locks import Condition
+from ..reentrant import make_lock
 
 RETRY_DELAY = 1.0
 
@@ -37,7 +38,7 @@ class Drainer:
     def __init__(self, exchange: Exchange, name: str) -> None:
         self._exchange = exchange
         self._name = name
-        lock = threading.RLock()
+        lock = make_lock()
         self._work_changed = Condition(lock)
         # For `with`: that of a condition runs Python code with the lock, in which an interrupt would leave it locked.
         self._work_lock = lock

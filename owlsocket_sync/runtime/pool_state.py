@@ -18,6 +18,7 @@ from ..clock import monotonic
 from ..deadline import Deadline
 from ..locks import HELD_UP, Condition
 from ..protocol.carrier import BlockFlag
+from ..reentrant import make_lock
 from .full_pool import NEVER_FULL, FullPoolWarning
 from .managed_block import NO_POOL, ManagedBlock, WorkerLocal, keeping_state, worker_local
 from .start_retry import StartRetry
@@ -85,7 +86,7 @@ class PoolState(ABC):
         self._name = name
         self._idle_timeout = idle_timeout
         # Reentrant: a signal handler or a finalizer may submit on the thread that it interrupted under this lock.
-        lock = threading.RLock()
+        lock = make_lock()
         self._work_available = Condition(lock)
         self._turn_changed = Condition(lock)
         self._idle_changed = Condition(lock)

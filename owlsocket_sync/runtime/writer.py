@@ -17,7 +17,6 @@ Lock order: ``_write_lock``, then the status of the link, or the TLS lock of the
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from ..deadline import Deadline
 from ..errors import SocketConnectionError, SocketTimeout
 from ..errors.marshalled import unsent
 from ..locks import LocksReleased, acquire_until
+from ..reentrant import make_lock
 from ..transport.frames import CLOSE, PING, PONG, TEXT
 from ..transport.framing import Framing
 from ..transport.tls import TLS_RECORD_SIZE
@@ -62,7 +62,7 @@ class Writer(DeferringWriter):
         self._failed_write, self._pings = failed_write, pings
         self._is_watched = self._unsettled = False
         # Reentrant: a signal handler that writes must not deadlock with the writer that it interrupted.
-        self._write_lock = threading.RLock()
+        self._write_lock = make_lock()
         self.lock, self._writing = self._write_lock, False
         self._unfinished: list[bytes] = []
         self._flight: Flight | None = None

@@ -27,11 +27,11 @@ from ..options import Limits
 from ..protocol.carrier import BlockFlag, CarrierEvents, failure_of, no_link_error
 from ..protocol.settings import Settings
 from ..protocol.state_changes import CHANGE_NUMBERS, StateChanges
+from ..reentrant import make_lock
 from ..states import STATE_TRANSITIONS, CloseInfo, ConnectionState
 from .strict import StrictEnd
 
 CALL_TIMEOUT = 60.0
-
 _NO_BLOCKS = BlockFlag()
 
 
@@ -123,7 +123,7 @@ class SharedLink:
     """The link that both ends share, its state, and how it ended."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = make_lock()
         self.changed = Condition(self.lock)
         self.links = 1
         self.state = ConnectionState.OPEN

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..clock import monotonic
+from ..reentrant import make_lock
 from .tls import TLS_RECORD_SIZE, TlsChannel
 from .waiting import POLL_INTERVAL, make_read_poll, wait_ready
 
@@ -81,8 +82,8 @@ class DuplexStream:
         self.watcher: Watcher | None = None
         self._read_poll: Callable[[float], object] | None = None
         # Reentrant, both: a signal handler may read or close on the thread that it interrupted within them.
-        self.read_lock = threading.RLock()
-        self.state_lock = threading.RLock()
+        self.read_lock = make_lock()
+        self.state_lock = make_lock()
         self._read_error: Exception | None = None
         self._read_size, self.max_read_size = MIN_READ_SIZE, MAX_READ_SIZE
         self._closed = False

@@ -15,6 +15,7 @@ from typing import Any
 from ..advice import NOT_TLS
 from ..clock import monotonic
 from ..errors import SocketConnectionError
+from ..reentrant import make_lock
 from .waiting import POLL_INTERVAL, wait_ready
 
 TLS_RECORD_SIZE = 16_384
@@ -111,7 +112,7 @@ class TlsChannel:
         self._sock = sock
         # OpenSSL forbids concurrent calls into one TLS object, and CPython does not serialize them.
         # Reentrant: a signal handler may read or write on the thread that it interrupted under this lock.
-        self._tls_lock = threading.RLock()
+        self._tls_lock = make_lock()
         # The methods of SSLSocket are Python functions, which an interrupt can leave between the read and its result.
         # The inner object of a TLS socket reads and writes in one builtin call: see `DuplexStream.recv_available`.
         inner: Any = sock._sslobj  # type: ignore[attr-defined]
@@ -147,7 +148,8 @@ class TlsChannel:
             with contextlib.suppress(TimeoutError):
                 wait_ready([], [self._sock], monotonic() + patience)
             raise BlockingIOError from None
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError, BrokenPipeError):
+            # OpenSSL 3.6 answers an end without close_notify by an alert, which a socket that was shut down refuses.
             chunks.append(b"")
         except ssl.SSLError as error:
             raise self._connection_error(error) from error

@@ -21,6 +21,7 @@ from owlsocket_sync.contrib.exit_codes import escape_control
 from owlsocket_sync.server import Request, Server, serve
 from owlsocket_sync.testing import FaultProxy
 from support.command_line import PATIENCE, answers, complaint, finish, run, running
+from support.deep_json import JSON_IS_SHALLOW, TOO_DEEP
 from support.helpers import VECTORS, Collector, eventually, scaled
 from support.proxy_headers import ADDRESSES_4, v1
 from support.sockets import TEXT, UPGRADE, ByteServer, RawPeer, client_context, frame, free_port, full_port
@@ -232,7 +233,7 @@ def test_notify_times_out_if_the_peer_does_not_read() -> None:
         (["forbidden"], 5, "no owls"),
         (["leave"], 3, "1001 bye"),
         (["never", "--timeout", "0.3"], 4, "call 'never' was not answered within 0.3 s"),
-        (["echo", "[" * 50_000], 2, "nested too deeply"),
+        (["echo", TOO_DEEP], 2, "nested"),
     ],
 )
 def test_a_failed_call_prints_one_line_and_exits_with_a_code(
@@ -324,7 +325,11 @@ def test_a_token_over_an_unencrypted_connection_warns_in_one_line() -> None:
         (["call", "ws://x", "m", "--timeot", "1"], "No such option '--timeot'"),
         (["call", "ws://x", "m", "-2", "--timeot=1"], "No such option '--timeot'"),
         (["call", "ws://x", "m", "1e999"], "1e999 is too large"),
-        (["call", "ws://x", "m", "[" * 50_000], "nested too deep"),
+        pytest.param(
+            ["call", "ws://x", "m", TOO_DEEP],
+            "nested too deep",
+            marks=JSON_IS_SHALLOW,
+        ),
         (["call", "ws://x", "m", "--token-env", SECRET], "--token-env"),
         (["call", "ws://x", "m", f"--token-file=/nowhere/{SECRET}"], "--token-file: No such file"),
         (["call", "ws://x", "m", "--token="], "--token: it is empty"),

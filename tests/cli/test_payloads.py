@@ -9,6 +9,7 @@ import pytest
 
 from owlsocket_sync.server import Server
 from support.command_line import OWLSOCKET, PATIENCE, answers, complaint, run
+from support.deep_json import JSON_IS_SHALLOW, TOO_DEEP
 from support.helpers import scaled
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ def answers_of(text: str) -> str:
     ("name", "content", "words"),
     [
         ("broken.json", b'{"a": 1,}', "broken.json is not valid JSON: "),
-        ("deep.json", b"[" * 50_000, "nested too deeply"),
+        pytest.param("deep.json", TOO_DEEP.encode(), "nested", marks=JSON_IS_SHALLOW),
         ("large.json", b"1e999", "1e999 is too large"),
         ("bytes", b"\xff\xfe\x00", "is not UTF-8 text"),
     ],

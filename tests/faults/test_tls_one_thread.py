@@ -42,7 +42,12 @@ def test_row_19_the_watch_detects_two_threads_in_one_tls_object() -> None:
         secure = stack.enter_context(context.wrap_socket(near, server_hostname="localhost"))
         shaking.join()
         assert secure.recv(5) == b"first"
-        reader = threading.Thread(target=secure.recv, args=(1,))
+
+        def read() -> None:
+            with contextlib.suppress(OSError):  # OpenSSL 3.6 answers the end, which the socket refuses then
+                secure.recv(1)
+
+        reader = threading.Thread(target=read)
         reader.start()
         eventually(lambda: watch.entered["recv"] == 2)
         secure.send(b"x")

@@ -13,6 +13,7 @@ import pytest
 
 from owlsocket_sync import Connection, Heartbeat, SocketError, connect, locks
 from owlsocket_sync.locks import Condition, LocksReleased
+from owlsocket_sync.reentrant import make_lock
 from owlsocket_sync.server import Request, Server, serve
 from support.helpers import eventually, scaled
 from support.linked import Run, aside, within
@@ -260,7 +261,7 @@ def test_a_condition_misses_nothing_between_its_look_and_its_wait(monkeypatch: p
     monkeypatch.setattr(locks, "SIGNAL_INTERVAL", scaled(5))  # the wait would come to further points every time
     at, came_to_it, ended = 0, True, 0
     while came_to_it:
-        lock = threading.RLock()
+        lock = make_lock()
         condition, done, in_time = Condition(lock), threading.Event(), threading.Event()
 
         def change(condition: Condition = condition, done: threading.Event = done) -> None:
@@ -295,7 +296,7 @@ def test_a_condition_misses_nothing_between_its_look_and_its_wait(monkeypatch: p
 
 def test_an_interrupt_of_a_wait_leaves_its_lock_as_it_was() -> None:
     """Held by the thread that waited, at any point, and free after it."""
-    lock = threading.RLock()
+    lock = make_lock()
     condition = Condition(lock)
 
     def wait() -> None:
@@ -312,7 +313,7 @@ def test_an_interrupt_of_a_wait_leaves_its_lock_as_it_was() -> None:
 @pytest.mark.parametrize("holds", [False, True])
 def test_an_interrupt_of_a_wait_takes_no_notification_of_the_next_one(holds: bool) -> None:
     """At any point, also where the interrupted wait has nothing to wait for."""
-    lock = threading.RLock()
+    lock = make_lock()
     condition, done = Condition(lock), threading.Event()
 
     def interrupted() -> None:
@@ -343,7 +344,7 @@ def test_an_interrupt_of_a_wait_takes_no_notification_of_the_next_one(holds: boo
 
 def test_locks_are_free_during_the_wait_of_a_handler_and_held_after_it() -> None:
     """As deep as they were held."""
-    held, other = threading.RLock(), threading.RLock()
+    held, other = make_lock(), make_lock()
     with held, held:
         with LocksReleased((held, other)):
             assert aside(lambda: held.acquire(timeout=scaled(1)) and held.release()).wait(1) == [None]

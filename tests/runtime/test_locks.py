@@ -68,7 +68,7 @@ def test_the_locks_of_threads_are_in_the_table() -> None:
         for folder in ("runtime", "transport")
         for path in (ROOT / "owlsocket_sync" / folder).glob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines()
-        if "= Condition(" in line or ("= threading." in line and "Lock(" in line)
+        if "= Condition(" in line or "= make_lock(" in line or ("= threading." in line and "Lock(" in line)
     }
     assert {"_write_lock", "read_lock", "_state_changed"} <= made
     assert {name for name in made if f"`{name}`" not in table and name != "lock"} == set()

@@ -6,7 +6,6 @@ registered, which takes ``_table_lock`` of the connection; nothing waits under i
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -23,6 +22,7 @@ from ...deadline import check_timeout
 from ...errors import ConfigError, SocketConnectionError
 from ...errors.safe_text import safe_str
 from ...protocol.reports import ErrorContext
+from ...reentrant import make_lock
 from ...states import ENDING_STATES
 from .configuration import DEFAULT, OPTIONS, ServiceSettings, read_config
 from .hubs import AppHub
@@ -89,7 +89,7 @@ class HandlerBinder:
     def reset(self) -> None:
         """Forget the connection; also called in a forked child, before the first use."""
         # A new lock: the parent's lock may be held in the child, by a thread that the child does not have.
-        self._binding_lock = threading.Lock()
+        self._binding_lock = make_lock()
         self._connection: Connection | None = None
         self._registered = 0
 

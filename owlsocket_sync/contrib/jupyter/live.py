@@ -11,7 +11,6 @@ the latest content. ``_tally_lock`` of the connection may be taken under it; no 
 from __future__ import annotations
 
 import asyncio
-import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from ...connection import Connection
 from ...html_repr import card, listing, stats_rows
 from ...protocol.messages import EventMessage
 from ...protocol.subscriptions import Subscription
+from ...reentrant import make_lock
 from ...states import ConnectionState, StateChange
 from .latency import LatencyLog, sparkline
 from .libraries import library
@@ -102,7 +102,7 @@ class View(ABC):
         widgets = library("ipywidgets")
         self._conn = conn
         self._kind = kind
-        self._draw_lock = threading.RLock()
+        self._draw_lock = make_lock()
         self._debouncer = Debouncer()
         self._closed = False
         self._page = widgets.HTML()

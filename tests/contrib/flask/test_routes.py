@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from multiprocessing import resource_tracker
 from typing import Any
 
 import pytest
@@ -41,6 +42,10 @@ from owlsocket_sync.hub import MemoryHub
 from owlsocket_sync.server import Request
 from support.helpers import Collector, eventually, scaled
 from support.sockets import CLOSE, TEXT, UPGRADE, RawPeer, client_context, frame, header_of, knock, server_context
+
+if sys.version_info >= (3, 14):
+    # Werkzeug's debugger counts in memory of several processes, for which this Python starts a helper process.
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_a_card_takes_little_memory_whatever_the_message() -> None:
 def test_a_deeply_nested_message_has_a_text_too() -> None:
     """A notebook asks for it beside the card."""
     payload: list[Any] = []
-    for _ in range(10_000):
+    for _ in range(200_000):
         payload = [payload]
     assert "payload=<deeply nested list>" in repr(Message(payload=payload))
     while payload:
