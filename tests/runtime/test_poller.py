@@ -81,6 +81,7 @@ def _names() -> set[str]:
     return {thread.name.rpartition("-")[2] for thread in threading.enumerate() if thread.name.startswith("owlsocket")}
 
 
+@pytest.mark.timing
 def test_the_thread_ends_when_there_was_no_link_for_a_while(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """And starts again with the next link; a link that follows soon finds it."""
     monkeypatch.setattr(poller, "IDLE_SECONDS", scaled(0.5))
