@@ -75,6 +75,8 @@ def test_the_files_of_each_path_are_counted_and_do_not_grow() -> None:
             assert "goal: at most" in figures
     assert list(paths) == list(MOST_FILES)
     for files in paths.values():
+        if sys.version_info[:2] == (3, 14):  # whose locks have a method of ours
+            files.remove("reentrant.py")
         assert "transport/stream.py" in files
         assert all((ROOT / "owlsocket_sync" / file).exists() for file in files)
     assert {name: files for name, files in paths.items() if len(files) > MOST_FILES[name]} == {}

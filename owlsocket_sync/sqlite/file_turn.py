@@ -166,9 +166,16 @@ class FileTurn:
             file.close()
 
 
+class LockFile(FileIO):
+    """A file that stands for its locks: it is closed, without a warning, where its owner is forgotten."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def open_file(path: str, mode: int) -> FileIO:
     """Open a file to append to it, made with these permissions if it is not there."""
-    return FileIO(path, "a", opener=lambda path, flags: os.open(path, flags, mode))
+    return LockFile(path, "a", opener=lambda path, flags: os.open(path, flags, mode))
 
 
 def try_lock(file: FileIO, *, shared: bool = False) -> bool:

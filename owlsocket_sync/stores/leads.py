@@ -27,10 +27,6 @@ class FileLead:
         """Give it up."""
         self._file.close()
 
-    def __del__(self) -> None:
-        # That of a connection which was forgotten, or closed while it took the lead: no warning is of use to its user.
-        self._file.close()
-
 
 class FileLeads:
     """The leads that this process has of the queues of a store."""
