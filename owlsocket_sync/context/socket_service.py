@@ -197,7 +197,7 @@ class SocketService(Service):
         """Open a connection, or go on with one that is opening; the caller holds the connection lock."""
         connection, limit = self._opening(state)
         try:
-            self._wait_open(connection, deadline.sooner(limit).remaining())
+            self._wait_open(connection, deadline, limit)
         except SocketTimeout:
             if limit.expired():
                 self._discard_opening(state)
@@ -222,12 +222,13 @@ class SocketService(Service):
         what = f"timed out after {deadline.seconds:g} s waiting for another thread to connect service"
         return unsent(SocketTimeout(f"{what} {self.alias!r}"))
 
-    def _wait_open(self, connection: Connection, seconds: float) -> None:
+    def _wait_open(self, connection: Connection, deadline: Deadline, limit: Deadline) -> None:
+        # An earlier use may have begun to open it, and then there is less time left.
+        seconds = deadline.seconds if deadline.at <= limit.at else round(limit.remaining(), 2)
         try:
-            connection.wait_open(seconds)
+            connection.wait_open(deadline.sooner(limit).remaining())
         except SocketTimeout as error:
-            # Rounded: an earlier use may have begun the attempt, which then has an odd time left.
-            what = f"timed out after {round(seconds, 2):g} s waiting for a connection to {connection.url}"
+            what = f"timed out after {seconds:g} s waiting for a connection to {connection.url}"
             failure = error.__cause__
             raise no_link_error(what, failure if isinstance(failure, Exception) else None) from failure
 

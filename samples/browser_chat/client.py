@@ -21,12 +21,14 @@ class Chat:
         self._key = secrets.token_hex(16)  # identifies this visitor on a new link
         self._here: list[str] = []
         self._shown: deque[str] = deque(maxlen=500)
-        # With wait=False the handlers are registered before the first link, so no event is missed.
-        self.conn = connect(url, auth=self._enter, call_timeout=10, wait=False)
-        self.conn.observe("said", lambda message: self._show(message.payload))
-        self.conn.observe("here", self._set_names)
-        self.conn.on_state(self._print_state)
-        self.conn.perform("title", lambda: "a terminal")
+        self.conn = connect(url, setup=self._register, auth=self._enter, call_timeout=10, wait=False)
+
+    def _register(self, conn: Connection) -> None:
+        """Register the handlers, before the first link, so that no event and no call is missed."""
+        conn.observe("said", lambda message: self._show(message.payload))
+        conn.observe("here", self._set_names)
+        conn.on_state(self._print_state)
+        conn.perform("title", lambda: "a terminal")
 
     def _enter(self, conn: Connection) -> None:
         """Join the room, on each new link."""
