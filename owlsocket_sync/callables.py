@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, isasyncgenfunction, isawaitable, iscoroutinefunction, isgeneratorfunction, signature
+import sys
+from collections.abc import Callable
+from inspect import (
+    Parameter,
+    Signature,
+    isasyncgenfunction,
+    isawaitable,
+    iscoroutinefunction,
+    isgeneratorfunction,
+    signature,
+)
+from typing import Any
 
 ANY = "*payload"
 """The parameters of a function that is called with any number of arguments."""
+
+
+def signature_of(function: Callable[..., Any], *, follow_wrapped: bool = True) -> Signature:
+    """Return the signature, as `inspect.signature` does; an annotation may name what exists for type checkers only.
+
+    Python 3.14 evaluates annotations when they are asked for, and not where they are written.
+    """
+    options: dict[str, Any] = {}
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        options["annotation_format"] = Format.FORWARDREF
+    return signature(function, follow_wrapped=follow_wrapped, **options)
 
 
 def find_misfit(function: object, parameters: str | None = None, *, allow_async: bool = False) -> str | None:
@@ -40,7 +64,7 @@ def refuse_awaitable(result: object, function: str) -> None:
 def _find_wrong_parameter(function: object, parameters: str) -> str | None:
     try:
         # Of the function itself: a decorator may pass other arguments to the function that it wraps.
-        form = signature(function, follow_wrapped=False)  # type: ignore[arg-type]
+        form = signature_of(function, follow_wrapped=False)  # type: ignore[arg-type]
     except (TypeError, ValueError):  # a builtin without one
         return None
     if parameters == ANY:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import re
 import sys
@@ -26,6 +25,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
+from ..callables import signature_of
 from ..protocol.types.hints import form_name, name_of, resolve_hints, substitute, with_base_bindings
 from ..protocol.types.jsonable import alias_of
 from ..values import truncate
@@ -200,7 +200,7 @@ def _fields_of(cls: Any) -> Callable[[dict[str, Any]], list[_Field]] | None:
 def _dataclass_fields(cls: Any, hints: dict[str, Any]) -> list[_Field]:
     # The signature and not the fields, as the compiler of converters does: it has InitVars, and no init=False.
     fields = []
-    for name, parameter in inspect.signature(cls).parameters.items():
+    for name, parameter in signature_of(cls).parameters.items():
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             hint = hints.get(name, Any)
             hint = hint.type if isinstance(hint, dataclasses.InitVar) else hint

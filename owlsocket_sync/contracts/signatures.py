@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..callables import signature_of
 from ..protocol.types.interfaces import resolve_annotation
 from .schemas import Schema, Schemas, first_line, with_default
 
@@ -24,7 +25,7 @@ def describe_method(handler: Callable[..., Any], schemas: Schemas) -> dict[str, 
         schemas: get the types that the signature names.
     """
     try:
-        signature = inspect.signature(handler)
+        signature = signature_of(handler)
     except (TypeError, ValueError):  # a builtin
         return {"parameters": _ANY_ARGUMENTS, "result": {}}
     # A class that is called has the documentation of the class, which is not about the call.

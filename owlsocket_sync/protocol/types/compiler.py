@@ -22,6 +22,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Annotated, Any, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
 
+from ...callables import signature_of
 from .containers import collection_of, mapping_of, object_of, optional, text_key, tuple_of, union_of
 from .converters import (
     SCALARS,
@@ -212,7 +213,7 @@ class Compiler:
     def _dataclass(self, cls: Any, hints: dict[str, Any]) -> Converter:
         converters, required = {}, []
         # The signature and not the fields: it has InitVars, and has no field with init=False.
-        for name, parameter in inspect.signature(cls).parameters.items():
+        for name, parameter in signature_of(cls).parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
             hint = hints.get(name, Any)

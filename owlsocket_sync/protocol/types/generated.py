@@ -7,7 +7,6 @@ and objects of the user are in the namespace of the function, and never in its s
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -16,6 +15,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ...callables import signature_of
 from .converters import SCALARS, Converter, identity, reraise_at
 
 MISSING = object()
@@ -228,7 +228,7 @@ def constructor_of(cls: Any, names: Iterable[str], required: Iterable[str]) -> C
     # What a decorator returns has the signature of what it wraps, and other parameters.
     if has_init is has_new or type(function) is not FunctionType or vars(function):
         return None
-    parameters = list(inspect.signature(function).parameters.values())[1:]
+    parameters = list(signature_of(function).parameters.values())[1:]
     ordinary = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     keywords = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     known = [*(parameter.name for parameter in ordinary), *keywords]

@@ -8,6 +8,7 @@ from functools import partial, wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ...callables import signature_of
 from ..subscriptions import check_handler
 from .public_methods import public_methods
 
@@ -78,7 +79,7 @@ class Proxy(Generic[Interface]):
 def _make_remote_method(
     name: str, method: Callable[..., Any], wire_name: str, call: Callable[..., Any]
 ) -> Callable[..., Any]:
-    signature = inspect.signature(method)
+    signature = signature_of(method)
     parameters = list(signature.parameters.values())
     # The method comes from the class, unbound; one of a static method has no self.
     if parameters and parameters[0].name == "self":
@@ -141,7 +142,7 @@ def convert_arguments(method: Callable[..., Any]) -> Callable[..., Any]:
     """
     check_handler(method, f"the method {getattr(method, '__name__', type(method).__name__)!r}")
     try:
-        parameters = list(inspect.signature(method).parameters.values())
+        parameters = list(signature_of(method).parameters.values())
     except ValueError:
         # A builtin without a text signature.
         return method
