@@ -29,10 +29,14 @@ class GuardedLock(RLock):  # type: ignore[misc]  # a class by another name
 
 
 REENTRANT: Any = GuardedLock if sys.version_info[:2] == (3, 14) else RLock
-"""The class of the locks that `make_lock` makes."""
+"""The class of the locks that `make_lock` makes of native threads."""
+
+_native_factory = threading.RLock
 
 
 def make_lock() -> threading.RLock:
     """Return a new lock."""
-    lock: threading.RLock = REENTRANT()
+    # Looked up now: gevent may have patched `threading` after the import.
+    factory = threading.RLock
+    lock: threading.RLock = REENTRANT() if factory is _native_factory else factory()
     return lock

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from .. import fork
 from ..clock import monotonic
+from ..reentrant import make_lock
 from .flow import Direction, Faults
 from .listener import Listener
 from .pipe import READ, Address, LingeringSocket, Pipe, SocketRegistration
@@ -95,7 +96,7 @@ class Loop:
         self.accepted = 0
         self.faults = dict.fromkeys(Direction, Faults())
         self._targets = targets
-        self._commands_lock = threading.Lock()
+        self._commands_lock = make_lock()
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopping = False
         self._abandoned = False
@@ -238,7 +239,7 @@ class Loop:
 
     def after_fork(self) -> None:
         """Close the child's copies of all sockets; the connections of the parent go on."""
-        self._commands_lock = threading.Lock()  # the fork may have caught the old one locked
+        self._commands_lock = make_lock()  # the fork may have caught the old one locked
         # After a fork by C code, `threading` takes the thread of the parent for one that runs here.
         self._stopping = self._abandoned = True
         # The selector first: an epoll is shared with the parent, so unregistering here would unregister there.
