@@ -16,6 +16,7 @@ from owlsocket_sync.server import serve
 from support.child_processes import APPS, Child, environment
 from support.helpers import Collector, eventually, whole
 from support.redis_servers import RedisServer
+from support.variants import kinds
 
 COMMAND = [sys.executable, "-m", "celery", "-A", "hub_tasks", "worker", "--pool", "prefork", "--concurrency", "2"]
 QUIET = "--loglevel WARNING --without-gossip --without-mingle --without-heartbeat"
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+@pytest.mark.parametrize("kind", kinds(["sqlite", "redis"], "sqlite"))
 def test_tasks_of_all_workers_reach_the_clients_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The hub was made before the workers were forked: each has links of its own."""
     url = f"sqlite:///{tmp_path}/hub.db"

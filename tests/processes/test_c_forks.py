@@ -10,6 +10,7 @@ import pytest
 from owlsocket_sync import Connection
 from owlsocket_sync.server import Request, serve
 from support.child_processes import echo, run
+from support.variants import kinds
 
 pytestmark = pytest.mark.slow
 
@@ -436,7 +437,9 @@ class Host:
         conn.perform("ask", lambda: conn.call("who"))
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "use", kinds(USES, "call", "submit", "result() of an inherited future", "close", "another connect()")
+)
 def test_row_24_the_first_use_after_a_fork_by_c_code(use: str) -> None:
     """It connects anew, or raises a clear error; the parent's link carries no message of the child, and goes on."""
     scene = USES[use]

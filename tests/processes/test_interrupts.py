@@ -12,6 +12,7 @@ from support.child_processes import echo, run, silent
 from support.figures import Figure
 from support.helpers import scaled
 from support.sockets import ByteServer, RawPeer, full_port
+from support.variants import kinds
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +86,7 @@ until_gone(2)
 )
 
 
-@pytest.mark.parametrize("waiting", WAITS)
+@pytest.mark.parametrize("waiting", kinds(WAITS, "call", "future.result", "consume", "events", "auth"))
 def test_row_26_an_interrupt_leaves_the_client_usable(waiting: str, figure: Figure) -> None:
     """Nothing is left pending, the next call is answered on the same link, and closing leaves no thread."""
     with serve(echo) as server:
@@ -97,7 +98,7 @@ def test_row_26_an_interrupt_leaves_the_client_usable(waiting: str, figure: Figu
 TAKEN_BY_ANOTHER = STRIKE.replace("os.kill(os.getpid(),", "signal.pthread_kill(threading.get_ident(),")
 
 
-@pytest.mark.parametrize("waiting", WAITS)
+@pytest.mark.parametrize("waiting", kinds(WAITS, "call", "stream"))
 def test_row_26_a_signal_that_another_thread_takes_ends_the_wait(waiting: str, figure: Figure) -> None:
     """The system may choose any thread; and a signal just before the wait interrupts its system call as little."""
     source = USABLE.replace(STRIKE, TAKEN_BY_ANOTHER)

@@ -322,6 +322,7 @@ class Caddy(Proxy):
 
 
 PACKAGES = {Nginx: "nginx", HAProxy: "haproxy", Apache: "apache2", Caddy: "caddy"}
+MOST_USED = ("haproxy", "nginx")
 
 
 def each_proxy(fits: Callable[[type[Proxy]], object] = lambda proxy: True) -> list[object]:
@@ -330,10 +331,13 @@ def each_proxy(fits: Callable[[type[Proxy]], object] = lambda proxy: True) -> li
         pytest.param(
             proxy,
             id=proxy.program,
-            marks=pytest.mark.skipif(
-                not proxy.is_installed(),
-                reason=f"no {proxy.program} on this machine: apt-get install {package}",
-            ),
+            marks=[
+                pytest.mark.skipif(
+                    not proxy.is_installed(),
+                    reason=f"no {proxy.program} on this machine: apt-get install {package}",
+                ),
+                *([] if proxy.program in MOST_USED else [pytest.mark.variant]),
+            ],
         )
         for proxy, package in PACKAGES.items()
         if fits(proxy)

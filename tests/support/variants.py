@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 
-def kinds(names: Iterable[str], *usual: str) -> list[Any]:
+def kinds(names: Iterable[Any], *usual: Any) -> list[Any]:
     """Return them all; those that are not usual are variants, which run only where ``-m`` is given."""
     names = list(names)
     assert set(usual) <= set(names)

@@ -15,6 +15,7 @@ from owlsocket_sync import Connection, SocketTimeout, connect
 from support.helpers import eventually, scaled, whole
 from support.loads import MIB, program
 from support.sockets import TEXT, frame, knock
+from support.variants import kinds
 
 pytestmark = [pytest.mark.slow, pytest.mark.stress, pytest.mark.timeout(600)]
 
@@ -97,7 +98,7 @@ def dense(fields: dict[str, Any], entry: str) -> str:
 
 
 @pytest.mark.parametrize("entry", [*DENSE][: whole(1, len(DENSE))])
-@pytest.mark.parametrize("place", FIELDS)
+@pytest.mark.parametrize("place", kinds(FIELDS, "observer", "performer", "stream"))
 def test_the_densest_messages_stay_within_the_limits(place: str, entry: str) -> None:
     """Two GiB of lists and objects arrive before one is handled: they are not read, or dropped and counted."""
     count = whole(60, 300)
