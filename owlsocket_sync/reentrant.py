@@ -29,14 +29,11 @@ class GuardedLock(RLock):  # type: ignore[misc]  # a class by another name
 
 
 REENTRANT: Any = GuardedLock if sys.version_info[:2] == (3, 14) else RLock
-"""The class of the locks that `make_lock` makes of native threads."""
-
-_native_factory = threading.RLock
+"""The class of the locks of the threads that there are at the import."""
 
 
 def make_lock() -> threading.RLock:
     """Return a new lock."""
-    # Looked up now: gevent may have patched `threading` after the import.
-    factory = threading.RLock
-    lock: threading.RLock = REENTRANT() if factory is _native_factory else factory()
-    return lock
+    # Made now: gevent may have patched `threading` after the import, and this is a lock of greenlets then.
+    lock = threading.RLock()
+    return REENTRANT() if type(lock) is RLock and REENTRANT is not RLock else lock

@@ -17,7 +17,6 @@ import click
 from .. import Connection, ConnectionState
 from ..clock import perf_counter
 from ..contrib.exit_codes import ExitCode, exit_code
-from ..reentrant import make_lock
 from .address import UrlCommand
 from .connect_options import ConnectOptions, client_command
 from .output import print_report
@@ -70,7 +69,7 @@ class BenchRun:
         self._call = call
         self._left = calls
         self._parallel = min(parallel, calls)
-        self._lock = make_lock()
+        self._lock = threading.Lock()
         # Appended to without the lock: list.append is atomic, and the lock would be part of what is measured.
         self._times: list[float] = []
         self._errors: Counter[str] = Counter()
