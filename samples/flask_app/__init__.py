@@ -34,6 +34,7 @@ def create_app(url: str | None = None) -> Flask:
 
     @app.errorhandler(ResilientError)
     def failed(error: ResilientError) -> Any:
+        app.logger.warning("%s", error)
         return jsonify(error=error.plain_message), 502
 
     return app
