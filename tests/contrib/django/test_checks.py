@@ -69,7 +69,7 @@ def test_a_valid_entry_has_no_message() -> None:
     [
         ({}, "OWLSOCKET has no 'default'. Set a URL"),
         ({"other": FINE}, "OWLSOCKET has no 'default'. Set a URL"),
-        ({"defualt": FINE}, "OWLSOCKET has no 'default'. Did you mean 'default' by 'defualt'?"),
+        ({"defaults": FINE}, "OWLSOCKET has no 'default'. Did you mean 'default' by 'defaults'?"),
         ({"default": {}}, "['URL'] is missing. Example: \"wss://"),
         ({"default": {"HUB": MemoryHub(), "OUTBOX": QUEUE}}, "['URL'] is missing, which OUTBOX needs"),
         ({"default": {"HUB": MemoryHub(), "AUTOSTART": True}}, "['URL'] is missing, which AUTOSTART needs"),
